@@ -1,0 +1,68 @@
+# `make help` lists the targets. The environment is made twice-locked: torch by its pinned version from wherever pip
+# looks (a CPU or a CUDA build), everything else by hash from the lock of this Python.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test check lint format bench lock clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
+LOCK_VENV := build/lock-venv
+# An environment that exists decides which Python's lock counts, not what python3 happens to be today.
+TAG := $(shell $(or $(wildcard $(BIN)/python),$(PYTHON)) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
+TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
+# What xgboost declares for work on several GPUs; nothing here uses it.
+OPTIONAL := nvidia-nccl-cu1[0-9]
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: $(STAMP) ## Make .venv with the locked dependencies (again only when they change)
+
+demo: $(STAMP) ## Watch bundled telemetry and logs, print explained alerts
+	$(BIN)/tsad demo
+
+test: $(STAMP) ## Run the test suite
+	$(BIN)/python -m pytest
+
+check: $(STAMP) lint ## Run all static checks: ruff, mypy --strict, import-linter
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lint: $(STAMP) ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## Rewrite the code in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(BENCH_STAMP) ## Measure the pipeline, into benchmarks/out/pipeline.json
+	$(BIN)/python benchmarks/pipeline.py
+
+lock: ## Write the locks of $(PYTHON) anew from pyproject.toml
+	$(PYTHON) -m venv $(LOCK_VENV)
+	$(LOCK_VENV)/bin/pip install --quiet pip-tools
+	requirements/compile.sh $(LOCK_VENV)/bin/python
+
+clean: ## Remove caches and build outputs (.venv and your data stay)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis benchmarks/out
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+$(STAMP): pyproject.toml requirements/$(TAG).txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/$(TAG).txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	! $(BIN)/python -m pip check | grep -v -e 'requires $(OPTIONAL), which is not installed' -e '^No broken requirements'
+	touch $@
+
+$(BENCH_STAMP): $(STAMP) requirements/bench-$(TAG).txt
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/bench-$(TAG).txt
+	touch $@
+
+requirements/%.txt:
+	@echo "There is no $@: Python 3.11, 3.12 and 3.13 are locked. Name one: make setup PYTHON=python3.12" >&2
+	@exit 1

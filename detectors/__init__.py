@@ -1,0 +1,1 @@
+"""Strangeness: windows in, scores out."""

@@ -1,0 +1,257 @@
+"""The fitted model of a stream's version: ranges, detectors, quantiles, tails and one threshold."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors import registry
+from detectors.calibration import Learning, Mode, Tail, alpha_for
+from detectors.fusion import Fusion, decisive, majority, power_mean, ratios
+from detectors.scaling import Ranges
+from detectors.scope import Scoped
+from detectors.types import Detector, OnlineDetector, Rows, Scope
+from streaming.types import Floats, Ints, State, Windows
+
+Load = Callable[[str], type[Detector]]
+Progress = Callable[[str, int, int], None]
+EntityRows = dict[str, NDArray[Any]]
+ForecastInputs = Callable[[Windows, int], tuple[Any, Floats, Sequence[str]]]
+"""What the forecast of one channel looked at: a one-output booster, its inputs (B x K), their names."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleSettings:
+    """What the model of a stream is told. `detectors`: parameters by registered name, in the order of the verdicts.
+
+    `alert_budget`: false episodes a day for the whole stream; `expected_entities` replaces the number at the fit.
+    `settle`: slots of the settled score; `quiet`: slots without a flag that end an episode. `groups`: label by entity.
+    """
+
+    step_ns: int
+    window: int = 64
+    detectors: dict[str, dict[str, Any]] = field(default_factory=lambda: {n: {} for n in registry.PROFILES["default"]})
+    fusion: Fusion = "power"
+    scope: Literal["auto"] | Scope = "auto"
+    groups: dict[str, str] = field(default_factory=dict)
+    model_memory: int = 1 << 30
+    alert_budget: float = 1.0
+    expected_entities: int | None = None
+    settle: int = 10
+    quiet: int = 10
+    calibration: Mode = "online"
+    seed: int = 0
+    max_windows: int = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Immutable once fitted. K entities in `names` were seen in training; the last row of K + 1 is the fleet's.
+
+    `quantiles` (K + 1) x D are the validation quantiles that scores are divided by; `tails` (D) the detectors' own
+    tails over the fleet, `immediate` and `settled` those of the fused numbers, and `own` the K entities' windows for
+    each of the two calibrators. `online` are the rows (K) that online detectors had learnt by the end of training.
+    `medians` (K + 1) x F and `background` (at most 256 windows) are scaled. `alpha` is the threshold.
+    """
+
+    settings: EnsembleSettings
+    features: tuple[str, ...]
+    names: tuple[str, ...]
+    ranges: Ranges
+    detectors: dict[str, Detector]
+    scope: Scope
+    quantiles: Floats
+    tails: tuple[Tail, ...]
+    immediate: Tail
+    settled: Tail
+    own: dict[str, EntityRows]
+    online: dict[str, EntityRows]
+    alpha: float
+    medians: Floats
+    background: Windows
+    load: Load = registry.load
+    _index: dict[str, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_index", {name: index for index, name in enumerate(self.names)})
+
+    @classmethod
+    def fit(
+        cls,
+        rows: Rows,
+        settings: EnsembleSettings,
+        *,
+        progress: Progress | None = None,
+        load: Load = registry.load,
+    ) -> "Ensemble":
+        """Fit on the first 70% of each entity's rows, calibrate on the last 30%. ValueError where there is no row."""
+        from detectors.fitting import Fitting  # which builds an Ensemble
+
+        return Fitting(rows, settings, progress or _silent, load).ensemble()
+
+    @classmethod
+    def cold(cls, settings: EnsembleSettings, features: Sequence[str], *, load: Load = registry.load) -> "Ensemble":
+        """No fit: `vote` alone, its score as it is, and a fixed tail that each entity's own windows replace slowly."""
+        name = "vote"
+        detector = build(name, settings, "stream", load)
+        tail = Tail.fixed(unseen_threshold(settings.fusion))
+        width = len(features)
+        none = np.full((1, width), np.nan, np.float32)
+        empty = np.zeros((0, settings.window, width), np.float32)
+        return cls(
+            settings=settings,
+            features=tuple(features),
+            names=(),
+            ranges=Ranges.none(width),
+            detectors={name: detector},
+            scope="stream",
+            quantiles=np.ones((1, 1), np.float32),
+            tails=(Tail.fixed(),),
+            immediate=tail,
+            settled=tail,
+            own={},
+            online={},
+            alpha=alpha_for(settings.alert_budget, settings.step_ns, settings.expected_entities or 1, 1.0),
+            medians=none,
+            background=Windows(np.zeros(0, np.int32), np.zeros(0, np.int64), empty, features, ()),
+            load=load,
+        )
+
+    def trained(self, names: Sequence[str]) -> Ints:
+        """Places of `names` among the trained entities; -1 = unknown, which in a (K + 1)-array is the fleet's row."""
+        return np.fromiter((self._index.get(name, -1) for name in names), np.int64, len(names))
+
+    def median(self, name: str) -> Floats:
+        """Median row (F, scaled) of entity `name`; the fleet's where it was not in training."""
+        median: Floats = self.medians[self._index.get(name, -1)]
+        return median
+
+    def learning(self) -> Learning:
+        """How the calibrators of this version learn."""
+        return Learning(mode=self.settings.calibration, alpha=self.alpha, gap=self.settings.quiet)
+
+    def fresh_online(self) -> dict[str, OnlineDetector]:
+        """New instances of the online detectors, fitted, without any entity's rows."""
+        fresh: dict[str, OnlineDetector] = {}
+        for name, fitted in self.detectors.items():
+            if isinstance(fitted, OnlineDetector):
+                fresh[name] = cast(OnlineDetector, build(name, self.settings, self.scope, self.load))
+                fresh[name].restore(fitted.state())
+        return fresh
+
+    def fused(self, windows: Windows) -> Floats:
+        """The fused number (B) of detectors with window memory alone: a pure function, for explanations.
+
+        `windows.names` say which entities' quantiles apply. NaN where no such detector has an opinion.
+        """
+        known = self.trained(windows.names)[windows.entities]
+        parts, tails = [], []
+        for place, detector in enumerate(self.detectors.values()):
+            if detector.memory == "window":
+                parts.append(ratios(detector.score(windows).values, self.quantiles[known, place]))
+                tails.append(self.tails[place])
+        if not parts:
+            return np.full(len(windows), np.nan, np.float32)
+        return fuse(self.settings.fusion, np.stack(parts), tails, np.zeros(len(parts), np.bool_))
+
+    def forecast_inputs(self) -> ForecastInputs | None:
+        """What explains a forecast, of the first detector that forecasts and can say so; None where none does.
+
+        Called with windows of one entity and a channel.
+        """
+        for detector in self.detectors.values():
+            if isinstance(detector, Scoped) and hasattr(detector.model_of(""), "explain_inputs"):
+                return lambda windows, channel, of=detector: of.model_of(  # type: ignore[misc]
+                    windows.names[windows.entities[0]]
+                ).explain_inputs(windows, channel)
+        return None
+
+    def state(self) -> State:
+        """Everything, as plain arrays, JSON and opaque bytes."""
+        state = State({"quantiles": self.quantiles, "medians": self.medians})
+        state.meta["ensemble"] = {
+            "settings": asdict(self.settings),
+            "features": list(self.features),
+            "names": list(self.names),
+            "scope": self.scope,
+            "alpha": self.alpha,
+            "background_names": list(self.background.names),
+            "own": list(self.own),
+            "online": list(self.online),
+        }
+        background = self.background
+        arrays: EntityRows = {"entities": background.entities, "ends": background.ends, "values": background.values}
+        state.put("background", State(arrays))
+        state.put("ranges", self.ranges.state())
+        for place, tail in enumerate((self.immediate, self.settled, *self.tails)):
+            state.put(f"tail{place}", tail.state())
+        for kind, rows in (*self.own.items(), *self.online.items()):
+            state.put(f"rows-{kind}", State(dict(rows)))
+        for name, detector in self.detectors.items():
+            state.put(f"detector-{name}", detector.state())
+        return state
+
+    @classmethod
+    def restore(cls, state: State, *, load: Load = registry.load) -> "Ensemble":
+        """The inverse of `state`, bit for bit; KeyError where a detector is not registered."""
+        meta = state.meta["ensemble"]
+        settings = EnsembleSettings(**meta["settings"])
+        names = [key.removeprefix("detector-") for key in state.meta if key.startswith("detector-")]
+        detectors = {name: build(name, settings, meta["scope"], load) for name in names}
+        for name, detector in detectors.items():
+            detector.restore(state.part(f"detector-{name}"))
+        immediate, settled, *tails = (Tail.restore(state.part(f"tail{place}")) for place in range(len(names) + 2))
+        background = state.part("background").arrays
+        return cls(
+            settings=settings,
+            features=tuple(meta["features"]),
+            names=tuple(meta["names"]),
+            ranges=Ranges.restore(state.part("ranges")),
+            detectors=detectors,
+            scope=meta["scope"],
+            quantiles=state.arrays["quantiles"],
+            tails=tuple(tails),
+            immediate=immediate,
+            settled=settled,
+            own={kind: state.part(f"rows-{kind}").arrays for kind in meta["own"]},
+            online={kind: state.part(f"rows-{kind}").arrays for kind in meta["online"]},
+            alpha=meta["alpha"],
+            medians=state.arrays["medians"],
+            background=Windows(**background, features=meta["features"], names=meta["background_names"]),
+            load=load,
+        )
+
+
+def build(name: str, settings: EnsembleSettings, scope: Scope, load: Load) -> Detector:
+    """An unfitted detector; those with window memory are fitted per `scope`."""
+    kind, parameters = load(name), settings.detectors.get(name, {})
+    if kind.memory == "online":
+        return kind(**parameters)
+    return Scoped(lambda: kind(**parameters), scope, settings.groups)
+
+
+def evidence_only(detectors: Mapping[str, Detector]) -> NDArray[np.bool_]:
+    """Which detectors (D) decide only where no other has an opinion: the online ones, which adapt to what they see."""
+    return np.array([detector.memory == "online" for detector in detectors.values()], np.bool_)
+
+
+def fuse(how: Fusion, ratios: Floats, tails: Sequence[Tail], quiet: NDArray[np.bool_]) -> Floats:
+    """B float32, larger is stranger, from D x B ratios; `quiet` (D): see `evidence_only`.
+
+    A majority is one of surprises, -log tail probability, and every detector has a vote.
+    """
+    if how == "power":
+        return power_mean(decisive(ratios, quiet))
+    each = [-np.log(tail.probability(row)) for tail, row in zip(tails, ratios, strict=True)]
+    return majority(np.stack(each).astype(np.float32))
+
+
+def unseen_threshold(fusion: Fusion) -> float:
+    """Where 2% of normal windows are expected without having seen any: ratio 1, or a surprise of -log 2%."""
+    return 1.0 if fusion == "power" else 3.9
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Report nothing."""

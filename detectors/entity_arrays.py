@@ -1,0 +1,68 @@
+"""Named arrays with one row per entity, which grow by themselves: what a part learns of each entity online."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from streaming.types import Codes
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Shape of one entity's row, its type, and the value that says "nothing learnt yet"."""
+
+    shape: tuple[int, ...]
+    dtype: DTypeLike
+    empty: float = 0.0
+
+
+class EntityArrays:
+    """Arrays by name; the first axis is the entity's row code. Rows that nobody wrote hold the empty value."""
+
+    def __init__(self, fields: dict[str, Field]) -> None:
+        self._fields = fields
+        self._arrays = {name: _empty(field, 0) for name, field in fields.items()}
+        self._size = 0
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """The whole array of `name`, entities first; no copy."""
+        return self._arrays[name]
+
+    def __len__(self) -> int:
+        return self._size
+
+    def reach(self, entities: Codes) -> None:
+        """Grow (doubling) until every code in `entities` has a row."""
+        if not len(entities) or (needed := int(entities.max()) + 1) <= self._size:
+            return
+        self._size = max(needed, 2 * self._size)
+        for name, old in self._arrays.items():
+            self._arrays[name] = _empty(self._fields[name], self._size)
+            self._arrays[name][: len(old)] = old
+
+    def rows(self, entities: Codes) -> dict[str, NDArray[Any]]:
+        """A copy of the rows of `entities`."""
+        self.reach(entities)
+        return {name: array[entities] for name, array in self._arrays.items()}
+
+    def put_rows(self, entities: Codes, arrays: dict[str, NDArray[Any]]) -> None:
+        """Overwrite the rows of `entities`; ValueError naming the array where a name or a shape is not ours."""
+        if arrays.keys() != self._fields.keys():
+            raise ValueError(f"rows need {sorted(self._fields)}, got {sorted(arrays)}")
+        self.reach(entities)
+        for name, values in arrays.items():
+            if values.shape != (len(entities), *self._fields[name].shape):
+                raise ValueError(f"{name} must be {(len(entities), *self._fields[name].shape)}, got {values.shape}")
+            self._arrays[name][entities] = values
+
+    def forget(self, entities: Codes) -> None:
+        """Empty the rows of `entities`."""
+        self.reach(entities)
+        for name, array in self._arrays.items():
+            array[entities] = self._fields[name].empty
+
+
+def _empty(field: Field, size: int) -> NDArray[Any]:
+    return np.full((size, *field.shape), field.empty, dtype=field.dtype)

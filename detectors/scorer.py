@@ -1,0 +1,248 @@
+"""The online side of one partition: windows in, verdicts out; what is learnt of each entity lies here, in arrays."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from detectors.calibration import Calibrator
+from detectors.ensemble import Ensemble, evidence_only, fuse
+from detectors.entity_arrays import EntityArrays, Field
+from detectors.fusion import blend_shares, decisive, ratios, settled_mean
+from detectors.scaling import Scaling
+from detectors.types import Scores, Verdicts
+from streaming.types import Codes, Floats, Ints, State, Windows
+
+OnError = Callable[[str, Exception], None]
+_NEVER = float(-(1 << 62))
+"""The slot of a ring place that nobody wrote."""
+
+
+class EnsembleError(Exception):
+    """No detector could judge a poll: nothing may be checkpointed past it."""
+
+
+class Scorer:
+    """Scores the windows of one partition with an ensemble.
+
+    Entities are row codes of the partition; `bind` names them. Everything learnt has one row per entity: `rows`,
+    `put_rows` and `forget` move it, `state` and `restore` hold all of it. `late_horizon`: how many slots back a window
+    may be read again. `failures` counts by detector the polls it failed; `on_error` is told of each.
+    """
+
+    def __init__(self, ensemble: Ensemble, *, late_horizon: int = 16, on_error: OnError | None = None) -> None:
+        self.ensemble = ensemble
+        self.late_horizon = late_horizon
+        self.failures = dict.fromkeys(ensemble.detectors, 0)
+        self._on_error = on_error or _log
+        self._names: dict[int, str] = {}
+        self._scaling = Scaling(ensemble.ranges)
+        self._immediate = Calibrator(ensemble.immediate, ensemble.learning())
+        self._settled = Calibrator(ensemble.settled, ensemble.learning())
+        self._online = ensemble.fresh_online()
+        self._quiet = evidence_only(ensemble.detectors)
+        places = late_horizon + ensemble.settings.settle
+        self._ring = EntityArrays(
+            {
+                "ratios": Field((places, len(ensemble.detectors)), np.float32, np.nan),
+                "slots": Field((places,), np.int64, _NEVER),
+                "trained": Field((), np.int64, -1),
+            }
+        )
+        self._tell_features()
+
+    def bind(self, entities: Codes, names: Sequence[str]) -> None:
+        """Rows `entities` now belong to `names` (one each): those in training start with what the model knows of
+        them, the others with nothing."""
+        self.forget(entities)
+        self._names |= dict(zip(entities.tolist(), names, strict=True))
+        trained = self.ensemble.trained(names)
+        self._scaling.bind(entities, trained)
+        known = trained >= 0
+        rows, at = entities[known], trained[known]
+        if not len(rows):
+            return
+        self._ring["trained"][rows] = at
+        learnt = self.ensemble.own | self.ensemble.online
+        for name, part in self._parts():
+            if name in learnt:
+                part.put_rows(rows, {key: values[at] for key, values in learnt[name].items()})
+
+    def scale(self, entities: Codes, values: Floats, learn: bool = True) -> Floats:
+        """One slot's rows (B x F, each entity once) scaled to B x F float32; young entities' ranges learn from them."""
+        return self._scaling.scale(entities, values, learn)
+
+    def ranges(self, entities: Codes) -> tuple[Floats, Floats]:
+        """Origin and width (B x F each) of the scaling of `entities`: raw = origin + width x scaled."""
+        return self._scaling.inverse(entities)
+
+    def score(self, windows: Windows, learn: bool = True) -> Verdicts:
+        """Judge B windows ordered by (end slot, entity), each once.
+
+        Each slot is judged by what was learnt up to the slot before it, then learnt from. Without `learn` (windows
+        that late data amended) nothing is learnt, and the ratios kept for settled scores are overwritten. ValueError
+        where the windows are out of order; EnsembleError where every detector fails.
+        """
+        slots = list(_slots(windows.ends))
+        given = self._opinions(windows, learn)
+        scores = np.full((len(given), len(windows)), np.nan, np.float32)
+        for row, opinion in zip(scores, given, strict=True):
+            if opinion is not None:
+                row[:] = opinion.values
+        self._ring.reach(windows.entities)
+        known = self._ring["trained"][windows.entities]
+        own = ratios(scores, self.ensemble.quantiles[known].T)
+        how, each = self.ensemble.settings.fusion, self.ensemble.tails
+        tails = np.stack([tail.probability(row) for tail, row in zip(each, own, strict=True)])
+        fused = fuse(how, own, each, self._quiet)
+        settled = fuse(how, self._settle(windows, slots, own), each, self._quiet)
+        confidence = np.empty(len(windows), np.float32)
+        p, settled_p = np.empty(len(windows)), np.empty(len(windows))
+        for part in slots:
+            entities = windows.entities[part]
+            confidence[part] = self._immediate.confidence(entities)
+            for calibrator, numbers, out in ((self._immediate, fused, p), (self._settled, settled, settled_p)):
+                out[part] = calibrator.probability(entities, numbers[part])
+                if learn:
+                    calibrator.learn(entities, numbers[part], out[part])
+        alpha = self.ensemble.alpha
+        return Verdicts(
+            detectors=tuple(self.ensemble.detectors),
+            ratios=own,
+            tails=tails,
+            fused=fused,
+            p=p,
+            score=(np.log(p) / np.log(alpha)).astype(np.float32),
+            votes=tails < alpha,
+            shares=blend_shares(decisive(own, self._quiet), [None if opinion is None else opinion.shares for opinion in given]),
+            settled=settled,
+            settled_p=settled_p,
+            confidence=confidence,
+        )
+
+    def promote(self, ensemble: Ensemble) -> "Scorer":
+        """A scorer of another version for the same entities.
+
+        Those the new model knows start with what it knows. The others keep their ranges, by feature name, and their
+        rows of online detectors that are the same in both; calibrators start anew, since ratios have another unit.
+        """
+        new = Scorer(ensemble, late_horizon=self.late_horizon, on_error=self._on_error)
+        entities = np.fromiter(self._names, np.int32, len(self._names))
+        names = list(self._names.values())
+        new.bind(entities, names)
+        new._carry(self, entities[ensemble.trained(names) < 0])
+        return new
+
+    def rows(self, entities: Codes) -> dict[str, NDArray[Any]]:
+        """What was learnt of `entities`: copies, the first axis is the entity."""
+        return {f"{name}/{key}": v for name, part in self._parts() for key, v in part.rows(entities).items()}
+
+    def put_rows(self, entities: Codes, arrays: dict[str, NDArray[Any]]) -> None:
+        """Overwrite what was learnt of `entities` by what `rows` gave (their names stay as bound)."""
+        for name, part in self._parts():
+            start = f"{name}/"
+            part.put_rows(entities, {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)})
+
+    def forget(self, entities: Codes) -> None:
+        """Empty what was learnt of `entities`; their rows belong to nobody."""
+        for _, part in self._parts():
+            part.forget(entities)
+        for entity in entities.tolist():
+            self._names.pop(entity, None)
+
+    def state(self) -> State:
+        """All that was learnt, of all bound entities."""
+        entities = np.fromiter(self._names, np.int32, len(self._names))
+        return State(self.rows(entities) | {"entities": entities}, {"names": list(self._names.values())})
+
+    def restore(self, state: State) -> None:
+        """The inverse of `state`; entities that are bound now and were not then are forgotten."""
+        self.forget(np.fromiter(self._names, np.int32, len(self._names)))
+        arrays = dict(state.arrays)
+        entities = arrays.pop("entities")
+        self._names = dict(zip(entities.tolist(), state.meta["names"], strict=True))
+        self.put_rows(entities, arrays)
+
+    def _parts(self) -> Iterator[tuple[str, Any]]:
+        yield from (("scaling", self._scaling), ("immediate", self._immediate), ("settled", self._settled))
+        yield "ring", self._ring
+        yield from self._online.items()
+
+    def _opinions(self, windows: Windows, learn: bool) -> list[Scores | None]:
+        """Each detector's scores, in order; None for one that failed."""
+        if not len(windows):
+            return [Scores(np.empty(0, np.float32), windows.values[:, 0])] * len(self.ensemble.detectors)
+        given: list[Scores | None] = []
+        last: Exception | None = None
+        for name, fitted in self.ensemble.detectors.items():
+            online = self._online.get(name)
+            try:
+                given.append(online.score(windows, learn) if online else fitted.score(windows))
+            except Exception as error:  # noqa: BLE001 -- detectors are foreign code; one that raises has no opinion
+                self.failures[name] += 1
+                self._on_error(name, error)
+                given.append(None)
+                last = error
+        if last is not None and all(opinion is None for opinion in given):
+            raise EnsembleError("every detector failed") from last
+        return given
+
+    def _settle(self, windows: Windows, slots: list[slice], own: Floats) -> Floats:
+        """Keep the ratios (D x B), and answer the settled ones of the slot `settle` - 1 before each window's end."""
+        ring, written = self._ring["ratios"], self._ring["slots"]
+        settle, places = self.ensemble.settings.settle, ring.shape[1]
+        settled = np.empty_like(own)
+        for part in slots:
+            entities, end = windows.entities[part], int(windows.ends[part.start])
+            # A re-read slot may be older than the ring; what is newer stays.
+            fresh = written[entities, end % places] <= end
+            kept = entities if fresh.all() else entities[fresh]
+            ring[kept, end % places] = own[:, part].T[fresh]
+            written[kept, end % places] = end
+            wanted: Ints = np.arange(end - settle + 1, end + 1)
+            at = (entities[:, None], wanted % places)
+            stretch = np.where((written[at] == wanted)[:, :, None], ring[at], np.float32(np.nan))
+            settled[:, part] = settled_mean(stretch.transpose(1, 2, 0))
+        return settled
+
+    def _carry(self, old: "Scorer", entities: Codes) -> None:
+        """Take over from `old` what stays meaningful of `entities`."""
+        if not len(entities):
+            return
+        ours, theirs = self.ensemble.features, old.ensemble.features
+        place = {name: index for index, name in enumerate(theirs)}
+        common = [index for index, name in enumerate(ours) if name in place]
+        source = [place[ours[index]] for index in common]
+        mine = self._scaling.rows(entities)
+        for name, values in old._scaling.rows(entities).items():
+            mine[name][:, common] = values[:, source]
+        self._scaling.put_rows(entities, mine)
+        for name, detector in self._online.items():
+            same = old.ensemble.settings.detectors.get(name) == self.ensemble.settings.detectors.get(name)
+            if name in old._online and same and ours == theirs:
+                detector.put_rows(entities, old._online[name].rows(entities))
+
+    def _tell_features(self) -> None:
+        """Online detectors learn how many features there are from an empty window, before anybody asks for rows."""
+        shape = (1, self.ensemble.settings.window, len(self.ensemble.features))
+        nothing = np.full(shape, np.nan, np.float32)
+        slot, entity = np.zeros(1, np.int64), np.zeros(1, np.int32)
+        for detector in self._online.values():
+            detector.score(Windows(entity, slot, nothing, self.ensemble.features, ["-"]), learn=False)
+
+
+def _slots(ends: Ints) -> Iterator[slice]:
+    """One slice for each distinct end slot, in order."""
+    steps = np.diff(ends)
+    if (steps < 0).any():
+        raise ValueError("windows must be ordered by end slot")
+    edges = np.flatnonzero(steps) + 1
+    for start, stop in zip([0, *edges.tolist()], [*edges.tolist(), len(ends)], strict=True):
+        if stop > start:
+            yield slice(start, stop)
+
+
+def _log(detector: str, error: Exception) -> None:
+    structlog.get_logger().warning("detector failed", detector=detector, error=repr(error))

@@ -1,0 +1,101 @@
+"""The vocabulary of strangeness: what a detector is, and what it answers."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.types import Codes, Floats, Ints, State, Windows
+
+Memory = Literal["window", "online"]
+Scope = Literal["entity", "group", "stream"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One number a window (B, float32; higher is stranger, NaN = no opinion) and a share a feature.
+
+    `shares` B x F float32 are not negative and add up to 1 in each row with an opinion (0 where there is none).
+    """
+
+    values: Floats
+    shares: Floats
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """`fit` learns, `score` answers; the constructor takes parameters only (all keyword, all with defaults).
+
+    `memory == "window"`: the score is a pure function of the fitted detector and the window. `"online"`: see
+    `OnlineDetector`. A window's score never depends on the other windows of its batch, on their order, or on how many
+    there are, bit for bit.
+    """
+
+    name: ClassVar[str]
+    memory: ClassVar[Memory]
+
+    def fit(self, windows: Windows) -> None: ...
+
+    def score(self, windows: Windows) -> Scores: ...
+
+    def state(self) -> State: ...
+
+    def restore(self, state: State) -> None: ...
+
+
+@runtime_checkable
+class OnlineDetector(Detector, Protocol):
+    """A detector that also holds arrays with one row per entity (`Windows.entities` index them).
+
+    `score` sees windows ordered by (end slot, entity), each (entity, slot) once, and learns from them slot by slot
+    unless `learn` is False (then nothing changes: a re-reading). An entity's row depends on its own windows only.
+    `state`/`restore` cover the fitted part; the per-entity arrays travel by `rows`/`put_rows` (first axis = entity),
+    `forget` empties rows. The arrays grow by themselves.
+    """
+
+    def score(self, windows: Windows, learn: bool = True) -> Scores: ...
+
+    def rows(self, entities: Codes) -> dict[str, NDArray[Any]]: ...
+
+    def put_rows(self, entities: Codes, arrays: dict[str, NDArray[Any]]) -> None: ...
+
+    def forget(self, entities: Codes) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Closed slots for fitting: N rows ordered by (entity, slot), values N x F float32 (derived, not scaled).
+
+    `codes` (N) index `names`; a slot that is absent for an entity is missing.
+    """
+
+    names: list[str]
+    codes: Codes
+    slots: Ints
+    values: Floats
+    features: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """What the ensemble says of B windows. D detectors in the order of `detectors`.
+
+    `ratios` D x B: each score over its validation quantile (NaN = no opinion); `tails` D x B: each detector's own tail
+    probability; `fused` (B): power mean of the ratios; `p` (B): its calibrated tail probability; `score` (B) =
+    log p / log alpha, so > 1 means anomalous; `votes` D x B: beyond its own threshold; `shares` B x F. `settled` (B)
+    and `settled_p` (B) speak of the slot `settle - 1` before each window's end (NaN while there is none).
+    `confidence` (B): 0..1, how much of the calibration is the entity's own.
+    """
+
+    detectors: tuple[str, ...]
+    ratios: Floats
+    tails: NDArray[np.float64]
+    fused: Floats
+    p: NDArray[np.float64]
+    score: Floats
+    votes: NDArray[np.bool_]
+    shares: Floats
+    settled: Floats
+    settled_p: NDArray[np.float64]
+    confidence: Floats

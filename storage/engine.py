@@ -1,0 +1,141 @@
+"""An open database: whole transactions, retried while the fault is transient, and one writer a SQLite file."""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy.engine import Connection, Dialect, Engine
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
+
+from storage.connect import create_engine, label, parse_url
+from storage.migrate import check, current, upgrade
+from storage.types import StoreError
+
+Result = TypeVar("Result")
+
+SQLITE_TRANSIENT = {5, 6}
+"""SQLITE_BUSY and SQLITE_LOCKED (sqlite.org/rescode.html); the low byte of an extended code."""
+POSTGRES_TRANSIENT = ("08", "40", "53", "55P03", "57P")
+"""Connection lost, rollback (deadlock, serialisation), no resources, lock not available, shutdown (appendix A)."""
+
+
+def transient(error: BaseException) -> bool:
+    """Whether the same transaction may succeed when it is tried again."""
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    if not isinstance(error, OperationalError):
+        return False
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in SQLITE_TRANSIENT
+    state = getattr(error.orig, "sqlstate", None)
+    return state is None or state.startswith(POSTGRES_TRANSIENT)
+
+
+class Database:
+    """Transactions on one database. Threads may share it.
+
+    `attempts` bounds how often a transaction is tried; between two tries it pauses, doubling from 50 ms to 2 s, through
+    `sleep`. Every fault of the database leaves as StoreError.
+    """
+
+    def __init__(self, engine: Engine, attempts: int = 6, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.name = label(engine.url)
+        self._engine = engine
+        self._writer = engine.execution_options(writes=True)
+        self._attempts = attempts
+        self._sleep = sleep
+
+    @property
+    def dialect(self) -> Dialect:
+        """SQLAlchemy's dialect: its `name` is "sqlite" or "postgresql"."""
+        return self._engine.dialect
+
+    def write(self, work: Callable[[Connection], Result]) -> Result:
+        """`work` in one transaction that may write. It may be called more than once, each time after a rollback."""
+        return self._transact(self._writer, work)
+
+    def read(self, work: Callable[[Connection], Result]) -> Result:
+        """`work` in one transaction that only reads; it never waits for a writer."""
+        return self._transact(self._engine, work)
+
+    def _transact(self, engine: Engine, work: Callable[[Connection], Result]) -> Result:
+        def once() -> Result:
+            with engine.begin() as connection:
+                return work(connection)
+
+        tries = Retrying(
+            stop=stop_after_attempt(self._attempts),
+            wait=wait_exponential(multiplier=0.05, max=2.0) + wait_random(0, 0.05),
+            retry=retry_if_exception(transient),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            return tries(once)
+        except SQLAlchemyError as error:
+            tried = f" ({self._attempts} attempts)" if transient(error) else ""
+            said = " ".join(str(getattr(error, "orig", None) or error).split())
+            raise StoreError(f"{self.name}: {said}{tried}") from error
+
+    @contextmanager
+    def claim(self) -> Iterator[None]:
+        """Be the one `tsad run` of a SQLite file while the block runs; a second is refused with StoreError.
+
+        The lock is the operating system's, on a file beside the database: it ends with its process, however that
+        ends. PostgreSQL needs none: there leases say who owns which partition.
+        """
+        path = self._engine.url.database
+        if self.dialect.name != "sqlite" or path is None:
+            yield
+            return
+        with Path(f"{path}.lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                owner = file.read().strip() or "unknown"
+                raise StoreError(
+                    f"{self.name} is in use by another `tsad run` (process {owner}): one SQLite file serves one. "
+                    "To run several, use PostgreSQL: postgresql://user@host:5432/name"
+                ) from error
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+
+def open_database(
+    url: str,
+    *,
+    create: bool = False,
+    busy_ms: int = 5000,
+    attempts: int = 6,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Database:
+    """Open the database at `url` ("sqlite:///FILE" or "postgresql://...") and check that its schema is the code's.
+
+    With `create` a database without tables gets them; an older schema is never upgraded on the quiet. StoreError names
+    the URL (without its password) and what to do: malformed, unreachable, schema missing, older or newer.
+    """
+    parsed = parse_url(url)
+    database = Database(create_engine(parsed, busy_ms), attempts, sleep)
+    try:
+        if create and database.read(current) is None:
+            upgrade(url)
+        database.read(lambda connection: check(connection, database.name))
+    except BaseException:
+        database.close()
+        raise
+    return database

@@ -1,0 +1,64 @@
+"""Retention: rows older than their table's days go, in short transactions that hold up no stream beside them."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from storage import schema
+from storage.engine import Database
+
+PRUNABLE = {
+    table.name: table
+    for table in (
+        schema.alerts,
+        schema.scores,
+        schema.score_rollups,
+        schema.dead_letters,
+        schema.audit,
+        schema.evicted_states,
+    )
+}
+
+
+def prune(database: Database, days: Mapping[str, float], now: datetime, batch: int = 5000) -> dict[str, int]:
+    """Delete what was last saved more than `days[table]` days before `now`: rows gone by table.
+
+    Alerts go only when resolved or retracted, and their explanations with them. An entity's newest evicted state stays.
+    ValueError for a table that has no retention, or a negative number of days.
+    """
+    for table, count in days.items():
+        if table not in PRUNABLE:
+            raise ValueError(f"no retention for table {table!r}; legal: {', '.join(sorted(PRUNABLE))}")
+        if count < 0:
+            raise ValueError(f"retention of {table} is {count} days: it must not be negative")
+    return {name: prune_table(database, PRUNABLE[name], now - timedelta(days=days[name]), batch) for name in days}
+
+
+def prune_table(database: Database, table: sa.Table, before: datetime, batch: int) -> int:
+    """Delete the table's old rows, `batch` in a transaction."""
+    key = list(table.primary_key.columns)
+    old = [table.c.saved_at < before, *sparing(table)]
+    chosen = sa.select(*key).where(*old).limit(batch)
+    # Said twice: PostgreSQL looks at the outer conditions again when a row was changed since it was chosen.
+    statement = sa.delete(table).where(sa.tuple_(*key).in_(chosen), *old)
+
+    def work(connection: Connection) -> int:
+        return connection.execute(statement).rowcount
+
+    total = 0
+    while gone := database.write(work):
+        total += gone
+    return total
+
+
+def sparing(table: sa.Table) -> list[sa.ColumnElement[bool]]:
+    """What an old row must fulfil besides to be deleted."""
+    if table is schema.alerts:
+        return [table.c.state.in_(["resolved", "retracted"])]
+    if table is schema.evicted_states:
+        newer = table.alias("newer")
+        same = [newer.c[column] == table.c[column] for column in ("run", "stream", "partition", "entity")]
+        return [sa.exists().where(*same, newer.c.slot > table.c.slot)]
+    return []

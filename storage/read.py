@@ -1,0 +1,199 @@
+"""What the commands and pages ask of the database. Nothing here writes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from storage import schema
+from storage.engine import Database
+from storage.store import of_partition, record_of
+from storage.types import LIVE, Alert, AlertState, EvictedState, Explanation, Severity, StoreError, StreamRow
+
+Record = TypeVar("Record")
+Listing = list[dict[str, Any]]
+
+CHUNK = 500
+"""Names in one question: databases bound the number of parameters."""
+
+COUNTED = (
+    "streams",
+    "entities",
+    "models",
+    "alerts",
+    "explanations",
+    "scores",
+    "dead_letters",
+    "log_templates",
+    "orders",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertFilter:
+    """Which alerts: every value that is given must hold. `since` is the least event time of an alert's last slot.
+
+    `run` None means every run, also backfills that are never delivered.
+    """
+
+    run: str | None = LIVE
+    stream: str | None = None
+    entity: str | None = None
+    states: Sequence[AlertState] = ()
+    severities: Sequence[Severity] = ()
+    since: datetime | None = None
+    explanation: str | None = None
+    limit: int | None = 100
+
+    def query(self) -> sa.Select[Any]:
+        """Newest opening first."""
+        table = schema.alerts
+        query = sa.select(table).order_by(table.c.first_time.desc(), table.c.id).limit(self.limit)
+        for column, value in (("run", self.run), ("stream", self.stream), ("entity", self.entity)):
+            if value is not None:
+                query = query.where(table.c[column] == value)
+        if self.explanation is not None:
+            query = query.where(table.c.explanation == self.explanation)
+        if self.states:
+            query = query.where(table.c.state.in_(self.states))
+        if self.severities:
+            query = query.where(table.c.severity.in_(self.severities))
+        return query if self.since is None else query.where(table.c.last_time >= self.since)
+
+
+class Reader:
+    """Questions to a database. Lists of dictionaries have the tables' column names as keys."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def alerts(self, which: AlertFilter = AlertFilter()) -> list[Alert]:
+        """The alerts that `which` lets through, newest opening first."""
+        return self._records(Alert, which.query())
+
+    def alert(self, identity: str) -> tuple[Alert, list[Explanation]]:
+        """The alert of this id, or of the only id that starts so, with its explanations (strongest first).
+
+        StoreError if there is none, or more than one.
+        """
+        table, parts = schema.alerts, schema.explanations
+        start = table.c.id.startswith(identity.lower(), autoescape=True)
+        found = self._records(Alert, sa.select(table).where(start).order_by(table.c.id).limit(2))
+        if len(found) != 1 or not identity:
+            which = "starts more than one alert's id" if found else "is no alert's id"
+            raise StoreError(f"{self._database.name}: {identity!r} {which}")
+        query = sa.select(parts).where(parts.c.alert_id == found[0].id)
+        query = query.order_by(parts.c.slot, parts.c.target, sa.func.abs(parts.c.value).desc(), parts.c.feature)
+        return found[0], self._records(Explanation, query)
+
+    def pending(self, stream: str, run: str = LIVE, limit: int = 50) -> list[Alert]:
+        """Alerts that wait for their explanation, strongest first."""
+        table = schema.alerts
+        mine = sa.and_(table.c.run == run, table.c.stream == stream, table.c.explanation == "pending")
+        query = sa.select(table).where(mine).order_by(table.c.score.desc(), table.c.id).limit(limit)
+        return self._records(Alert, query)
+
+    def streams(self, run: str = LIVE) -> list[StreamRow]:
+        """The run's streams, by name."""
+        table = schema.streams
+        return self._records(StreamRow, sa.select(table).where(table.c.run == run).order_by(table.c.stream))
+
+    def entities(self, stream: str, run: str = LIVE) -> Listing:
+        """A stream's entities, by name."""
+        table = schema.entities
+        return self._listing(table, table.c.entity, run=run, stream=stream)
+
+    def templates(self, stream: str, run: str = LIVE) -> Listing:
+        """A stream's log templates, most frequent first."""
+        table = schema.log_templates
+        return self._listing(
+            table, table.c.count.desc(), table.c.partition, table.c.template_id, run=run, stream=stream
+        )
+
+    def dead_letters(
+        self, stream: str | None = None, run: str = LIVE, reason: str | None = None, limit: int = 100
+    ) -> Listing:
+        """Rejected records, newest first."""
+        table = schema.dead_letters
+        newest = (table.c.saved_at.desc(), table.c.topic, table.c.partition, table.c.position.desc())
+        return self._listing(table, *newest, limit=limit, run=run, stream=stream, reason=reason)
+
+    def audit(self, stream: str, run: str = LIVE, alert_id: str | None = None, limit: int = 100) -> Listing:
+        """What was changed, newest first."""
+        table = schema.audit
+        return self._listing(table, table.c.at.desc(), limit=limit, run=run, stream=stream, alert_id=alert_id)
+
+    def scores(self, stream: str, entity: str, run: str = LIVE, limit: int = 1000) -> Listing:
+        """An entity's stored scores, newest first."""
+        table = schema.scores
+        return self._listing(table, table.c.slot.desc(), limit=limit, run=run, stream=stream, entity=entity)
+
+    def rollups(self, stream: str, entity: str, run: str = LIVE, limit: int = 1000) -> Listing:
+        """An entity's hours, newest first."""
+        table = schema.score_rollups
+        return self._listing(table, table.c.hour.desc(), limit=limit, run=run, stream=stream, entity=entity)
+
+    def evicted(self, run: str, stream: str, partition: int, entities: Sequence[str], slot: int) -> list[EvictedState]:
+        """What each of `entities` had learnt at its last eviction at or before `slot`, by name; none for the others."""
+        table = schema.evicted_states
+        mine = sa.and_(of_partition(table, run, stream, partition), table.c.slot <= slot)
+        wanted = sorted(set(entities))
+        rows = []
+        for start in range(0, len(wanted), CHUNK):
+            these = sa.and_(mine, table.c.entity.in_(wanted[start : start + CHUNK]))
+            newest = sa.select(table.c.entity, sa.func.max(table.c.slot)).where(these).group_by(table.c.entity)
+            query = sa.select(table).where(these, sa.tuple_(table.c.entity, table.c.slot).in_(newest))
+            rows += self._records(EvictedState, query.order_by(table.c.entity))
+        return rows
+
+    def counts(self, run: str | None = None) -> dict[str, int]:
+        """Rows by table; with `run`, that run's only (models and explanations have none and are left out then)."""
+        tables = [schema.metadata.tables[name] for name in COUNTED]
+
+        def work(connection: Connection) -> dict[str, int]:
+            found = {}
+            for table in tables:
+                query = sa.select(sa.func.count()).select_from(table)
+                if run is None or "run" in table.c:
+                    query = query if run is None else query.where(table.c.run == run)
+                    found[table.name] = connection.execute(query).scalar_one()
+            return found
+
+        return self._database.read(work)
+
+    def health(self, stream: str, run: str = LIVE) -> dict[str, Any]:
+        """A stream's figures: alerts by state, how many are pending, and each partition's checkpoint with its owner.
+
+        `partitions`: {partition: {"next_slot", "counts", "positions", "saved_at", "owner", "epoch"}}.
+        """
+        alerts, points, owners = schema.alerts, schema.checkpoints, schema.leases
+        mine = sa.and_(alerts.c.run == run, alerts.c.stream == stream)
+        by_state = sa.select(alerts.c.state, sa.func.count()).where(mine).group_by(alerts.c.state)
+        waiting = sa.select(sa.func.count()).select_from(alerts).where(mine, alerts.c.explanation == "pending")
+        same = [owners.c[key] == points.c[key] for key in ("run", "stream", "partition")]
+        joined = points.outerjoin(owners, sa.and_(*same))
+        places = sa.select(points, owners.c.owner, owners.c.epoch).select_from(joined)
+        places = places.where(points.c.run == run, points.c.stream == stream).order_by(points.c.partition)
+        shown = ("next_slot", "counts", "positions", "saved_at", "owner", "epoch")
+
+        def work(connection: Connection) -> dict[str, Any]:
+            return {
+                "alerts": dict(connection.execute(by_state).tuples().all()),
+                "pending": connection.execute(waiting).scalar_one(),
+                "partitions": {
+                    row["partition"]: {key: row[key] for key in shown} for row in connection.execute(places).mappings()
+                },
+            }
+
+        return self._database.read(work)
+
+    def _records(self, kind: type[Record], query: sa.Select[Any]) -> list[Record]:
+        return self._database.read(lambda c: [record_of(kind, row) for row in c.execute(query).mappings()])
+
+    def _listing(self, table: sa.Table, *order: Any, limit: int | None = None, **equal: Any) -> Listing:
+        wanted = [table.c[column] == value for column, value in equal.items() if value is not None]
+        query = sa.select(table).where(*wanted).order_by(*order).limit(limit)
+        return self._database.read(lambda c: [dict(row) for row in c.execute(query).mappings()])

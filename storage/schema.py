@@ -1,0 +1,326 @@
+"""The tables, in SQLAlchemy Core, the same on SQLite and PostgreSQL.
+
+In every table the primary key's columns come first. `run` belongs to every key except that of `models` (a version
+serves all runs of its stream) and `alerts` (whose id hashes it). `saved_at` is when a row was last written; retention
+goes by it. Change a table only together with a new file under `migrations/versions`.
+"""
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+
+from storage.types import storable
+
+
+class Utc(sa.TypeDecorator[datetime]):
+    """An instant. A naive datetime is refused with ValueError; what is read is aware and in UTC."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Convert to UTC (SQLite stores what the clock reads, without a zone)."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"naive datetime {value.isoformat()}: times are stored with their zone, e.g. UTC")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Give the zone back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Name(sa.TypeDecorator[str]):
+    """Text from outside: whatever no database could hold is replaced (`types.storable`)."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Make storable."""
+        return None if value is None else storable(value)
+
+
+class Whole(sa.TypeDecorator[int]):
+    """A 64-bit integer. numpy's integers are converted: sqlite3 would store them as blobs."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> int | None:  # noqa: ARG002
+        """Convert to int."""
+        return None if value is None else int(value)
+
+
+class Real(sa.TypeDecorator[float]):
+    """A double; NaN is NULL, as sqlite3 has it."""
+
+    impl = sa.Double
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> float | None:  # noqa: ARG002
+        """Convert to float."""
+        return None if value is None or math.isnan(value) else float(value)
+
+
+def name(column: str, **options: Any) -> sa.Column[Any]:
+    """A text column that is never NULL unless `nullable` says so."""
+    return sa.Column(column, Name, **{"nullable": False, **options})
+
+
+def whole(column: str, **options: Any) -> sa.Column[Any]:
+    """An integer column, likewise."""
+    return sa.Column(column, Whole, **{"nullable": False, "autoincrement": False, **options})
+
+
+def real(column: str, **options: Any) -> sa.Column[Any]:
+    """A double column, likewise."""
+    return sa.Column(column, Real, **{"nullable": False, **options})
+
+
+def instant(column: str, **options: Any) -> sa.Column[Any]:
+    """A UTC timestamp, likewise."""
+    return sa.Column(column, Utc, **{"nullable": False, **options})
+
+
+def document(column: str) -> sa.Column[Any]:
+    """A JSON column."""
+    return sa.Column(column, sa.JSON, nullable=False)
+
+
+def blob(column: str, **options: Any) -> sa.Column[Any]:
+    """Bytes."""
+    return sa.Column(column, sa.LargeBinary, **{"nullable": False, **options})
+
+
+def partition_key() -> tuple[sa.Column[Any], ...]:
+    """Run, stream and partition, the start of every partition's keys."""
+    key = {"primary_key": True}
+    return name("run", **key), name("stream", **key), whole("partition", **key)
+
+
+KEY = {"primary_key": True}
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+streams = sa.Table(
+    "streams",
+    metadata,
+    name("run", **KEY),
+    name("stream", **KEY),
+    whole("step_ns"),
+    document("settings"),
+    instant("saved_at"),
+)
+
+entities = sa.Table(
+    "entities",
+    metadata,
+    *partition_key(),
+    name("entity", **KEY),
+    document("labels"),
+    whole("first_slot"),
+    whole("last_slot"),
+    instant("saved_at"),
+)
+
+models = sa.Table(
+    "models",
+    metadata,
+    name("stream", **KEY),
+    name("version", **KEY),
+    name("file"),
+    name("checksum"),
+    instant("created_at"),
+    name("state"),
+    instant("activated_at", nullable=True),
+    document("meta"),
+)
+sa.Index(
+    "uq_models_active",
+    models.c.stream,
+    unique=True,
+    sqlite_where=models.c.state == "active",
+    postgresql_where=models.c.state == "active",
+)
+
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    name("id", **KEY),
+    name("run"),
+    name("stream"),
+    whole("partition"),
+    name("entity"),
+    whole("opened_slot"),
+    whole("first_slot"),
+    whole("last_slot"),
+    whole("peak_slot"),
+    instant("first_time"),
+    instant("last_time"),
+    instant("peak_time"),
+    name("state"),
+    name("severity"),
+    real("score"),
+    real("p"),
+    real("confidence"),
+    name("model_version"),
+    instant("detected_at"),
+    instant("ingested_at", nullable=True),
+    instant("amended_at", nullable=True),
+    document("votes"),
+    document("attribution"),
+    name("explanation"),
+    name("explained_by", nullable=True),
+    name("sentence"),
+    blob("window", nullable=True),
+    document("evidence"),
+    name("merged_into", nullable=True),
+    name("reason"),
+    instant("saved_at", index=True),
+    sa.Index(None, "run", "stream", "first_time"),
+    sa.Index(None, "state"),
+    sa.Index(None, "explanation"),
+)
+
+explanations = sa.Table(
+    "explanations",
+    metadata,
+    sa.Column("alert_id", Name, sa.ForeignKey("alerts.id", ondelete="CASCADE"), primary_key=True),
+    whole("slot", **KEY),
+    name("target", **KEY),
+    name("feature", **KEY),
+    real("value"),
+    real("share"),
+    real("base"),
+    real("score"),
+    real("residual"),
+    real("fidelity", nullable=True),
+    name("explained_by"),
+)
+
+scores = sa.Table(
+    "scores",
+    metadata,
+    *partition_key(),
+    name("entity", **KEY),
+    whole("slot", **KEY),
+    instant("time"),
+    real("score"),
+    real("p"),
+    document("votes"),
+    name("model_version"),
+    instant("saved_at", index=True),
+)
+
+score_rollups = sa.Table(
+    "score_rollups",
+    metadata,
+    *partition_key(),
+    name("entity", **KEY),
+    instant("hour", **KEY),
+    real("maximum"),
+    real("mean"),
+    whole("count"),
+    instant("saved_at", index=True),
+)
+
+log_templates = sa.Table(
+    "log_templates",
+    metadata,
+    *partition_key(),
+    whole("template_id", **KEY),
+    name("text"),
+    whole("count"),
+    instant("saved_at"),
+)
+
+dead_letters = sa.Table(
+    "dead_letters",
+    metadata,
+    *partition_key(),
+    name("topic", **KEY),
+    whole("position", **KEY),
+    name("reason"),
+    name("detail"),
+    blob("payload", nullable=True),
+    instant("saved_at", index=True),
+)
+
+checkpoints = sa.Table(
+    "checkpoints",
+    metadata,
+    *partition_key(),
+    document("positions"),
+    whole("next_slot", nullable=True),
+    document("counts"),
+    instant("saved_at"),
+)
+
+snapshots = sa.Table(
+    "snapshots",
+    metadata,
+    *partition_key(),
+    whole("slot", **KEY),
+    document("position"),
+    name("file"),
+    name("checksum"),
+    instant("saved_at"),
+)
+
+orders = sa.Table(
+    "orders",
+    metadata,
+    *partition_key(),
+    whole("first_slot", **KEY),
+    name("kind", **KEY),
+    name("version", **KEY),
+    document("detail"),
+    instant("saved_at"),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    *partition_key(),
+    name("content", **KEY),
+    name("kind"),
+    instant("at"),
+    name("entity", nullable=True),
+    name("alert_id", nullable=True),
+    whole("slot", nullable=True),
+    document("detail"),
+    instant("saved_at", index=True),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    *partition_key(),
+    whole("epoch"),
+    name("owner"),
+    instant("taken_at"),
+)
+
+evicted_states = sa.Table(
+    "evicted_states",
+    metadata,
+    *partition_key(),
+    name("entity", **KEY),
+    whole("slot", **KEY),
+    blob("blob"),
+    instant("saved_at", index=True),
+)

@@ -1,0 +1,1 @@
+"""What comes in: sources, decoding, log mining, event-time windows."""

@@ -1,0 +1,154 @@
+"""Records of one (entity, slot) joined into one cell, the same whatever order and polls they came in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.settings import Aggregate
+from streaming.types import Codes, Floats, Ints, State
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+def narrow(values: NDArray[np.float64]) -> Floats:
+    """`values` as float32; what would overflow to infinity stays at the largest number."""
+    return np.clip(values, -FLOAT32_MAX, FLOAT32_MAX).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """N records at their place in the ring: `rows`, `slots`, `times` (ns).
+
+    `values` are, of telemetry, N x F float32 (NaN = absent); of log lines, N x k int32: the columns that each line is
+    counted in (-1 = none).
+    """
+
+    rows: Codes
+    slots: Ints
+    times: Ints
+    values: NDArray[Any]
+
+    @staticmethod
+    def joined(parts: Sequence["Samples"]) -> "Samples":
+        """`parts` (at least one) one after another, widened to the widest."""
+        if len(parts) == 1:
+            return parts[0]
+        width = max(part.values.shape[1] for part in parts)
+        return Samples(
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.slots for part in parts]),
+            np.concatenate([part.times for part in parts]),
+            np.concatenate([part.widened(width).values for part in parts]),
+        )
+
+    def widened(self, width: int) -> "Samples":
+        """With absent columns appended up to `width`."""
+        more = width - self.values.shape[1]
+        if more <= 0:
+            return self
+        absent = np.nan if self.values.dtype.kind == "f" else -1
+        values = np.pad(self.values, ((0, 0), (0, more)), constant_values=absent)
+        return Samples(self.rows, self.slots, self.times, values)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, index: NDArray[Any] | slice) -> "Samples":
+        """The samples at `index`."""
+        return Samples(self.rows[index], self.slots[index], self.times[index], self.values[index])
+
+    def state(self) -> State:
+        """The four arrays."""
+        return State({"rows": self.rows, "slots": self.slots, "times": self.times, "values": self.values})
+
+    @staticmethod
+    def restored(state: State) -> "Samples":
+        """What `state` was taken of."""
+        return Samples(**{key: value.copy() for key, value in state.arrays.items()})
+
+    def ordered(self) -> "Samples":
+        """By (slot, row, time), and by arrival where all three are equal."""
+        if not len(self) or (np.diff(cells := _cell_numbers(self)) > 0).all():
+            return self
+        order = np.argsort(cells)
+        if (np.diff(cells[order]) == 0).any():
+            order = np.lexsort((self.times, cells))
+        return self.take(order)
+
+
+def collapse(samples: Samples) -> tuple[Samples, int]:
+    """Join `samples` (ordered) of equal (row, slot, time); returns them and how many values were duplicates.
+
+    Of a feature's values the first to arrive counts.
+    """
+    cells = _cell_numbers(samples)
+    again = (np.diff(cells) == 0) & (np.diff(samples.times) == 0)
+    if not again.any():
+        return samples, 0
+    starts = np.flatnonzero(np.concatenate([[True], ~again]))
+    present = ~np.isnan(samples.values)
+    places = np.where(present, np.arange(len(samples))[:, None], len(samples))
+    first = np.minimum.reduceat(places, starts, axis=0)
+    kept = Samples(samples.rows[starts], samples.slots[starts], samples.times[starts], _pick(samples.values, first))
+    return kept, int(present.sum() - (first < len(samples)).sum())
+
+
+def aggregate(samples: Samples, kinds: NDArray[np.str_]) -> tuple[Codes, Ints, Floats]:
+    """Join `samples` (ordered, collapsed) into cells: rows, slots and values B x F.
+
+    `kinds` (F) names each column's `Aggregate`; "last" is the one with the newest time. Sums run in float64 in the
+    order of time, so that they depend on the set of the samples alone.
+    """
+    cells = _cell_numbers(samples)
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(cells) != 0]))
+    if len(starts) == len(samples):
+        return samples.rows, samples.slots, samples.values
+    joined = samples.values[starts]
+    sizes = np.diff(starts, append=len(samples))
+    crowded = np.repeat(sizes > 1, sizes)
+    values, bounds = samples.values[crowded], np.cumsum(sizes[sizes > 1]) - sizes[sizes > 1]
+    for kind in np.unique(kinds):
+        columns = np.flatnonzero(kinds == kind)
+        joined[np.ix_(sizes > 1, columns)] = _reduced(values[:, columns], bounds, str(kind))
+    return samples.rows[starts], samples.slots[starts], joined
+
+
+def count_lines(lines: Samples, features: int) -> tuple[Codes, Ints, Floats]:
+    """Log lines as cells: rows, slots and how many lines count in each column, B x `features`, by (slot, row)."""
+    cells, first, place = np.unique(_cell_numbers(lines), return_index=True, return_inverse=True)
+    flat = place.reshape(-1, 1) * features + lines.values
+    counts = np.bincount(flat[lines.values >= 0], minlength=len(cells) * features)
+    return lines.rows[first], lines.slots[first], counts.reshape(len(cells), features).astype(np.float32)
+
+
+def _reduced(values: Floats, starts: Ints, kind: Aggregate | str) -> Floats:
+    """Each stretch of rows of `values` (N x C) that begins at `starts` as one row."""
+    if kind == "max":
+        return np.fmax.reduceat(values, starts, axis=0)
+    present = ~np.isnan(values)
+    if kind == "last":
+        places = np.where(present, np.arange(len(values))[:, None], -1)
+        return _pick(values, np.maximum.reduceat(places, starts, axis=0))
+    sums = np.add.reduceat(np.where(present, values, 0).astype(np.float64), starts, axis=0)
+    counts = np.add.reduceat(present.astype(np.int64), starts, axis=0)
+    missing = np.where(counts > 0, 1.0, np.nan)
+    return narrow(sums * missing if kind == "sum" else sums / np.maximum(counts, 1) * missing)
+
+
+def _pick(values: Floats, places: Ints) -> Floats:
+    """M x F: `values[places[m, f], f]`; NaN where the place is outside."""
+    inside = (places >= 0) & (places < len(values))
+    picked = np.take_along_axis(values, np.where(inside, places, 0), axis=0)
+    return np.where(inside, picked, np.float32(np.nan))
+
+
+def _cell_numbers(samples: Samples) -> Ints:
+    """One number a (slot, row), in that order."""
+    if not len(samples):
+        return np.empty(0, np.int64)
+    span = int(samples.rows.max()) + 1
+    numbers: Ints = (samples.slots - samples.slots.min()) * span + samples.rows
+    return numbers

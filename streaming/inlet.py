@@ -1,0 +1,203 @@
+"""One topic of one partition on its way into slots: what waits to be fed, to be closed, or to take effect late."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.settings import Timing
+from streaming.types import Codes, Ints, State, Topic
+from streaming.watermark import Watermark
+
+Reject = Callable[[Topic, int, str, str], None]
+"""Called with (topic, position, reason, detail) for a record that cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """N records of one poll by rising slot, in order of arrival within a slot; `values` as in `cells.Samples`."""
+
+    names: Sequence[str]
+    codes: Codes
+    slots: Ints
+    times: Ints
+    values: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def take(self, index: NDArray[Any] | slice) -> "Held":
+        """The records at `index`."""
+        return Held(self.names, self.codes[index], self.slots[index], self.times[index], self.values[index])
+
+    def by_slot(self) -> "Held":
+        """Ordered by slot (stable)."""
+        if (self.slots[1:] >= self.slots[:-1]).all():
+            return self
+        return self.take(np.argsort(self.slots, kind="stable"))
+
+    def state(self) -> State:
+        """Everything, with the names in use only."""
+        used, codes = np.unique(self.codes, return_inverse=True)
+        state = State(meta={"names": [self.names[code] for code in used]})
+        state.arrays |= {"codes": codes.astype(np.int32), "slots": self.slots, "times": self.times}
+        state.arrays["values"] = self.values
+        return state
+
+    @staticmethod
+    def restored(state: State) -> "Held":
+        """What `state` was taken of."""
+        arrays = {key: value.copy() for key, value in state.arrays.items()}
+        return Held(state.meta["names"], **arrays)
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A batch, fed up to record `at`. `newest` (N, ns) and `marks` (N, slots): `Watermark.ahead`."""
+
+    held: Held
+    positions: Ints
+    newest: Ints
+    marks: Ints
+    next_position: int
+    at: int = 0
+
+    def state(self) -> State:
+        """Everything."""
+        state = State({"positions": self.positions, "newest": self.newest, "marks": self.marks})
+        state.meta = {"next_position": self.next_position, "at": self.at}
+        state.put("held", self.held.state())
+        return state
+
+    @staticmethod
+    def restored(state: State) -> "_Pending":
+        """What `state` was taken of."""
+        arrays = {name: state.arrays[name].copy() for name in ("positions", "newest", "marks")}
+        own = {name: state.meta[name] for name in ("next_position", "at")}
+        return _Pending(held=Held.restored(state.part("held")), **arrays, **own)
+
+
+class Inlet:
+    """A topic's watermark, the records of its open slots, and the late ones by the slot before whose close they count.
+
+    `fed` is the position behind the last record that was really fed (None before the first). Late records beyond the
+    horizon go to `reject`.
+    """
+
+    def __init__(self, topic: Topic, timing: Timing, reject: Reject) -> None:
+        self.topic = topic
+        self.mark = Watermark(timing.step, timing.lateness)
+        self.waiting: dict[int, list[Held]] = {}
+        self.fed: int | None = None
+        self.late = 0
+        self._timing, self._reject = timing, reject
+        self._open: list[Held] = []
+        self._pending: _Pending | None = None
+
+    @property
+    def paused(self) -> bool:
+        """Whether records wait to be fed."""
+        return self._pending is not None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the topic has ended and everything was fed."""
+        return self.mark.ended and not self.paused
+
+    @property
+    def first_mark(self) -> int | None:
+        """Before anything was fed: the watermark's slot at the first record, None when there is none yet."""
+        return None if self._pending is None else int(self._pending.marks[0])
+
+    @property
+    def next_slot(self) -> int | None:
+        """The first slot that has a record waiting for its close."""
+        return min((int(held.slots[0]) for held in self._open), default=None)
+
+    def accept(self, held: Held, positions: Ints, next_position: int) -> None:
+        """Take a batch in order of position; RuntimeError when the one before is not fed yet."""
+        if self.paused:
+            raise RuntimeError(f"{self.topic} is paused: its last batch is not fed yet")
+        if not len(held):
+            self.fed = next_position
+            return
+        newest, marks = self.mark.ahead(held.times)
+        self._pending = _Pending(held, positions, newest, marks, next_position)
+
+    def feed(self, limit: int) -> None:
+        """Feed records in their order, up to the first whose slot is not below `limit`.
+
+        The watermark counts that one: it is the next in any case.
+        """
+        pending = self._pending
+        if pending is None:
+            return
+        start, count = pending.at, len(pending.held)
+        end = int(np.searchsorted(pending.newest // self._timing.step, limit))
+        self.mark.newest = int(pending.newest[min(end, count - 1)])
+        if end > start:
+            self._sort_out(pending, slice(start, end))
+            pending.at = end
+            self.fed = pending.next_position if end == count else int(pending.positions[end])
+        if end == count:
+            self._pending = None
+
+    def until(self, slot: int) -> list[Held]:
+        """The records on time of the slots below `slot`; they stay."""
+        parts = [held.take(slice(0, int(np.searchsorted(held.slots, slot)))) for held in self._open]
+        return [part for part in parts if len(part)]
+
+    def drop(self, slot: int) -> None:
+        """Forget the records of the slots below `slot`."""
+        parts = [held.take(slice(int(np.searchsorted(held.slots, slot)), None)) for held in self._open]
+        self._open = [part for part in parts if len(part)]
+
+    def state(self) -> State:
+        """Everything, with the batch that waits to be fed: its log lines are mined already."""
+        state = State(meta={"mark": self.mark.state(), "fed": self.fed, "late": self.late, "pending": None})
+        if self._pending is not None:
+            state.put("pending", self._pending.state())
+        state.meta["open"] = len(self._open)
+        state.meta["waiting"] = [[slot, len(parts)] for slot, parts in self.waiting.items()]
+        for number, held in enumerate(self._open):
+            state.put(f"open{number}", held.state())
+        for slot, parts in self.waiting.items():
+            for number, held in enumerate(parts):
+                state.put(f"late{slot}-{number}", held.state())
+        return state
+
+    def restore(self, state: State) -> None:
+        """Take over what `state` gave."""
+        meta = state.meta
+        self.mark.restore(meta["mark"])
+        self.fed, self.late = meta["fed"], meta["late"]
+        self._pending = None if meta["pending"] is None else _Pending.restored(state.part("pending"))
+        self._open = [Held.restored(state.part(f"open{number}")) for number in range(meta["open"])]
+        self.waiting = {
+            slot: [Held.restored(state.part(f"late{slot}-{number}")) for number in range(count)]
+            for slot, count in meta["waiting"]
+        }
+
+    def _sort_out(self, pending: _Pending, part: slice) -> None:
+        held, marks = pending.held.take(part), pending.marks[part]
+        late = held.slots < marks
+        if not late.any():
+            self._open.append(held.by_slot())
+            return
+        if not late.all():
+            self._open.append(held.take(~late).by_slot())
+        lost = late & (held.slots < marks - self._timing.late_horizon)
+        self._refuse(held.take(lost), marks[lost], pending.positions[part][lost])
+        late &= ~lost
+        self.late += int(late.sum())
+        for mark in np.unique(marks[late]).tolist():
+            self.waiting.setdefault(mark, []).append(held.take(late & (marks == mark)).by_slot())
+
+    def _refuse(self, held: Held, marks: Ints, positions: Ints) -> None:
+        for code, slot, mark, position in zip(
+            held.codes.tolist(), held.slots.tolist(), marks.tolist(), positions.tolist(), strict=True
+        ):
+            behind = f"entity {held.names[code]!r}: slot {slot} is {mark - slot} slots below the watermark"
+            self._reject(self.topic, position, "too_late", f"{behind}, {self._timing.late_horizon} are allowed")

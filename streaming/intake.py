@@ -1,0 +1,115 @@
+"""One poll of payloads on its way through a decoder: which records are still good, and what was wrong with the rest."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from streaming.columns import MAX_NAME, legal_name
+from streaming.deadletters import DeadLetters, DeadReason
+from streaming.json_records import RecordError
+from streaming.timestamps import OK, REASON_OF_FAULT, EventTimes
+from streaming.types import Codes, Ints
+
+
+class Intake:
+    """N payloads, of which M parse into rows; the first fault of a record is the one that counts.
+
+    `place` (M) tells each row's payload and `good` (M) which rows are still good.
+    """
+
+    def __init__(self, payloads: Sequence[bytes], max_record_bytes: int = 1 << 20) -> None:
+        self.payloads = payloads
+        self.place: Ints = np.zeros(0, np.int64)
+        self.good: NDArray[np.bool_] = np.zeros(0, bool)
+        self._limit = max_record_bytes
+        self._rejects: dict[int, RecordError] = {}
+
+    def parse(self, fast: Callable[[bytes], Any], careful: Callable[[bytes], Any]) -> list[Any]:
+        """Rows of the payloads that parse: by `fast`, and where that raises, by `careful`."""
+        rows: list[Any] = []
+        add, limit = rows.append, self._limit
+        for i, payload in enumerate(self.payloads):
+            try:
+                if len(payload) > limit:
+                    raise RecordError("too_long", f"longer than {limit} bytes, the most that is allowed")
+                add(fast(payload))
+            except (ValueError, RecursionError):
+                add(self._carefully(i, careful))
+            except RecordError as error:
+                self.refuse(i, error)
+                add(None)
+        if self._rejects:
+            self.accept([i for i, row in enumerate(rows) if row is not None])
+            return [row for row in rows if row is not None]
+        self.accept(range(len(rows)))
+        return rows
+
+    def accept(self, place: Sequence[int]) -> None:
+        """The payloads at `place` have become rows, in this order."""
+        self.place = np.array(place, dtype=np.int64)
+        self.good = np.ones(len(place), bool)
+
+    def refuse(self, payload: int, error: RecordError) -> None:
+        """The payload of this number has not become a row."""
+        self._rejects[payload] = error
+
+    def reject(self, row: int, reason: DeadReason, detail: str) -> None:
+        """Row `row` is bad, for `reason` unless it was bad before."""
+        if self.good[row]:
+            self.good[row] = False
+            self.refuse(int(self.place[row]), RecordError(reason, detail))
+
+    def take(self, rows: list[Any]) -> list[Any]:
+        """Those of `rows` (M) that are good."""
+        if self.good.all():
+            return rows
+        return [row for row, good in zip(rows, self.good.tolist(), strict=True) if good]
+
+    def judge_entities(self, entities: Sequence[str]) -> None:
+        """Reject rows (M) whose entity has a name that cannot be stored."""
+        illegal = {name for name in set(entities) if not legal_name(name)}
+        if illegal:
+            for row in [i for i, name in enumerate(entities) if name in illegal]:
+                said = f"entity: {entities[row]!r:.80}; 1 to {MAX_NAME} characters without NUL are allowed"
+                self.reject(row, "bad_entity" if entities[row] else "missing_entity", said)
+
+    def judge_times(self, times: EventTimes, raw: Any, ingested: Ints) -> Ints:
+        """Event times (M) in ns, of a sequence or an Arrow array; rejects rows without one, or from the future."""
+        ns, faults = times.read_column(raw, ingested) if isinstance(raw, pa.Array) else times.read(raw, ingested)
+        for row in np.flatnonzero(faults != OK).tolist():
+            fault = int(faults[row])
+            self.reject(row, REASON_OF_FAULT[fault], times.explain(fault, _plain(raw[row]), int(ingested[row])))
+        return ns
+
+    def bury(self, dead: DeadLetters, positions: Ints) -> None:
+        """Hand the rejected records to `dead`, in position order."""
+        for i in sorted(self._rejects):
+            reject = self._rejects[i]
+            dead.add(int(positions[i]), reject.reason, reject.detail, self.payloads[i])
+
+    def _carefully(self, i: int, careful: Callable[[bytes], Any]) -> Any:
+        try:
+            return careful(self.payloads[i])
+        except RecordError as error:
+            self.refuse(i, error)
+            return None
+
+
+def _plain(value: Any) -> Any:
+    """A value as Python has it: Arrow's timestamps beyond Python's years, and the like, as text."""
+    if not isinstance(value, pa.Scalar):
+        return value
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError):
+        return str(value.cast(pa.int64()))
+
+
+def encode(entities: Sequence[str]) -> tuple[list[str], Codes]:
+    """The distinct entities in order of appearance, and each row's number among them."""
+    index: dict[str, int] = {}
+    codes = np.fromiter([index.setdefault(name, len(index)) for name in entities], np.int32, len(entities))
+    return list(index), codes

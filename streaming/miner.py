@@ -1,0 +1,245 @@
+"""Log templates: Drain (He et al., ICWS 2017; drain3's tree) behind a small seam with bounded memory and plain state.
+
+Drain groups lines by their number of tokens and their first tokens, and a line joins the group's most similar template
+(or founds one); places where lines of a template differ become `<*>`.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from drain3.drain import Drain, LogCluster, Node
+from numpy.typing import NDArray
+
+from streaming.masking import Masking
+from streaming.types import Codes, State
+
+MAX_CHARACTERS = 8_192
+MAX_TOKENS = 128
+"""A message is mined by its first characters and tokens: the prefix tree has a branch for each number of tokens."""
+MEMO_LINES = 20_000
+
+
+class _Clusters(OrderedDict[int, Any]):
+    """Drain's table of templates by id, least recently used first; pinned ones are passed over when one must go.
+
+    Drain reads with `[]` to touch a template and with `get` to look without touching.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self.capacity = capacity
+        self.pinned: OrderedDict[int, None] = OrderedDict()
+        self.gone: list[Any] = []
+        self.evictions = 0
+
+    def __getitem__(self, key: int) -> Any:
+        self.move_to_end(key)
+        return super().__getitem__(key)
+
+    def __setitem__(self, key: int, cluster: Any) -> None:
+        while len(self) >= self.capacity and key not in self:
+            self._evict()
+        super().__setitem__(key, cluster)
+
+    def _evict(self) -> None:
+        oldest = next(key for key in self if key not in self.pinned)
+        self.gone.append(self.pop(oldest))
+        self.evictions += 1
+
+
+class Miner:
+    """Turns messages into template ids, in order, with at most `max_templates` templates held.
+
+    Ids are positive, belong to this miner, and are never used twice. What a call answers does not depend on how the
+    messages were divided into calls. Exactly Drain with `similarity` and `depth` on the first `MAX_TOKENS` tokens of
+    the masked message; a memo in front of it answers only where Drain would answer the same and change nothing but the
+    count (`_Memo`).
+    """
+
+    def __init__(
+        self, masks: Masking | None = None, similarity: float = 0.4, depth: int = 4, max_templates: int = 2_000
+    ) -> None:
+        if not 0 < similarity <= 1:
+            raise ValueError(f"similarity must lie in (0, 1], got {similarity}")
+        if max_templates < 2:
+            raise ValueError(f"max_templates must be at least 2, got {max_templates}")
+        self._masks = masks or Masking()
+        self._drain = Drain(depth=depth, sim_th=similarity, profiler=None)
+        self._clusters = _Clusters(max_templates)
+        self._drain.id_to_cluster = self._clusters
+        self._memo = _Memo()
+
+    @property
+    def evictions(self) -> int:
+        """Templates forgotten so far because newer ones needed their place."""
+        return self._clusters.evictions
+
+    def learn(self, messages: Sequence[str]) -> tuple[Codes, NDArray[np.bool_]]:
+        """Template id of each of N messages (N, int32), and whether the line founded it (N): learns line by line."""
+        ids = np.empty(len(messages), np.int32)
+        new = np.zeros(len(messages), np.bool_)
+        for place, message in enumerate(messages):
+            tokens = self._tokens(message)
+            key = " ".join(tokens)
+            known = self._memo.get(key, len(tokens))
+            if known is not None:
+                known.size += 1
+                self._clusters.move_to_end(known.cluster_id)
+                ids[place] = known.cluster_id
+            else:
+                ids[place], new[place] = self._add(key, len(tokens))
+        return ids, new
+
+    def match(self, messages: Sequence[str]) -> Codes:
+        """The id that `learn` would give each of N messages now (N, int32; -1 = it would found a template).
+
+        Nothing is learnt, counted or touched: for lines that come late.
+        """
+        return np.array([self._find(self._tokens(message)) for message in messages], np.int32)
+
+    def templates(self) -> list[tuple[int, str, int]]:
+        """(id, text, lines) of the templates held, by id; `<*>` marks a varying token."""
+        return [(key, cluster.get_template(), cluster.size) for key, cluster in sorted(self._clusters.items())]
+
+    def texts(self, ids: Iterable[int]) -> list[str | None]:
+        """The current text of each template; None for one that is not held (any more)."""
+        clusters = (self._clusters.get(int(key)) for key in ids)
+        return [None if cluster is None else cluster.get_template() for cluster in clusters]
+
+    def adopt(self, texts: Sequence[str]) -> Codes:
+        """Ids (int32) of templates known by text: of the oldest one that reads so, else of a new one with no lines.
+
+        Adopted templates are never forgotten; at most half of `max_templates` enjoy that, the longest adopted lose it
+        first. ValueError for more than so many texts.
+        """
+        if len(texts) > self._clusters.capacity // 2:
+            raise ValueError(
+                f"{len(texts)} templates to adopt, at most half of max_templates={self._clusters.capacity}"
+            )
+        held = {cluster.log_template_tokens: key for key, cluster in sorted(self._clusters.items(), reverse=True)}
+        wanted = [tuple(text.split()) for text in texts]
+        self._pin(held[tokens] for tokens in wanted if tokens in held)
+        for tokens in wanted:
+            if tokens not in held:
+                held[tokens] = self._create(list(tokens))
+                self._pin([held[tokens]])
+        return np.array([held[tokens] for tokens in wanted], np.int32)
+
+    def _pin(self, ids: Iterable[int]) -> None:
+        # at most half of the places, so that the miner can always go on learning
+        pinned = self._clusters.pinned
+        for key in map(int, ids):
+            pinned[key] = None
+            pinned.move_to_end(key)
+        while len(pinned) > self._clusters.capacity // 2:
+            pinned.popitem(last=False)
+
+    def state(self) -> State:
+        """Templates in order of use, prefix tree, pins and counters, as JSON."""
+        clusters = [[key, cluster.size, cluster.get_template()] for key, cluster in self._clusters.items()]
+        meta = {
+            "clusters": clusters,
+            "counter": self._drain.clusters_counter,
+            "tree": _node_to_json(self._drain.root_node),
+            "pinned": list(self._clusters.pinned),
+            "evictions": self._clusters.evictions,
+        }
+        return State(meta=meta)
+
+    def restore(self, state: State) -> None:
+        """Go on from what `state` gave; ValueError when it holds more templates than this miner may."""
+        meta = state.meta
+        capacity = self._clusters.capacity
+        if len(meta["clusters"]) > capacity:
+            raise ValueError(f"the state holds {len(meta['clusters'])} templates, max_templates is {capacity}")
+        clusters = _Clusters(capacity)
+        for key, size, text in meta["clusters"]:
+            cluster = LogCluster(text.split(), key)
+            cluster.size = size
+            clusters[key] = cluster
+        clusters.pinned = OrderedDict.fromkeys(meta["pinned"])
+        clusters.evictions = meta["evictions"]
+        self._clusters = self._drain.id_to_cluster = clusters
+        self._drain.clusters_counter = meta["counter"]
+        self._drain.root_node = _node_from_json(meta["tree"])
+        self._memo = _Memo()
+
+    def _tokens(self, message: str) -> list[str]:
+        return self._masks.mask(message[:MAX_CHARACTERS]).split()[:MAX_TOKENS]
+
+    def _find(self, tokens: list[str]) -> int:
+        cluster = self._drain.tree_search(self._drain.root_node, tokens, self._drain.sim_th, False)
+        return -1 if cluster is None else int(cluster.cluster_id)
+
+    def _add(self, key: str, length: int) -> tuple[int, bool]:
+        cluster, change = self._drain.add_log_message(key)
+        if change == "none":
+            self._memo.put(key, length, cluster)
+        else:
+            self._changed(length)
+        return cluster.cluster_id, change == "cluster_created"
+
+    def _create(self, tokens: list[str]) -> int:
+        self._drain.clusters_counter += 1
+        cluster = LogCluster(tokens, self._drain.clusters_counter)
+        cluster.size = 0
+        self._clusters[cluster.cluster_id] = cluster
+        self._drain.add_seq_to_prefix_tree(self._drain.root_node, cluster)
+        self._changed(len(tokens))
+        return int(cluster.cluster_id)
+
+    def _changed(self, length: int) -> None:
+        self._memo.drop(length)
+        for cluster in self._clusters.gone:
+            self._memo.drop(len(cluster.log_template_tokens))
+        if self._clusters.gone and self._clusters.evictions % self._clusters.capacity == 0:
+            _prune(self._drain.root_node, self._clusters)
+        self._clusters.gone.clear()
+
+
+class _Memo:
+    """Masked text -> template, for lines that Drain would pass to the same template without changing it.
+
+    Drain's search among lines of n tokens reads only the branch of n tokens and the templates in it. An entry is made
+    when Drain changed nothing, so a repetition gives the same answer until something in that branch changes: a template
+    of n tokens is made, generalised or forgotten, and `drop(n)` is called.
+    """
+
+    def __init__(self) -> None:
+        self._by_length: dict[int, dict[str, Any]] = {}
+        self._held = 0
+
+    def get(self, key: str, length: int) -> Any | None:
+        branch = self._by_length.get(length)
+        return None if branch is None else branch.get(key)
+
+    def put(self, key: str, length: int, cluster: Any) -> None:
+        if self._held >= MEMO_LINES:
+            self._by_length.clear()
+            self._held = 0
+        self._by_length.setdefault(length, {})[key] = cluster
+        self._held += 1
+
+    def drop(self, length: int) -> None:
+        self._held -= len(self._by_length.pop(length, ()))
+
+
+def _prune(node: Any, clusters: _Clusters, depth: int = 0) -> None:
+    # Drain skips ids of forgotten templates but keeps them; an empty line's branch needs its one id (it reads `[0]`).
+    for key, child in node.key_to_child_node.items():
+        if depth > 0 or key != "0":
+            child.cluster_ids = [held for held in child.cluster_ids if held in clusters]
+            _prune(child, clusters, depth + 1)
+
+
+def _node_to_json(node: Any) -> list[Any]:
+    return [node.cluster_ids, {key: _node_to_json(child) for key, child in node.key_to_child_node.items()}]
+
+
+def _node_from_json(data: list[Any]) -> Any:
+    node = Node()
+    node.cluster_ids = list(data[0])
+    node.key_to_child_node = {key: _node_from_json(child) for key, child in data[1].items()}
+    return node

@@ -1,0 +1,250 @@
+"""CSV and Parquet files as feeds of records."""
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Protocol, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from streaming.casting import NULL_WORDS, is_null_word, numbers, texts
+from streaming.intake import Intake
+from streaming.json_records import RecordError
+from streaming.linereader import LineReader
+from streaming.settings import TelemetryFormat
+from streaming.tabledecode import RowPayloads, TableDecoder
+from streaming.types import Batch
+
+HEAD_ROWS = 1000
+"""Rows of a CSV file that tell which of its columns hold numbers."""
+DELIMITERS = ",;\t|"
+_PARQUET_ROWS = 8192
+
+
+class Feed(Protocol):
+    """One finite input: its raw rows as they come, and how they are decoded."""
+
+    def read(self, max_records: int) -> Any:
+        """Up to `max_records` raw rows (something with a length); None or nothing at the end."""
+
+    def decode(self, raw: Any, position: int) -> Batch:
+        """What `read` gave, as a batch that begins at `position`."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """The file at `path`, decompressed if it ends in .gz."""
+    if path.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    return path.open("rb")
+
+
+class CsvFeed:
+    """A CSV file with a header. One line is one row: a value with a line break in it is not supported.
+
+    The delimiter (comma, semicolon, tab or bar) is the header's most frequent one. In layout "wide", without declared
+    features, every column is one whose first 1,000 rows hold more numbers than other text.
+    """
+
+    def __init__(self, path: Path, decoder: TableDecoder, max_record_bytes: int) -> None:
+        self._decoder = decoder
+        self._limit = max_record_bytes
+        self._ingested = path.stat().st_mtime_ns
+        self._form = CsvForm(path)
+        self._features = wide_features(path, decoder.format, self._form.columns, self._numeric_columns(path))
+        form = decoder.format
+        named = (form.entity, form.time, form.name if form.layout == "long" else None)
+        texts = [name for name in named if name is not None]
+        values = [form.value] if form.layout == "long" else self._features
+        self._types = dict.fromkeys(texts, pa.string()) | dict.fromkeys(values, pa.float64())
+        self._lines = LineReader(open_bytes(path), str(path), max_record_bytes)
+        self._lines.read(1)
+
+    def read(self, max_records: int) -> list[bytes]:
+        """Up to `max_records` lines."""
+        return self._lines.read(max_records)
+
+    def decode(self, raw: list[bytes], position: int) -> Batch:
+        """`raw` as a batch that begins at `position`."""
+        intake = Intake(raw, self._limit)
+        too_long = [i for i, line in enumerate(raw) if len(line) > self._limit]
+        for i in too_long:
+            intake.refuse(i, RecordError("too_long", f"longer than {self._limit} bytes, the most that is allowed"))
+        skip = set(too_long)
+        fitting = [i for i in range(len(raw)) if i not in skip]
+        table, parsed = self._form.parse([raw[i] for i in fitting] if skip else raw, self._types)
+        place = [fitting[k] for k in parsed]
+        for i in set(fitting) - set(place) if len(place) < len(fitting) else ():
+            said = f"not a row of {len(self._form.columns)} cells parted by {self._form.delimiter!r}, as the header has"
+            intake.refuse(i, RecordError("broken_row", said))
+        intake.accept(place)
+        positions = np.arange(position, position + len(raw), dtype=np.int64)
+        return self._decoder.decode(table, self._features, intake, positions, self._ingested)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._lines.close()
+
+    def _numeric_columns(self, path: Path) -> list[str]:
+        table = self._form.head(path)
+        return [name for name in self._form.columns if holds_numbers(table[name].combine_chunks())]
+
+
+class CsvForm:
+    """The header of a CSV file, and how its lines become columns. ValueError when it has none that can be used."""
+
+    def __init__(self, path: Path) -> None:
+        lines = csv_lines(path, 1)
+        header = lines[0].decode("utf-8", "replace") if lines else ""
+        self.delimiter = max(DELIMITERS, key=header.count)
+        self.columns = next(csv.reader([header], delimiter=self.delimiter), [])
+        twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
+        if twice:
+            raise ValueError(f"{path}: the header names {twice} more than once; column names must differ")
+
+    def head(self, path: Path, rows: int = HEAD_ROWS) -> Any:
+        """The first rows that can be parsed, as a table of binary columns."""
+        return self.parse(csv_lines(path, rows + 1)[1:], dict.fromkeys(self.columns, pa.binary()))[0]
+
+    def parse(self, lines: Sequence[bytes], types: Mapping[str, Any]) -> tuple[Any, list[int]]:
+        """The columns `types` as a table, and the numbers of the lines that are its rows; the other lines are broken.
+
+        Columns come in the Arrow types asked for, or, when a cell does not fit, all as binary. Each line fares as it
+        would alone: where lines and rows do not match (a quote that was not closed swallows the lines behind it), the
+        halves are parsed apart.
+        """
+        table = self._parse_all(lines, types)
+        if table is not None:
+            return table, list(range(len(lines)))
+        plausible = [i for i, line in enumerate(lines) if self._is_plausible(line)]
+        kept = [lines[i] for i in plausible]
+        table = self._parse_all(kept, types)
+        if table is not None:
+            return table, plausible
+        table, rows = self._parse_text(kept, dict.fromkeys(types, pa.binary()))
+        return table, [plausible[k] for k in rows]
+
+    def _is_plausible(self, line: bytes) -> bool:
+        """Whether the line may be a row; without quotes this is certain."""
+        return b'"' in line or (b"\r" not in line and line.count(self.delimiter.encode()) == len(self.columns) - 1)
+
+    def _parse_text(self, lines: Sequence[bytes], types: Mapping[str, Any]) -> tuple[Any, list[int]]:
+        table = self._parse_all(lines, types)
+        if table is not None:
+            return table, list(range(len(lines)))
+        if len(lines) <= 1:
+            return pa.table({name: pa.array([], kind) for name, kind in types.items()}), []
+        half = len(lines) // 2
+        (first, at), (second, behind) = self._parse_text(lines[:half], types), self._parse_text(lines[half:], types)
+        return pa.concat_tables([first, second]), at + [half + i for i in behind]
+
+    def _parse_all(self, lines: Sequence[bytes], types: Mapping[str, Any]) -> Any | None:
+        """A table of as many rows as there are lines, or None."""
+        text = b"\n".join(lines)
+        if not lines or b"\r" in text:  # a line end to the parser, not to us
+            return None
+        try:
+            table = pacsv.read_csv(
+                io.BytesIO(text),
+                pacsv.ReadOptions(use_threads=False, column_names=self.columns, block_size=len(text) + 2),
+                pacsv.ParseOptions(delimiter=self.delimiter, ignore_empty_lines=False),
+                pacsv.ConvertOptions(column_types=types, include_columns=list(types), null_values=list(NULL_WORDS)),
+            )
+        except pa.ArrowInvalid:
+            return None
+        return table if len(table) == len(lines) else None
+
+
+class ParquetFeed:
+    """A Parquet file. In layout "wide", without declared features, every numeric column is one."""
+
+    def __init__(self, path: Path, decoder: TableDecoder) -> None:
+        self._decoder = decoder
+        self._ingested = path.stat().st_mtime_ns
+        self._file = open_parquet(path)
+        schema = self._file.schema_arrow
+        numeric = [field.name for field in schema if _is_numeric(field.type)]
+        self._features = wide_features(path, decoder.format, schema.names, numeric)
+        form = decoder.format
+        named = [form.entity, form.time, *((form.name, form.value) if form.layout == "long" else self._features)]
+        columns = [name for name in schema.names if name in named]
+        self._batches: Iterator[Any] = self._file.iter_batches(_PARQUET_ROWS, columns=columns)
+        self._held: list[Any] = []
+
+    def read(self, max_records: int) -> Any:
+        """Up to `max_records` rows as a table, None at the end."""
+        while sum(map(len, self._held)) < max_records and (batch := next(self._batches, None)) is not None:
+            self._held.append(batch)
+        if not self._held:
+            return None
+        table = pa.Table.from_batches(self._held)
+        rest = table[max_records:]
+        self._held = rest.to_batches() if len(rest) else []
+        return table[:max_records] if len(table) else None
+
+    def decode(self, raw: Any, position: int) -> Batch:
+        """`raw` as a batch that begins at `position`."""
+        intake = Intake(RowPayloads(raw))
+        intake.accept(range(len(raw)))
+        positions = np.arange(position, position + len(raw), dtype=np.int64)
+        return self._decoder.decode(raw, self._features, intake, positions, self._ingested)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def csv_lines(path: Path, count: int) -> list[bytes]:
+    """The first `count` lines of a file."""
+    reader = LineReader(open_bytes(path), str(path))
+    try:
+        return reader.read(count)
+    finally:
+        reader.close()
+
+
+def open_parquet(path: Path) -> Any:
+    """The Parquet file at `path`; ValueError if it is none."""
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path}: cannot be read as Parquet: {error}") from error
+
+
+def wide_features(path: Path, form: TelemetryFormat, columns: Sequence[str], numeric: Sequence[str]) -> list[str]:
+    """The feature columns of a table ([] in layout "long"); ValueError where a named column is not there."""
+    if form.layout == "json":
+        raise ValueError(f"{path}: a table needs layout 'wide' or 'long', not 'json'")
+    long = form.layout == "long"
+    wanted = [form.entity, form.time, *((form.name, form.value) if long else form.features or ())]
+    lacking = [name for name in wanted if name is not None and name not in columns]
+    if lacking:
+        raise ValueError(f"{path}: has no column {lacking}; its columns are {list(columns)[:50]}")
+    if long:
+        return []
+    if form.features is not None:
+        return list(form.features)
+    apart = {form.entity, form.time, *form.ignore}
+    features = [name for name in numeric if name not in apart]
+    if not features:
+        raise ValueError(f"{path}: no column of numbers is left as a feature; its columns are {list(columns)[:50]}")
+    return features
+
+
+def holds_numbers(cells: Any) -> bool:
+    """Whether a binary column holds more numbers than other text; an empty one might."""
+    strings, _ = texts(cells)
+    _, bad = numbers(strings)
+    empty = int(np.count_nonzero(is_null_word(strings).to_numpy(zero_copy_only=False)))
+    return 2 * int(bad.sum()) <= len(cells) - empty
+
+
+def _is_numeric(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))

@@ -1,0 +1,375 @@
+"""Polls of a partition's topics in, closed slots out: the rules of event time.
+
+What comes out is a function of each topic's records in their order, not of poll sizes or of the topics' interleaving.
+A slot closes once the watermark of every topic has passed it, slots close in order, and the first one is the least
+watermark over the topics' first records: before each topic has delivered one (or ended), nothing is fed. A record below
+its own topic's watermark is late. It takes effect with all others that met the same watermark, right before the slot at
+that watermark closes, when all of them are known.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.cells import Samples
+from streaming.derive import Derivation
+from streaming.inlet import Held, Inlet, Reject
+from streaming.logfeatures import is_log_feature
+from streaming.ring import ALWAYS, NEVER, Mask, SlotRing
+from streaming.roster import Roster
+from streaming.settings import FeatureRules, Timing
+from streaming.types import Codes, Floats, Ints, Records, State, Topic
+from streaming.writer import CellWriter, LogCoverage
+
+TOPICS: tuple[Topic, ...] = ("telemetry", "logs")
+
+
+@dataclass(frozen=True, slots=True)
+class LogCounts:
+    """A poll of log lines as columns to be counted; the arrays are as in `Lines`.
+
+    `columns` N x k (int32) are columns of `features` that each line adds 1 to (-1 = none).
+    """
+
+    names: Sequence[str]
+    codes: Codes
+    times: Ints
+    columns: Codes
+    positions: Ints
+    features: Sequence[str]
+    next_position: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedSlot:
+    """The entities judged in `slot`: `rows` (B, rising) and their derived `values` B x F.
+
+    `born`: (name, row) of those that were written for the first time (or the first time since their eviction), and so
+    are among `rows`. `evicted`: (name, row) of those that go after this slot; their rows are given to others later.
+    """
+
+    slot: int
+    rows: Codes
+    values: Floats
+    born: Sequence[tuple[str, int]] = ()
+    evicted: Sequence[tuple[str, int]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Slots in order, at most `max_lead`; slots without a living entity are left out."""
+
+    slots: Sequence[ClosedSlot]
+
+
+@dataclass(frozen=True, slots=True)
+class Amended:
+    """Late data: cells (rows, slots; N, by (row, slot)) up to slot `after`, the last closed one, that differ now.
+
+    `values` N x F are their new derived values. A cell is also listed when its entity was not judged there before, and
+    is now. Every window that contains a listed cell, up to `after`, is to be judged again. `born`: as in `ClosedSlot`.
+    """
+
+    after: int
+    rows: Codes
+    slots: Ints
+    values: Floats
+    born: Sequence[tuple[str, int]] = ()
+
+
+Stretch = Closed | Amended
+
+
+class Windower:
+    """The slots of one partition with the given `topics`.
+
+    `features` are columns that count from the beginning; others are appended when a batch names them, and are missing
+    before the first slot in which they came. Batches name a prefix-stable list of columns and are taken over (not
+    copied). `reject` is told of records that are too late.
+    """
+
+    def __init__(
+        self,
+        timing: Timing,
+        rules: FeatureRules,
+        reject: Reject,
+        *,
+        topics: Sequence[Topic] = ("telemetry",),
+        features: Sequence[str] = (),
+        log_coverage: LogCoverage = "stream",
+        is_log: Callable[[str], bool] = is_log_feature,
+    ) -> None:
+        self.features: list[str] = []
+        self.roster = Roster()
+        self.ring = SlotRing(timing.ring_slots)
+        self._timing = timing
+        self._lead = timing.ring_slots - timing.window - timing.late_horizon
+        self._silent_slots = timing.forget_after if timing.on_silence == "alert" else 0
+        self._derive = Derivation(rules, timing.step, timing.window, is_log)
+        self._writer = CellWriter(
+            self.ring, self.roster, self._derive, is_log=is_log, coverage=log_coverage, keep=timing.late_horizon
+        )
+        # late telemetry takes effect before late lines, whatever the order of `topics`
+        self._inlets = {topic: Inlet(topic, timing, reject) for topic in TOPICS if topic in topics}
+        self._next: int | None = None
+        self.declare(features)
+
+    @property
+    def closed_through(self) -> int | None:
+        """The last closed slot (perhaps one without entities); None before the first."""
+        return None if self._next is None else self._next - 1
+
+    @property
+    def duplicates(self) -> int:
+        """Values of a repeated (entity, feature, time) so far: the first counted, these did not."""
+        return self._writer.duplicates
+
+    @property
+    def late(self) -> int:
+        """Late records so far that took or will take effect."""
+        return sum(inlet.late for inlet in self._inlets.values())
+
+    def fed(self, topic: Topic) -> int | None:
+        """The position up to which records of `topic` were fed: the place to go on from. None before the first."""
+        return self._inlets[topic].fed
+
+    def paused(self, topic: Topic) -> bool:
+        """Whether the last batch of `topic` waits for another topic to come on: poll that one."""
+        return self._inlets[topic].paused
+
+    def declare(self, features: Sequence[str]) -> None:
+        """Let `features` count from the next slot to close on, whether values have come or not."""
+        known = set(self.features)
+        self._extend([*self.features, *(name for name in features if name not in known)])
+        wanted = set(features)
+        declared = np.array([name in wanted for name in self.features], np.bool_)
+        first = ALWAYS if self._next is None else self._next
+        self.ring.since[declared] = np.minimum(self.ring.since[declared], first)
+
+    def process(self, topic: Topic, batch: Records | LogCounts) -> Iterator[Stretch]:
+        """Take a poll; yields what closes and what changes by it. RuntimeError when `topic` is paused.
+
+        The stretches must be read to the end before anything else is called; an entity's row is not given to another
+        one before the stretch that names it as evicted was left.
+        """
+        inlet = self._inlets[topic]
+        values: NDArray[Any]
+        self._extend(batch.features)
+        if isinstance(batch, Records):
+            values = batch.values
+            self.roster.label(batch.labels, 4 * self._timing.max_entities)
+        else:
+            values = batch.columns
+            if not self._writer.log_columns[values[values >= 0]].all():
+                raise ValueError("log lines can only be counted in log columns")
+        if inlet.mark.ended:
+            inlet.mark.ended = False
+            inlet.mark.floor = max(inlet.mark.floor, NEVER if self._next is None else self._next)
+        held = Held(batch.names, batch.codes, batch.times // self._timing.step, batch.times, values)
+        inlet.accept(held, batch.positions, batch.next_position)
+        return self._advance()
+
+    def end(self, topic: Topic) -> Iterator[Stretch]:
+        """Take the end of `topic`: it holds nothing back any more, and when all have ended every open slot closes.
+
+        A topic that goes on after its end finds the slots closed by then passed.
+        """
+        self._inlets[topic].mark.ended = True
+        return self._advance()
+
+    def derived(self, rows: Codes, slots: Ints) -> Floats:
+        """B x F: the derived values of B cells; those of the last T + late_horizon closed slots can be had."""
+        return self._derive(self.ring, rows, slots)
+
+    def state(self) -> State:
+        """Everything that was taken in, fed or waiting. Its arrays are views that the next call alters: store them before it."""
+        state = State(meta={"features": list(self.features), "next": self._next})
+        state.put("ring", self.ring.state(len(self.roster.names)))
+        state.put("roster", self.roster.state())
+        state.put("writer", self._writer.state())
+        for topic, inlet in self._inlets.items():
+            state.put(topic, inlet.state())
+        return state
+
+    def restore(self, state: State) -> None:
+        """Go on exactly where `state` was taken; the sources go on behind the last batch. Only on a new windower."""
+        known = len(self.features)
+        if list(self.features) != state.meta["features"][:known]:
+            raise ValueError("the state's columns are not those of this windower")
+        self._extend(state.meta["features"])
+        self._next = state.meta["next"]
+        self.ring.restore(state.part("ring"))
+        self.roster.restore(state.part("roster"))
+        self._writer.restore(state.part("writer"))
+        for topic, inlet in self._inlets.items():
+            inlet.restore(state.part(topic))
+
+    def _extend(self, names: Sequence[str]) -> None:
+        fresh = list(names[len(self.features) :])
+        if fresh:
+            self.features += fresh
+            self._writer.extend(fresh)
+
+    def _advance(self) -> Iterator[Stretch]:
+        if self._next is None:
+            self._next = self._first()
+        while self._next is not None:
+            for inlet in self._inlets.values():
+                inlet.feed(self._next + self._lead)
+            before = self._next
+            yield from self._close(self._limit())
+            if self._next == before or not any(inlet.paused for inlet in self._inlets.values()):
+                return
+
+    def _first(self) -> int | None:
+        """The first slot to close, once every topic has delivered a record or ended."""
+        inlets = self._inlets.values()
+        firsts = [inlet.first_mark for inlet in inlets if not inlet.exhausted]
+        known = [first for first in firsts if first is not None]
+        return min(known) if known and len(known) == len(firsts) else None
+
+    def _limit(self) -> int:
+        """The first slot that may not close."""
+        going = [inlet.mark.slot for inlet in self._inlets.values() if not inlet.exhausted]
+        if going:
+            return min(going)
+        return max(inlet.mark.newest_slot for inlet in self._inlets.values()) + 1
+
+    def _close(self, limit: int) -> Iterator[Stretch]:
+        while self._next is not None and self._next < limit:
+            amended = self._amend(self._next)
+            if amended is not None:
+                yield amended
+            end = self._end(self._next, limit)
+            data = min((slot for inlet in self._inlets.values() if (slot := inlet.next_slot) is not None), default=end)
+            if data > self._next and not len(self.roster.active(self._next, self._silent_slots)):
+                self._next = min(end, data)
+                continue
+            closed, evicted = self._run(self._next, min(end, self._next + self._timing.max_lead))
+            yield Closed(closed)
+            if evicted:
+                self._writer.erase(np.array([row for _, row in evicted], np.int32))
+                self.roster.release([name for name, _ in evicted])
+        # a topic that went on after its end may have left late records at the place where the input ends again
+        if all(inlet.exhausted for inlet in self._inlets.values()) and self._next is not None:
+            amended = self._amend(self._next)
+            if amended is not None:
+                yield amended
+
+    def _end(self, start: int, limit: int) -> int:
+        """Slots from `start` up to the one returned can close with nothing late between them."""
+        waiting = [slot for inlet in self._inlets.values() for slot in inlet.waiting if slot > start]
+        return min([limit, *waiting])
+
+    def _run(self, start: int, end: int) -> tuple[list[ClosedSlot], Sequence[tuple[str, int]]]:
+        """Close the slots from `start` up to `end`, or to the first that needs an eviction, whom it returns."""
+        parts = [inlet.until(end) for inlet in self._inlets.values()]
+        births, cut = self._births([part for held in parts for part in held], start, end)
+        if cut < end:
+            parts = [inlet.until(cut) for inlet in self._inlets.values()]
+        touched = self._writer.write(*self._placed(parts))
+        rows, slots = self._judged(*touched, start, cut)
+        self.ring.blank(rows, slots)
+        self._writer.fill(rows, slots)
+        values = self._derive(self.ring, rows, slots)
+        for inlet in self._inlets.values():
+            inlet.drop(cut)
+        self._next = cut
+        self._writer.forget(cut)
+        excess = max(len(self.roster) - self._timing.max_entities, 0)
+        evicted = self.roster.oldest(excess) if excess else []
+        closed = []
+        for part in np.split(np.arange(len(slots)), np.flatnonzero(np.diff(slots)) + 1) if len(slots) else ():
+            slot, span = int(slots[part[0]]), slice(int(part[0]), int(part[-1]) + 1)
+            gone = evicted if slot == cut - 1 else ()
+            closed.append(ClosedSlot(slot, rows[span], values[span], births.get(slot, ()), gone))
+        return closed, evicted
+
+    def _amend(self, slot: int) -> Amended | None:
+        """Let the late records that met watermark `slot` take effect, before that slot closes."""
+        parts = [inlet.waiting.pop(slot, []) for inlet in self._inlets.values()]
+        unknown = self._unknown([part for held in parts for part in held])
+        if not any(parts):
+            return None
+        births = self._admit(unknown)
+        telemetry, lines = self._placed(parts)
+        named = np.unique(np.concatenate([samples.rows for samples in (telemetry, lines) if samples is not None]))
+        span = np.arange(slot - self._timing.late_horizon, slot)
+        rows, slots = np.repeat(named, len(span)), np.tile(span, len(named))
+        had, before = self.ring.has(rows, slots), self._derive(self.ring, rows, slots)
+        late_rows, late_slots = self._writer.merge(telemetry, lines)
+        self.roster.mark(late_rows, late_slots)
+        alive = self._revived(np.searchsorted(named, late_rows), late_slots - span[0], (len(named), len(span)))
+        self.ring.blank(rows[alive], slots[alive])
+        there = self.ring.has(rows, slots)
+        self._writer.fill(rows[there], slots[there])
+        after = self._derive(self.ring, rows, slots)
+        same = ((after == before) | (np.isnan(after) & np.isnan(before))).all(axis=1)
+        changed = there & ~(had & same)
+        born = [entity for _, entities in sorted(births.items()) for entity in entities]
+        if not changed.any():
+            return None
+        return Amended(slot - 1, rows[changed], slots[changed], after[changed], born)
+
+    def _revived(self, rows: Ints, slots: Ints, shape: tuple[int, int]) -> Mask:
+        """Which cells of a table of `shape` (flat) are kept alive by the late ones at (rows, slots)."""
+        place = np.arange(shape[1])
+        last = np.full(shape, NEVER, np.int64)
+        last[rows, slots] = slots
+        alive: Mask = place - np.maximum.accumulate(last, axis=1) <= self._silent_slots
+        return alive.reshape(-1)
+
+    def _births(self, parts: Sequence[Held], start: int, end: int) -> tuple[dict[int, list[tuple[str, int]]], int]:
+        """Admit the unknown entities of `parts`, up to the first slot (before `end`) after which one must go."""
+        unknown = self._unknown(parts)
+        room = self._timing.max_entities - len(self.roster)
+        if room < 0:
+            end = start + 1
+        elif room < len(unknown):
+            end = unknown[room][0] + 1
+        return self._admit([(slot, name) for slot, name in unknown if slot < end]), end
+
+    def _unknown(self, parts: Sequence[Held]) -> list[tuple[int, str]]:
+        """(first slot, name) of the unknown entities of `parts`, in that order."""
+        first: dict[str, int] = {}
+        for held in parts:
+            new = np.flatnonzero(self.roster.rows(held.names)[held.codes] < 0)
+            codes, at = np.unique(held.codes[new], return_index=True)
+            for code, slot in zip(codes.tolist(), held.slots[new[at]].tolist(), strict=True):
+                name = held.names[code]
+                first[name] = min(slot, first.get(name, slot))
+        return sorted((slot, name) for name, slot in first.items())
+
+    def _admit(self, unknown: Sequence[tuple[int, str]]) -> dict[int, list[tuple[str, int]]]:
+        """Give rows to `unknown`; returns (name, row) by slot."""
+        births: dict[int, list[tuple[str, int]]] = {}
+        rows = self.roster.admit([name for _, name in unknown])
+        for (slot, name), row in zip(unknown, rows, strict=True):
+            births.setdefault(slot, []).append((name, row))
+        self.ring.ensure(len(self.roster.names))
+        return births
+
+    def _placed(self, parts: Sequence[Sequence[Held]]) -> tuple[Samples | None, Samples | None]:
+        """The records of each inlet, telemetry and log lines, at their rows."""
+        placed: dict[Topic, Samples] = {}
+        for topic, held_parts in zip(self._inlets, parts, strict=True):
+            if held_parts:
+                samples = [
+                    Samples(self.roster.rows(held.names)[held.codes], held.slots, held.times, held.values)
+                    for held in held_parts
+                ]
+                placed[topic] = Samples.joined(samples)
+        return placed.get("telemetry"), placed.get("logs")
+
+    def _judged(self, rows: Codes, slots: Ints, start: int, end: int) -> tuple[Codes, Ints]:
+        """The living entities of each slot from `start` up to `end`, as cells, when `rows` were written in `slots`."""
+        bounds = np.searchsorted(slots, np.arange(start, end + 1))
+        living = []
+        for slot in range(start, end):
+            self.roster.mark(rows[bounds[slot - start] : bounds[slot - start + 1]], slot)
+            living.append(self.roster.active(slot, self._silent_slots))
+        counts = [len(part) for part in living]
+        return np.concatenate(living), np.repeat(np.arange(start, end), counts)

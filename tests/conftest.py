@@ -1,0 +1,74 @@
+"""Fixtures that several test files share: a migrated database of each kind."""
+
+import shutil
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from servers import NoServerError, postgresql
+
+from storage.engine import Database, open_database
+from storage.migrate import upgrade
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("template") / "tsad.db"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The URL of a running PostgreSQL, up to and with the last slash; `template_tsad` in it is migrated."""
+    try:
+        with postgresql() as url:
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("CREATE DATABASE template_tsad")
+            server = url.removesuffix("postgres")
+            upgrade(f"{server}template_tsad")
+            yield server
+    except NoServerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def serial() -> Iterator[int]:
+    """Numbers for names of databases."""
+    return count()
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """The URL of a fresh, migrated SQLite file."""
+    path = tmp_path / "tsad.db"
+    shutil.copy(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: str, serial: Iterator[int]) -> str:
+    """The URL of a fresh, migrated PostgreSQL database; skipped, saying why, where there is no server."""
+    name = f"test_{next(serial)}"
+    with psycopg.connect(f"{postgresql_server}postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template_tsad")
+    # Not dropped: that would cost a checkpoint, and the server's folder goes with the session.
+    return f"{postgresql_server}{name}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a fresh, migrated database: SQLite, then PostgreSQL."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A fresh, migrated, open database of each kind."""
+    opened = open_database(database_url)
+    yield opened
+    opened.close()

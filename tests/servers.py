@@ -1,0 +1,103 @@
+"""A PostgreSQL of our own: from the binaries on the machine, on a free port, as an unprivileged user when root."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DEBIAN = Path("/usr/lib/postgresql")
+
+
+class NoServerError(Exception):
+    """The server cannot be had on this machine; the text says why."""
+
+
+def binaries() -> Path:
+    """The folder with `initdb` and `postgres`: pg_config's, Debian's (newest first), or the PATH's."""
+    places = sorted(DEBIAN.glob("*/bin"), key=lambda p: int(p.parent.name), reverse=True)
+    if tool := shutil.which("pg_config"):
+        told = subprocess.run([tool, "--bindir"], capture_output=True, text=True, check=False).stdout.strip()
+        places.insert(0, Path(told))
+    if found := shutil.which("initdb"):
+        places.append(Path(found).parent)
+    for place in places:
+        if (place / "initdb").exists() and (place / "postgres").exists():
+            return place
+    raise NoServerError("PostgreSQL is not installed: no initdb and postgres found")
+
+
+def unprivileged() -> dict[str, int | list[int]]:
+    """How to run a process as somebody else than root (PostgreSQL refuses root): arguments of Popen."""
+    if os.geteuid() != 0:
+        return {}
+    for name in ("postgres", "nobody"):
+        try:
+            user = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    raise NoServerError("PostgreSQL refuses to run as root, and there is no user postgres or nobody")
+
+
+def free_port() -> int:
+    """A port on the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """A running server: the URL of its `postgres` database. NoServerError if it cannot be started."""
+    place, owner = binaries(), unprivileged()
+    # Not pytest's temporary folder: that one belongs to root alone.
+    folder = Path(tempfile.mkdtemp(prefix="tsad-pg-"))
+    try:
+        if owner:
+            os.chown(folder, owner["user"], owner["group"])
+        data = folder / "data"
+        options = ["-A", "trust", "-U", "tsad", "-E", "UTF8", "--locale=C", "--no-sync"]
+        made = subprocess.run(
+            [place / "initdb", "-D", data, *options], capture_output=True, text=True, check=False, cwd=folder, **owner
+        )
+        if made.returncode != 0:
+            raise NoServerError(f"initdb failed: {made.stderr.strip()[-300:]}")
+        port = free_port()
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": port,
+            "unix_socket_directories": folder,
+            "fsync": "off",
+            "full_page_writes": "off",
+            "shared_buffers": "32MB",
+            "max_connections": 50,
+        }
+        arguments = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
+        log = folder / "log"
+        with log.open("wb") as output:
+            server = subprocess.Popen(
+                [place / "postgres", "-D", data, *arguments], stdout=output, stderr=output, cwd=folder, **owner
+            )
+        try:
+            ready = [place / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port), "-U", "tsad", "-t", "1"]
+            while subprocess.run(ready, check=False).returncode != 0:
+                try:
+                    server.wait(0.05)
+                except subprocess.TimeoutExpired:
+                    continue
+                raise NoServerError(f"postgres ended at once: {log.read_text()[-300:]}")
+            yield f"postgresql://tsad@127.0.0.1:{port}/postgres"
+        finally:
+            server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

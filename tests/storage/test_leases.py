@@ -1,0 +1,67 @@
+"""Ownership of partitions: epochs rise with every owner, by stream and run."""
+
+import threading
+
+from stored_samples import Clock, empty
+
+from storage.engine import Database
+from storage.leases import Leases
+from storage.store import Store
+from storage.types import Checkpoint
+
+
+def test_each_taking_raises_the_epoch(database: Database) -> None:
+    leases = Leases(database)
+    assert leases.epochs("fleet") == {}
+    assert leases.acquire("fleet", [2, 0, 2], "a") == {0: 1, 2: 1}
+    assert leases.acquire("fleet", [2], "b") == {2: 2}
+    assert leases.acquire("fleet", [2], "b") == {2: 3}, "even the same owner's"
+    assert leases.epochs("fleet") == {0: 1, 2: 3}
+    assert leases.acquire("fleet", [], "c") == {}
+
+
+def test_streams_and_runs_do_not_meet(database: Database) -> None:
+    leases = Leases(database)
+    leases.acquire("fleet", [0], "a")
+    assert leases.acquire("fleet", [0], "b", run="backfill-1") == {0: 1}
+    assert leases.acquire("other", [0], "c") == {0: 1}
+    assert leases.epochs("fleet") == leases.epochs("other") == leases.epochs("fleet", "backfill-1") == {0: 1}
+
+
+def test_takers_at_the_same_time_get_different_epochs(database: Database) -> None:
+    got: list[int] = []
+
+    def take(owner: str) -> None:
+        got.extend(epoch for _ in range(10) for epoch in Leases(database).acquire("fleet", [0], owner).values())
+
+    threads = [threading.Thread(target=take, args=(f"host-{n}",)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(got) == list(range(1, 31))
+
+
+def test_saves_that_race_with_a_taker_end_at_the_taking(database: Database) -> None:
+    """Whatever the older owner saves after the taking is refused, so its last checkpoint is from before."""
+    leases, store = Leases(database), Store(database, Clock())
+    mine = leases.acquire("fleet", [0], "a")[0]
+    saved: list[int] = []
+    under_way = threading.Event()
+
+    def save() -> None:
+        for turn in range(10_000):
+            if store.save([empty(epoch=mine, checkpoint=Checkpoint({"telemetry": turn}, turn))]).lost:
+                return
+            saved.append(turn)
+            under_way.set()
+
+    thread = threading.Thread(target=save)
+    thread.start()
+    assert under_way.wait(30)
+    theirs = leases.acquire("fleet", [0], "b")[0]
+    at_taking = store.restore("live", "fleet", 0).checkpoint
+    thread.join()
+    assert theirs == mine + 1
+    assert store.restore("live", "fleet", 0).checkpoint == at_taking
+    assert at_taking is not None and at_taking.next_slot == saved[-1]

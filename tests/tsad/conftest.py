@@ -1,0 +1,46 @@
+"""One fitted model for all tests of the path."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tsad.streams import FIT_SLOTS, STREAM, ListApp, cells_with_anomalies, configuration, list_app, payloads
+
+
+@pytest.fixture(scope="session")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A model fitted on the first slots, as (version, content)."""
+    folder = tmp_path_factory.mktemp("fitted")
+    cells = {key: values for key, values in cells_with_anomalies().items() if key[1] < FIT_SLOTS}
+    app = list_app(configuration(folder, f"sqlite:///{folder}/fit.db"), {"telemetry": payloads(cells)})
+    collected = app.collect(STREAM, {})
+    row = app.fit(STREAM, collected)
+    app.close()
+    return folder / "models", row
+
+
+@pytest.fixture
+def make_app(tmp_path: Path, fitted: Any) -> Any:
+    """Makes applications on a fresh database each, with the fitted model active (or none: `cold=True`)."""
+    made: list[ListApp] = []
+
+    def make(lists: Any, crashes: Any = None, cold: bool = False, url: str | None = None, **stream: Any) -> ListApp:
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        config = configuration(folder, url or f"sqlite:///{folder}/tsad.db", **stream)
+        models, row = fitted
+        (folder / "models").mkdir()
+        (folder / "models" / "models").symlink_to(models / "models")
+        app = list_app(config, lists, crashes)
+        if not cold:
+            app.models.add(row)
+            app.models.promote(STREAM, row.version)
+        made.append(app)
+        return app
+
+    yield make
+    for app in made:
+        app.close()
+
+

@@ -1,0 +1,207 @@
+"""A small stream with known anomalies, a source that can crash, and the rows that must come out the same."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from storage.read import AlertFilter
+from streaming.columns import Columns
+from streaming.decode import LineDecoder, TelemetryDecoder
+from streaming.settings import SECOND, LogFormat, TelemetryFormat
+from streaming.types import Batch, Topic
+from tsad.app import App
+from tsad.config import parse_config
+from tsad.runner import Limits
+
+STREAM = "s"
+START = 1_700_000_000 // 60 * 60
+NOW = (START + 10_000_000) * SECOND
+FEATURES = ("cpu", "mem", "disk", "net")
+
+
+class Crash(Exception):
+    """The process dies here."""
+
+
+@dataclass
+class ListSource:
+    """Payloads in memory. `crashes`: rows before which a poll dies; `late_crashes`: rows behind which it dies when the
+    batch was processed and before it is saved. Each happens once."""
+
+    topic: Topic
+    payloads: Sequence[bytes]
+    decoder: TelemetryDecoder | LineDecoder
+    crashes: set[int] = field(default_factory=set)
+    late_crashes: set[int] = field(default_factory=set)
+    at: int = 0
+
+    def poll(self, max_records: int = 5000) -> Batch | None:
+        if self.at in self.crashes:
+            self.crashes.discard(self.at)
+            raise Crash
+        if self.at >= len(self.payloads):
+            return None
+        stop = min([self.at + max_records, len(self.payloads), *(c for c in self.crashes if c > self.at)])
+        part = self.payloads[self.at : stop]
+        positions = np.arange(self.at, stop, dtype=np.int64)
+        batch = self.decoder.decode(part, positions, np.full(len(part), NOW, np.int64), stop)
+        self.at = stop
+        return batch
+
+    def position(self, next_position: int) -> dict[str, Any]:
+        if next_position in self.late_crashes:
+            self.late_crashes.discard(next_position)
+            raise Crash
+        return {"row": next_position, "decoder": self.decoder.state(next_position)}
+
+    def seek(self, position: dict[str, Any]) -> None:
+        self.at = position["row"]
+        self.decoder.restore(position["decoder"])
+
+    def close(self) -> None:
+        pass
+
+
+def record(entity: str, slot: int, values: dict[str, float | None]) -> bytes:
+    return msgspec.json.encode({"entity": entity, "time": START + 60 * slot, "values": values})
+
+
+def line(entity: str, slot: int, message: str, second: int = 0) -> bytes:
+    return msgspec.json.encode({"entity": entity, "time": START + 60 * slot + second, "message": message})
+
+
+def normal(slots: int, entities: Sequence[str], seed: int) -> dict[tuple[str, int], np.ndarray]:
+    """Correlated, slowly swinging channels: values of each (entity, slot)."""
+    rng = np.random.default_rng(seed)
+    cells = {}
+    for number, entity in enumerate(entities):
+        phase = rng.uniform(0, 6, 2)
+        for slot in range(slots):
+            swing = np.sin(slot / 15 + phase[0]), np.cos(slot / 40 + phase[1])
+            base = np.array([swing[0], swing[0] * 0.8, swing[1], swing[0] - swing[1]]) + 3 * number
+            cells[entity, slot] = base + rng.normal(0, 0.1, 4)
+    return cells
+
+
+def payloads(cells: dict[tuple[str, int], np.ndarray], first: int = 0) -> list[bytes]:
+    """In event-time order."""
+    return [
+        record(entity, slot, dict(zip(FEATURES, map(float, values), strict=True)))
+        for (entity, slot), values in sorted(cells.items(), key=lambda item: (item[0][1], item[0][0]))
+        if slot >= first
+    ]
+
+
+ENTITIES = ("a", "b", "c")
+FIT_SLOTS, SLOTS = 300, 420
+
+
+def cells_with_anomalies() -> dict[tuple[str, int], np.ndarray]:
+    """Level shifts in `a` (slots 330 to 336), a spike in `b` (370), a long one in `c` (390 to 410)."""
+    cells = normal(SLOTS, ENTITIES, 1)
+    for slot in range(330, 337):
+        cells["a", slot][0] += 4
+    cells["b", 370] += 6
+    for slot in range(390, 411):
+        cells["c", slot][2:] -= 3
+    return cells
+
+
+def configuration(folder: Path, url: str, **stream: Any) -> Any:
+    section = {
+        "window": 16, "late_horizon": 8, "settle": 5, "quiet": 8, "detectors": ["subspace", "vote"], "max_lead": 32,
+        "alert_budget": 3.0, "forget_after": 30, "max_windows": 2000,
+    } | stream  # fmt: skip
+    return parse_config(
+        {
+            "database": url, "models": str(folder / "models"), "history": str(folder / "history"),
+            "stream": {STREAM: section},
+        }
+    )  # fmt: skip
+
+
+def source(topic: Topic, lines: Sequence[bytes], columns: Columns, **crashes: set[int]) -> ListSource:
+    decoder: TelemetryDecoder | LineDecoder
+    decoder = TelemetryDecoder(TelemetryFormat(), columns) if topic == "telemetry" else LineDecoder(LogFormat())
+    return ListSource(topic, lines, decoder, **crashes)
+
+
+class ListApp(App):
+    """The application, reading from lists: topic -> payloads."""
+
+    lists: dict[Topic, Sequence[bytes]]
+    crashes: dict[str, set[int]]
+
+    def sources(self, stream: str, paths: Any, columns: Columns) -> Any:
+        found = {}
+        for topic, lines in self.lists.items():
+            one = source(topic, lines, columns)
+            if topic == "telemetry":
+                # shared, so that a crash happens once and not again after the restart
+                one.crashes = self.crashes.setdefault("poll", set())
+                one.late_crashes = self.crashes.setdefault("save", set())
+            found[topic] = one
+        return found
+
+
+def list_app(config: Any, lists: dict[Topic, Sequence[bytes]], crashes: dict[str, set[int]] | None = None) -> ListApp:
+    app = ListApp.open(config, clock=lambda: NOW)
+    assert isinstance(app, ListApp)
+    app.lists, app.crashes = lists, {} if crashes is None else crashes
+    return app
+
+
+def run_through(app: ListApp, limits: Limits) -> int:
+    """Run to the end, starting again after each crash; how many there were."""
+    crashed = 0
+    while True:
+        runner = app.runner(STREAM, {}, limits=limits)
+        try:
+            runner.run()
+        except Crash:
+            crashed += 1
+        else:
+            return crashed
+
+
+NOT_COMPARED = {"detected_at", "ingested_at", "amended_at", "saved_at", "at"}
+
+
+def final_rows(app: App) -> dict[str, list[Any]]:
+    """Everything but detection, ingest and amendment times, in a fixed order."""
+    reader = app.reader
+    alerts = reader.alerts(AlertFilter(stream=STREAM, limit=None))
+    explanations = [part for alert in alerts for part in reader.alert(alert.id)[1]]
+    tables: dict[str, list[Any]] = {
+        "alerts": [_plain(asdict(alert)) for alert in alerts],
+        "explanations": [_plain(asdict(part)) for part in explanations],
+        "audit": [_plain(row) for row in reader.audit(STREAM, limit=100_000)],
+        "dead_letters": [_plain(row) for row in reader.dead_letters(STREAM, limit=100_000)],
+        "entities": [_plain(row) for row in reader.entities(STREAM)],
+        "templates": [_plain(row) for row in reader.templates(STREAM)],
+    }
+    for entity in [row["entity"] for row in reader.entities(STREAM)]:
+        tables[f"scores of {entity}"] = [_plain(row) for row in reader.scores(STREAM, entity, limit=100_000)]
+        tables[f"hours of {entity}"] = [_plain(row) for row in reader.rollups(STREAM, entity, limit=100_000)]
+    return {name: sorted(rows, key=repr) for name, rows in tables.items()}
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in NOT_COMPARED}
+
+
+
+def differences(one: dict[str, list[Any]], other: dict[str, list[Any]]) -> list[str]:
+    """Which rows and fields differ, for people."""
+    found = []
+    for name in one.keys() | other.keys():
+        left, right = one.get(name, []), other.get(name, [])
+        if len(left) != len(right):
+            found.append(f"{name}: {len(left)} rows against {len(right)}")
+        for a, b in zip(left, right, strict=False):
+            found += [f"{name}.{key}: {a.get(key)!r:.120} against {b.get(key)!r:.120}" for key in a | b if a.get(key) != b.get(key)]
+    return found

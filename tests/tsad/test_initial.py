@@ -1,0 +1,183 @@
+"""The written configuration: accepted as it is, complete, and filled from the sample."""
+
+import json
+import re
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streaming.settings import SECOND, TelemetryFormat
+from streaming.sniff import Sniffed, sniff
+from tsad.config import (
+    Config,
+    FeatureConfig,
+    LogConfig,
+    Section,
+    StreamConfig,
+    TelemetryConfig,
+    parse_config,
+)
+from tsad.initial import configuration_text
+
+# no `$`: ${NAME} in a value is an environment variable, by design
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="$"), min_size=1, max_size=20)
+
+SAMPLE = Sniffed(
+    format=TelemetryFormat(layout="wide", entity="host", time="ts", ignore=("label", "is_anomaly")),
+    step_ns=30 * SECOND,
+    entities=3,
+    rows=12_000,
+    start_ns=1_577_836_800 * SECOND,
+    end_ns=1_577_956_800 * SECOND,
+    notes=["label columns are left out: label, is_anomaly"],
+)
+
+
+def parsed(text: str) -> Config:
+    return parse_config(tomllib.loads(text))
+
+
+def uncommented(text: str) -> str:
+    """Every example in force: `#key` loses its sign, prose (`# words`) stays a comment."""
+    return re.sub(r"^#(?=[\w\[])", "", text, flags=re.MULTILINE)
+
+
+def keys_under(text: str, header: str) -> set[str]:
+    """The keys mentioned, in force or not, below the table `header`."""
+    body = text.split(f"[{header}]\n", 1)[1] if header else text
+    table = re.split(r"^#?\[", body, maxsplit=1, flags=re.MULTILINE)[0]
+    return set(re.findall(r"^#?(\w+) = ", table, flags=re.MULTILINE))
+
+
+def test_the_text_without_a_sample_is_the_default_configuration() -> None:
+    assert parsed(configuration_text("web", None, None)) == Config(stream={"web": StreamConfig()})
+
+
+@pytest.mark.parametrize(
+    ("header", "section", "tables"),
+    [
+        ("", Config, {"stream"}),
+        ("stream.web", StreamConfig, {"telemetry", "logs", "features"}),
+        ("stream.web.telemetry", TelemetryConfig, set()),
+        ("stream.web.logs", LogConfig, set()),
+        ('stream.web.features."*"', FeatureConfig, set()),
+    ],
+)
+def test_every_key_is_mentioned_in_its_table(header: str, section: type[Section], tables: set[str]) -> None:
+    assert keys_under(configuration_text("web", None, None), header) | tables == set(section.model_fields)
+
+
+def test_every_key_has_a_comment_on_its_line() -> None:
+    lines = [line for line in configuration_text("web", SAMPLE, "a.csv").splitlines() if re.match(r"#?\w+ = ", line)]
+    assert len(lines) > 50
+    assert [line for line in lines if not re.search(r"  # \w", line)] == []
+
+
+def test_every_example_is_legal_and_every_default_is_the_default() -> None:
+    full = parsed(uncommented(configuration_text("web", None, None)))
+    stream = full.of("web")
+    assert stream.features == {"*": FeatureConfig()}
+    assert stream.logs is not None
+    assert stream.telemetry is not None
+    said = {
+        StreamConfig: ("telemetry", "logs", "features", "detectors", "group_by", "expected_entities"),
+        LogConfig: ("source", "pattern", "time_format", "order", "masks"),
+        TelemetryConfig: ("source", "features", "order"),
+    }
+    for section in (stream, stream.logs, stream.telemetry):
+        examples = set(said[type(section)])
+        assert section.model_dump(exclude=examples) == type(section)().model_dump(exclude=examples)
+        assert all(getattr(section, key) is not None for key in examples)
+    assert full.model_dump(exclude={"stream"}) == Config().model_dump(exclude={"stream"})
+
+
+def test_the_sample_fills_in_what_it_showed() -> None:
+    text = configuration_text("web", SAMPLE, "data/web.csv")
+    stream = parsed(text).of("web")
+    assert stream.step == 30 * SECOND
+    assert stream.telemetry is not None
+    assert stream.telemetry.source == "data/web.csv"
+    assert stream.telemetry.format() == SAMPLE.format
+    assert "# The sample: 12,000 rows of 3 entities, 2020-01-01 00:00:00 to 2020-01-02 09:20:00 UTC." in text
+    assert "# label columns are left out: label, is_anomaly" in text
+
+
+def test_only_what_differs_from_the_default_is_in_force() -> None:
+    text = configuration_text("web", SAMPLE, None)
+    live = re.findall(r"^(\w+) = ", text, flags=re.MULTILINE)
+    assert live == ["step", "layout", "entity", "time", "ignore"]
+
+
+def test_a_sample_without_entity_or_time_comes_back() -> None:
+    bare = replace(SAMPLE, format=TelemetryFormat(layout="wide", entity=None, time=None), entities=1, notes=[])
+    text = configuration_text("web", bare, None)
+    telemetry = parsed(text).of("web").telemetry
+    assert telemetry is not None
+    assert telemetry.format() == bare.format
+    assert "rows of 1 entity," in text
+
+
+def test_allowed_values_stand_beside_their_key() -> None:
+    text = configuration_text("web", None, None)
+    for key, allowed in [
+        ("window", "(8 to 1024)"),
+        ("scope", "(auto, entity, group, stream)"),
+        ("order", "(time, arrival)"),
+        ("alert_budget", "(above 0)"),
+        ("fit_after", "(at least 100)"),
+    ]:
+        line = next(line for line in text.splitlines() if line.startswith(f"#{key} = "))
+        assert line.endswith(allowed)
+
+
+@settings(max_examples=60, deadline=None)
+@given(stream=NAMES, source=NAMES, entity=NAMES, ignore=st.lists(NAMES, max_size=3), note=st.text(max_size=30))
+def test_names_of_any_letters_come_back(stream: str, source: str, entity: str, ignore: list[str], note: str) -> None:
+    layout = TelemetryFormat(layout="wide", entity=entity, ignore=tuple(ignore))
+    text = configuration_text(stream, replace(SAMPLE, format=layout, notes=[note]), source)
+    text.encode()
+    telemetry = parsed(text).of(stream).telemetry
+    assert telemetry is not None
+    assert (telemetry.source, telemetry.format()) == (source, layout)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.one_of(st.integers(1, 2**62), st.integers(1, 10**6).map(lambda number: number * 10**6)))
+def test_any_step_comes_back_to_the_nanosecond(step: int) -> None:
+    assert parsed(configuration_text("web", replace(SAMPLE, step_ns=step), None)).of("web").step == step
+
+
+@pytest.mark.parametrize(
+    ("step", "written"),
+    [
+        (SECOND, "1s"),
+        (90 * SECOND, "90s"),
+        (300 * SECOND, "5m"),
+        (86_400 * SECOND, "1d"),
+        (10**8, "100ms"),
+        (5, "0.000005ms"),
+    ],
+)
+def test_steps_are_written_as_a_person_would(step: int, written: str) -> None:
+    assert f"\nstep = {json.dumps(written)} " in configuration_text("web", replace(SAMPLE, step_ns=step), None)
+
+
+def test_a_windows_path_is_written_without_doubled_backslashes() -> None:
+    assert "source = 'C:\\data\\web.csv'" in configuration_text("web", None, "C:\\data\\web.csv")
+
+
+def test_a_real_file_becomes_a_configuration_that_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "a file.csv"
+    rows = [f"web-{host},2020-01-01T00:{minute:02d}:00Z,{minute % 7},{host}" for minute in range(40) for host in (1, 2)]
+    path.write_text("\n".join(["host,timestamp,cpu,memory", *rows]), encoding="utf-8")
+    sniffed = sniff(path)
+    stream = parsed(configuration_text("web", sniffed, str(path))).of("web")
+    assert stream.step == 60 * SECOND
+    assert stream.telemetry is not None
+    assert stream.telemetry.source == str(path)
+    assert stream.telemetry.format() == sniffed.format
+    assert (stream.telemetry.entity, stream.telemetry.time) == ("host", "timestamp")

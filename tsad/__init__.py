@@ -1,0 +1,1 @@
+"""The roof: pipeline, wiring and commands. Knows everything; nobody below imports it."""

@@ -1,0 +1,260 @@
+"""Where everything is put together: configuration in, a runner, a fitted model or a reader out."""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from detectors.ensemble import EnsembleSettings
+from detectors.registry import PROFILES, targets
+from storage.engine import Database, open_database
+from storage.leases import Leases
+from storage.models import Models
+from storage.read import Reader
+from storage.store import Store
+from storage.types import LIVE, ModelRow, Order, StoreError, StreamRow
+from streaming.columns import Columns
+from streaming.deadletters import DeadLetters
+from streaming.logintake import LogIntake
+from streaming.masking import Masking
+from streaming.files import open_source
+from streaming.types import Source, State, Topic
+from streaming.windower import Windower
+from tsad.config import Config, ConfigError, StreamConfig
+from tsad.director import Director
+from tsad.episodes import Rule
+from tsad.fitting import Collected, Progress, collect, fit_model
+from tsad.history import History
+from tsad.judge import Judge
+from tsad.models import ModelShelf
+from tsad.partition import Partition
+from tsad.readings import Readings, Rollups
+from tsad.recovery import recover
+from tsad.rows import RowWriter, utc
+from tsad.runner import Limits, Runner
+
+Clock = Callable[[], int]
+Paths = Mapping[Topic, str]
+COLD_TEMPLATES = 20
+FIT_TEMPLATES = 500
+"""Templates that get a column while a model is fitted; the most frequent stay."""
+
+
+def ensemble_settings(config: StreamConfig, labels: Mapping[str, Mapping[str, str]] | None = None) -> EnsembleSettings:
+    """What the ensemble of a stream is told; ConfigError for an unknown profile or detector."""
+    if config.profile not in PROFILES:
+        raise ConfigError(f"profile = {config.profile!r} is unknown; allowed: {', '.join(PROFILES)}")
+    names = config.detectors or PROFILES[config.profile]
+    known = targets()
+    for name in [*names, *config.detector_options]:
+        if name not in known:
+            raise ConfigError(f"detector {name!r} is unknown; allowed: {', '.join(sorted(known))}")
+    groups = {entity: given[config.group_by] for entity, given in (labels or {}).items() if config.group_by in given}
+    return EnsembleSettings(
+        step_ns=config.step,
+        window=config.window,
+        detectors={name: dict(config.detector_options.get(name, {})) for name in names},
+        fusion=config.fusion,
+        scope=config.scope,
+        groups=groups,
+        model_memory=config.model_memory_mib << 20,
+        alert_budget=config.alert_budget,
+        expected_entities=config.expected_entities,
+        settle=config.settle,
+        quiet=config.quiet,
+        calibration=config.calibration,
+        seed=config.seed,
+        max_windows=config.max_windows,
+    )
+
+
+class App:
+    """One configuration and its open database. `clock` gives the wall clock in ns."""
+
+    def __init__(self, config: Config, database: Database, clock: Clock = time.time_ns) -> None:
+        self.config = config
+        self.database = database
+        self.clock = clock
+        self.store = Store(database, self._now)
+        self.reader = Reader(database)
+        self.models = Models(database, self._now)
+
+    @classmethod
+    def open(cls, config: Config, clock: Clock = time.time_ns, create: bool = True) -> "App":
+        """Open the configured database (and create its tables where there are none); StoreError says what is wrong."""
+        return cls(config, open_database(config.database, create=create), clock)
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    def _now(self) -> datetime:
+        return utc(self.clock())
+
+    def claim(self) -> AbstractContextManager[None]:
+        """Be the one writer of a SQLite file."""
+        return self.database.claim()
+
+    def shelf(self, stream: str) -> ModelShelf:
+        """The stream's model files."""
+        return ModelShelf(self.config.models, stream, ensemble_settings(self.config.of(stream)))
+
+    def paths(self, stream: str, given: Paths) -> dict[Topic, str]:
+        """The sources of a stream's topics: `given`, else configured. ConfigError where one is missing."""
+        config = self.config.of(stream)
+        configured = {"telemetry": config.telemetry or None, "logs": config.logs}
+        found: dict[Topic, str] = {}
+        for topic in config.topics:
+            section = configured[topic]
+            path = given.get(topic) or (section.source if section else None)
+            if path is None:
+                raise ConfigError(f"stream.{stream}.{topic}.source is not set; name a file, a folder, or - (stdin)")
+            found[topic] = path
+        return found
+
+    def sources(self, stream: str, paths: Paths, columns: Columns) -> dict[Topic, Source]:
+        """Open the sources of `paths`."""
+        config = self.config.of(stream)
+        formats = {"telemetry": config.telemetry, "logs": config.logs}
+        return {
+            topic: open_source(
+                path, formats[topic].format(), columns, max_ahead=config.max_ahead, clock=self.clock  # type: ignore[union-attr]
+            )
+            for topic, path in self.paths(stream, paths).items()
+        }  # fmt: skip
+
+    def columns(self, stream: str, model_features: list[str] | None = None) -> Columns:
+        """The stream's columns: those of its model, else whatever comes."""
+        limit = self.config.of(stream).max_features
+        return Columns(model_features or (), open=model_features is None, max_features=max(limit, 4096))
+
+    def intake(self, stream: str, columns: Columns, template_columns: int) -> LogIntake | None:
+        """What mines the stream's log lines; None where it has none."""
+        config = self.config.of(stream)
+        if config.logs is None:
+            return None
+        masks = None if config.logs.masks is None else Masking(list(config.logs.masks.items()))
+        return LogIntake(config.timing(), columns, masks, config.logs.max_templates, template_columns)
+
+    def windower(self, stream: str, rejects: Mapping[Topic, DeadLetters]) -> Windower:
+        """The stream's windower; what it refuses goes to `rejects`."""
+        config = self.config.of(stream)
+        return Windower(
+            config.timing(),
+            config.rules(),
+            lambda topic, position, reason, detail: rejects[topic].add(position, reason, detail, None),  # type: ignore[arg-type]
+            topics=config.topics,
+            log_coverage=config.logs.coverage if config.logs else "stream",
+        )
+
+    def collect(
+        self, stream: str, paths: Paths, until: int | None = None, tell: Callable[[int], None] = lambda _: None
+    ) -> Collected:
+        """Cut a stream's history into closed slots, as the stream itself would."""
+        columns = self.columns(stream)
+        intake = self.intake(stream, columns, FIT_TEMPLATES)
+        windower = self.windower(stream, {topic: DeadLetters() for topic in self.config.of(stream).topics})
+        sources = self.sources(stream, paths, columns)
+        try:
+            return collect(windower, sources, intake, until, tell)
+        finally:
+            for source in sources.values():
+                source.close()
+
+    def fit(self, stream: str, collected: Collected, progress: Progress | None = None) -> ModelRow:
+        """Fit a version on `collected`, write it and add it as a candidate."""
+        config = self.config.of(stream)
+        settings = ensemble_settings(config, collected.labels)
+        templates = config.logs.templates if config.logs else 0
+        model = fit_model(collected.rows, settings, collected.texts, templates, progress)
+        row = self.shelf(stream).write(model, self._now())
+        self.models.add(row)
+        return row
+
+    def runner(self, stream: str, paths: Paths, run: str = LIVE, limits: Limits | None = None) -> Runner:
+        """A runner of the stream's one partition, brought back to where it was."""
+        config, partition_number = self.config.of(stream), 0
+        kept = self.store.restore(run, stream, partition_number)
+        shelf = self.shelf(stream)
+        orders = [order for order in kept.orders if order.kind == "model"]
+        active = self.models.active(stream)
+        features = self._features(stream, shelf, orders, active)
+        columns = self.columns(stream, features)
+        intake = self.intake(stream, columns, COLD_TEMPLATES)
+        rejects = {topic: DeadLetters() for topic in config.topics}
+        windower = self.windower(stream, rejects)
+        director = Director(
+            shelf, config.timing(), intake, lambda version: self._row(stream, version),
+            lambda partition, slot: self._first_fit(stream, partition, intake, slot), config.fit_after, orders,
+        )  # fmt: skip
+        folder = Path(self.config.history) / run / stream / str(partition_number) if config.history_days else None
+        judge = Judge(Rule(config.settle, config.quiet), Readings(config.late_horizon + config.settle))
+        partition = Partition(
+            windower,
+            judge,
+            Rollups(config.step),
+            History(folder, config.step, config.history_days),
+            lambda names, slot: self._recall(run, stream, partition_number, names, slot),
+            director.next_era,
+        )
+        epoch = Leases(self.database, self._now).acquire(stream, [partition_number], _owner(), run)[partition_number]
+        self.store.put_stream(StreamRow(run, stream, config.step, {"profile": config.profile}))
+        runner = Runner(
+            RowWriter(run, stream, partition_number, config.step), epoch, self.sources(stream, paths, columns),
+            columns, partition, director, intake, self.store, self.reader, self.config.models, self.clock,
+            lambda version: self._activate(stream, version), lambda runner: self._follow(stream, runner),
+            limits or Limits(explain_per_poll=config.explain_per_poll, snapshot_every=config.snapshot_every), rejects,
+        )  # fmt: skip
+        recover(runner, kept)
+        if active is None and director.newest is not None:
+            self._activate(stream, director.newest)  # ordered, and stopped before it was activated
+        self._follow(stream, runner)
+        return runner
+
+    def _activate(self, stream: str, version: str) -> None:
+        self.models.promote(stream, version)
+
+    def _follow(self, stream: str, runner: Runner) -> None:
+        """Order what was promoted since: it judges from the next slot to close."""
+        active = self.models.active(stream)
+        if active is not None and active.version != runner.director.newest:
+            closed = runner.partition.windower.closed_through
+            runner.director.order(active.version, 0 if closed is None else closed + 1)
+
+    def _features(
+        self, stream: str, shelf: ModelShelf, orders: list[Order], active: ModelRow | None
+    ) -> list[str] | None:
+        """Telemetry features of the models that may judge, in order of first use; None before the first model."""
+        rows = [self._row(stream, order.version) for order in orders] + ([active] if active else [])
+        names: dict[str, None] = {}
+        for row in rows:
+            names |= dict.fromkeys(name for name in shelf.read(row).ensemble.features if not name.startswith("log."))
+        return list(names) if rows else None
+
+    def _row(self, stream: str, version: str) -> ModelRow:
+        found = {row.version: row for row in self.models.listing(stream)}
+        if version not in found:
+            raise StoreError(
+                f"stream {stream!r} has no model version {version!r}; it has: {', '.join(found) or 'none'}"
+            )
+        return found[version]
+
+    def _first_fit(self, stream: str, partition: Partition, intake: LogIntake | None, slot: int) -> ModelRow:
+        horizon = partition.readings.horizon
+        rows = partition.history.rows(partition.windower.features, slot - horizon)
+        texts = intake.features.texts() if intake is not None else {}
+        return self.fit(stream, Collected(rows, texts, dict(partition.windower.roster.labels)))
+
+    def _recall(self, run: str, stream: str, partition: int, names: Any, slot: int) -> dict[str, State]:
+        from storage.arrays import unpack
+
+        found = self.reader.evicted(run, stream, partition, list(names), slot)
+        return {row.entity: State(*unpack(row.blob)) for row in found}
+
+
+def _owner() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"

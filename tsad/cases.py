@@ -1,0 +1,210 @@
+"""What is known of each alert while it can still change: its track, and the evidence of its opening and its peak."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.types import Verdicts
+from streaming.types import Floats, Ints, State, Windows
+from tsad.judge import Track
+
+ARRAYS = ("window", "observed", "origin", "width", "shares", "tails", "votes")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One judged window as it was at its moment.
+
+    `window` T x F scaled, `observed` T x F in raw units (NaN = missing), raw = `origin` + `width` x scaled (F each),
+    `shares` (F), `tails` and `votes` (D).
+    """
+
+    slot: int
+    version: str
+    features: tuple[str, ...]
+    detectors: tuple[str, ...]
+    score: float
+    p: float
+    confidence: float
+    window: Floats
+    observed: Floats
+    origin: Floats
+    width: Floats
+    shares: Floats
+    tails: NDArray[np.float64]
+    votes: NDArray[np.bool_]
+
+    @property
+    def channels(self) -> int:
+        """Channels that bear at least half of the strongest channel's share."""
+        return int((self.shares >= 0.5 * self.shares.max(initial=0)).sum()) if self.shares.any() else 0
+
+    def state(self) -> State:
+        """Arrays, and the rest as JSON."""
+        rest = {name: getattr(self, name) for name in self.__slots__ if name not in ARRAYS}
+        return State({name: getattr(self, name) for name in ARRAYS}, rest)
+
+    @classmethod
+    def restored(cls, state: State) -> "Evidence":
+        """What `state` gave."""
+        names = {name: tuple(state.meta[name]) for name in ("features", "detectors")}
+        return cls(**(state.meta | names), **state.arrays)
+
+
+@dataclass(slots=True)
+class Told:
+    """What was said of an alert: who explained it, in words, and the evidence shown.
+
+    `window`: packed evidence that still waits to be explained.
+    """
+
+    explained_by: str | None = None
+    sentence: str = ""
+    evidence: dict[str, Any] = field(default_factory=dict)
+    window: bytes | None = None
+
+    @property
+    def slot(self) -> int | None:
+        """The slot whose explanation is shown; None before there is one."""
+        return self.evidence.get("slot")
+
+    @property
+    def pending(self) -> bool:
+        """Whether the explanation is still to be made."""
+        return self.window is not None
+
+
+@dataclass(slots=True)
+class Case:
+    """An alert in the making. `peak` is kept only where it is not the opening; `detected_ns` is the wall clock's."""
+
+    row: int
+    entity: str
+    track: Track
+    opening: Evidence
+    peak: Evidence | None = None
+    detected_ns: int = 0
+    ingested_ns: int = 0
+    amended_ns: int | None = None
+    reason: str = "opened"
+    told: Told = field(default_factory=Told)
+
+    @property
+    def strongest(self) -> Evidence:
+        """The evidence of the peak, or of the opening where that is the peak."""
+        return self.peak or self.opening
+
+
+class CaseBook:
+    """The cases whose tracks may still change, by (row, identity)."""
+
+    def __init__(self) -> None:
+        self.cases: dict[tuple[int, int], Case] = {}
+
+    def of_row(self, row: int) -> list[Case]:
+        """The cases of one entity."""
+        return [case for (number, _), case in self.cases.items() if number == row]
+
+    def drop(self, keys: Sequence[tuple[int, int]]) -> None:
+        """Forget cases that can no longer change."""
+        for key in keys:
+            self.cases.pop(key, None)
+
+    def state(self) -> State:
+        """Every case, arrays apart from JSON."""
+        whole = State(meta={"cases": []})
+        for number, case in enumerate(self.cases.values()):
+            whole.meta["cases"].append(_case_meta(case))
+            whole.put(f"opening{number}", case.opening.state())
+            if case.peak is not None:
+                whole.put(f"peak{number}", case.peak.state())
+            if case.told.window is not None:
+                whole.arrays[f"told{number}"] = np.frombuffer(case.told.window, np.uint8)
+        return whole
+
+    def restore(self, state: State, tracks: dict[tuple[int, int], Track]) -> None:
+        """What `state` gave; `tracks` are the judge's, which the cases share."""
+        for number, meta in enumerate(state.meta["cases"]):
+            key = (meta["row"], meta.pop("identity"))
+            peak = Evidence.restored(state.part(f"peak{number}")) if meta.pop("has_peak") else None
+            opening = Evidence.restored(state.part(f"opening{number}"))
+            told = Told(**meta.pop("told"))
+            if f"told{number}" in state.arrays:
+                told.window = state.arrays[f"told{number}"].tobytes()
+            self.cases[key] = Case(track=tracks[key], opening=opening, peak=peak, told=told, **meta)
+
+
+def _case_meta(case: Case) -> dict[str, Any]:
+    return {
+        "row": case.row,
+        "entity": case.entity,
+        "identity": case.track.identity,
+        "has_peak": case.peak is not None,
+        "detected_ns": case.detected_ns,
+        "ingested_ns": case.ingested_ns,
+        "amended_ns": case.amended_ns,
+        "reason": case.reason,
+        "told": {name: getattr(case.told, name) for name in ("explained_by", "sentence", "evidence")},
+    }
+
+
+@dataclass(slots=True)
+class Judged:
+    """Windows with their verdicts, searchable by (row, slot); both ordered by (end slot, row)."""
+
+    windows: Windows
+    verdicts: Verdicts
+    version: str
+    alpha: float
+    keys: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.keys = _key(self.windows.ends, self.windows.entities)
+
+    @property
+    def settled(self) -> Floats:
+        """The settled scores (B), normalised as the immediate ones are: above 1 is a flag."""
+        normalised: Floats = (np.log(self.verdicts.settled_p) / np.log(self.alpha)).astype(np.float32)
+        return normalised
+
+    def find(self, row: int, slot: int) -> int | None:
+        """The index of the window of `row` that ends with `slot`."""
+        key = _key(np.int64(slot), np.int32(row))
+        index = int(np.searchsorted(self.keys, key))
+        return index if index < len(self.keys) and self.keys[index] == key else None
+
+    def evidence(self, index: int, observed: Floats, origin: Floats, width: Floats) -> Evidence:
+        """The evidence of window `index`, with what was observed and how it was scaled."""
+        verdicts = self.verdicts
+        return Evidence(
+            int(self.windows.ends[index]),
+            self.version,
+            tuple(self.windows.features),
+            verdicts.detectors,
+            float(verdicts.score[index]),
+            float(verdicts.p[index]),
+            float(verdicts.confidence[index]),
+            self.windows.values[index].copy(),
+            observed,
+            origin,
+            width,
+            verdicts.shares[index].copy(),
+            verdicts.tails[:, index].copy(),
+            verdicts.votes[:, index].copy(),
+        )
+
+
+def _key(slots: Any, rows: Any) -> Any:
+    """(slot, row) as one sortable number: rows stay below 2^20, slots of a millisecond below 2^43 until 2248."""
+    return slots * (1 << 20) + rows
+
+
+def slots_of(judged: Judged) -> list[tuple[int, slice]]:
+    """The distinct end slots in order, each with its stretch of the arrays."""
+    ends = judged.windows.ends
+    starts = np.flatnonzero(np.r_[True, ends[1:] != ends[:-1]]) if len(ends) else np.zeros(0, np.int64)
+    bounds = [*starts.tolist(), len(ends)]
+    return [(int(ends[a]), slice(a, b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]

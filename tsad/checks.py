@@ -1,0 +1,111 @@
+"""What `tsad check` looks at: one line for each thing, and what is wrong with it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from storage.engine import Database, open_database
+from storage.model_files import read_model
+from storage.types import FileRefusedError, StoreError
+from streaming.deadletters import DeadLetters
+from streaming.types import SourceChanged, Topic
+from tsad.app import FIT_TEMPLATES, App, ensemble_settings
+from tsad.config import Config, ConfigError
+from tsad.fitting import collect
+
+SAMPLE = 100_000
+"""Records of a source that are read."""
+Row = dict[str, Any]
+
+
+def check_all(config: Config) -> list[Row]:
+    """One row for each check: what was checked, whether it is well, and what was found."""
+    rows = [_row("configuration", True, f"{len(config.stream)} streams: {', '.join(config.stream) or 'none'}")]
+    rows += [_guarded(f"stream {name}", lambda name=name: _settings(config, name)) for name in config.stream]  # type: ignore[misc]
+    try:
+        database = open_database(config.database, create=False)
+    except StoreError as error:
+        unused = "sqlite" in config.database and not Path(config.database.removeprefix("sqlite:///")).exists()
+        rows.append(_row("database", unused, "not there yet; the first run makes it" if unused else str(error)))
+        with TemporaryDirectory() as folder:
+            return rows + _streams(config, open_database(f"sqlite:///{folder}/empty.db", create=True))
+    else:
+        rows.append(_row("database", True, f"{database.name}: schema is up to date"))
+    return rows + _streams(config, database)
+
+
+def _streams(config: Config, database: Database) -> list[Row]:
+    app = App(config, database)
+    try:
+        return [row for name in config.stream for row in [*_sources(app, name), *_models(app, name)]]
+    finally:
+        app.close()
+
+
+def _row(check: str, ok: bool, detail: str) -> Row:
+    return {"check": check, "ok": ok, "detail": detail}
+
+
+def _guarded(check: str, work: Callable[[], str]) -> Row:
+    try:
+        return _row(check, True, work())
+    except (ConfigError, StoreError, FileRefusedError, SourceChanged, OSError, ValueError) as error:
+        return _row(check, False, str(error))
+
+
+def _settings(config: Config, name: str) -> str:
+    settings = ensemble_settings(config.of(name))
+    return (
+        f"{', '.join(settings.detectors)}; window {settings.window} slots; {settings.alert_budget:g} false alarms a day"
+    )
+
+
+def _sources(app: App, name: str) -> list[Row]:
+    config = app.config.of(name)
+    rows: list[Row] = []
+    for topic in config.topics:
+        section = config.telemetry if topic == "telemetry" else config.logs
+        source = section.source if section else None
+        if source is None:
+            rows.append(_row(f"{name} {topic}", True, "no source configured; name one with tsad run"))
+        elif source == "-":
+            rows.append(_row(f"{name} {topic}", True, "standard input"))
+        else:
+            rows.append(_guarded(f"{name} {topic}", lambda t=topic, s=source: _sample(app, name, t, s)))  # type: ignore[misc]
+    return rows
+
+
+def _sample(app: App, name: str, topic: Topic, source: str) -> str:
+    """Read the start of a source through the stream's own windower."""
+    alone = app.config.of(name).model_copy(update={"telemetry": None} if topic == "logs" else {"logs": None})
+    one = App(app.config.model_copy(update={"stream": {name: alone}}), app.database, app.clock)
+    columns, rejects, read = one.columns(name), {topic: DeadLetters()}, [0]
+    windower = one.windower(name, rejects)
+    sources = one.sources(name, {topic: source}, columns)
+    try:
+        intake = one.intake(name, columns, FIT_TEMPLATES)
+        found = collect(windower, sources, intake, SAMPLE, lambda count: read.__setitem__(0, count))
+    finally:
+        sources[topic].close()
+    _, refused = rejects[topic].take()
+    late, too_late, total = windower.late, refused.get("too_late", 0), max(read[0], 1)
+    if not len(found.rows.codes):
+        raise ValueError(f"{source}: no record of the first {total} could be used; tsad run keeps them as dead letters")
+    return (
+        f"{read[0]} records read, {len(found.rows.names)} entities, {len(found.rows.features)} features; "
+        f"late: {late / total:.2%}, too late: {too_late / total:.2%}"
+    )
+
+
+def _models(app: App, name: str) -> list[Row]:
+    listing = app.models.listing(name)
+    if not listing:
+        return [_row(f"{name} models", True, "none yet: tsad fit makes one, or tsad run after fit_after slots")]
+    return [
+        _guarded(
+            f"{name} model {row.version}",
+            lambda row=row: f"{row.state}, {len(read_model(app.config.models, row).arrays)} arrays, checksum right",  # type: ignore[misc]
+        )
+        for row in listing
+    ]

@@ -1,0 +1,32 @@
+"""The commands. Exit codes: 0 done, 1 wrong (a check failed, data or database refused), 2 usage, 130 interrupted."""
+
+import sys
+from typing import NoReturn
+
+import structlog
+
+from tsad.cli.alerts import alerts, explain
+from tsad.cli.commands import app
+from tsad.cli.registers import db, dead_letters, detectors, models
+from tsad.cli.setup import check, init
+from tsad.cli.streams import demo, fit, run, try_file
+from tsad.cli.terminal import fail_on
+from tsad.config import ConfigError
+from tsad.runner import LeaseLostError
+
+__all__ = [
+    "alerts", "app", "check", "db", "dead_letters", "demo", "detectors", "explain", "fit", "init", "main", "models",
+    "run", "try_file",
+]  # fmt: skip
+
+
+def main() -> NoReturn:
+    """Run the command line."""
+    from storage.types import FileRefusedError, StoreError
+    from streaming.types import SourceChanged
+
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    expected = (ConfigError, StoreError, FileRefusedError, SourceChanged, LeaseLostError, OSError, ValueError)
+    with fail_on(expected, {ConfigError: 2}):
+        app()
+    sys.exit(0)

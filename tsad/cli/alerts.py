@@ -1,0 +1,88 @@
+"""`tsad alerts` and `tsad explain`."""
+
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from storage.read import AlertFilter, Reader
+from storage.types import LIVE, Alert
+from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
+from tsad.cli.terminal import note, opened, show
+from tsad.pictures import draw
+from tsad.report import alert_row, alert_table, explanation_table
+from tsad.texts import template_texts
+
+
+class State(Enum):
+    """The states of an alert."""
+
+    OPEN = "open"
+    CONFIRMED = "confirmed"
+    RETRACTED = "retracted"
+    RESOLVED = "resolved"
+
+
+class Level(Enum):
+    """The severities of an alert."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@app.command()
+def alerts(
+    stream: Annotated[str | None, typer.Option(help="Only this stream.")] = None,
+    entity: Annotated[str | None, typer.Option(help="Only this entity.")] = None,
+    state: Annotated[list[State] | None, typer.Option(help="Only these states.")] = None,
+    severity: Annotated[list[Level] | None, typer.Option(help="Only these severities.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only alerts that lasted until then or longer (UTC).")] = None,
+    run: Annotated[str, typer.Option(help="The run that found them.")] = LIVE,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    config: ConfigPath = CONFIG,
+    database: DatabaseUrl = None,
+    json: AsJson = False,
+) -> None:
+    """List alerts, newest first."""
+    which = AlertFilter(
+        run=run, stream=stream, entity=entity, states=[one.value for one in state or ()],
+        severities=[one.value for one in severity or ()], limit=limit,
+        since=None if since is None else since.replace(tzinfo=UTC),
+    )  # fmt: skip
+    with opened(config, database) as opened_app:
+        rows = [row_of(opened_app.reader, alert) for alert in opened_app.reader.alerts(which)]
+    show(rows, alert_table(rows), json)
+
+
+def row_of(reader: Reader, alert: Alert) -> dict[str, object]:
+    """An alert as a row of the report, with its explanations and the texts of its log templates."""
+    return alert_row(*reader.alert(alert.id), template_texts(alert))
+
+
+@app.command()
+def explain(
+    alert: Annotated[str, typer.Argument(help="The alert's id, or its first characters.")],
+    png: Annotated[Path | None, typer.Option("--png", help="Draw it to this file.")] = None,
+    config: ConfigPath = CONFIG,
+    database: DatabaseUrl = None,
+    json: AsJson = False,
+) -> None:
+    """Say why an alert was raised, and draw it."""
+    with opened(config, database) as opened_app:
+        found, parts = opened_app.reader.alert(alert)
+        steps = {row.stream: row.step_ns for row in opened_app.reader.streams(found.run)}
+        rows = [
+            {
+                "target": part.target, "slot": part.slot, "feature": part.feature, "value": part.value,
+                "share": part.share, "base": part.base, "score": part.score, "residual": part.residual,
+                "explained_by": part.explained_by, "fidelity": part.fidelity,
+            }
+            for part in parts
+        ]  # fmt: skip
+        whole = alert_row(found, parts, template_texts(found))
+        show(whole | {"evidence": found.evidence, "explanations": rows}, explanation_table(whole, rows), json)
+        if png is not None:
+            note(f"wrote {draw(found, steps[found.stream], png)}")

@@ -1,0 +1,21 @@
+"""The typer application that every command registers with, and the options that they share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="tsad",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Watches streams of telemetry and logs, says which windows are anomalous, how sure it is and why.",
+    epilog="Exit codes: 0 done, 1 wrong (a check failed, data or database refused), 2 usage, 130 interrupted.",
+)
+
+ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", envvar="TSAD_CONFIG")]
+DatabaseUrl = Annotated[
+    str | None, typer.Option("--database", "-d", help="SQLAlchemy URL, in place of the configured one.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+CONFIG = Path("tsad.toml")

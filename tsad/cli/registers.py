@@ -1,0 +1,118 @@
+"""`tsad models`, `tsad detectors`, `tsad dead-letters` and `tsad db`."""
+
+from typing import Annotated
+
+import typer
+
+from detectors.registry import available
+from storage.migrate import upgrade
+from storage.prune import prune
+from storage.read import Reader
+from storage.types import LIVE, ModelRow
+from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
+from tsad.cli.terminal import configuration, note, opened, show
+from tsad.report import dead_letter_table, detector_table, model_table
+
+models = typer.Typer(help="Model versions: list, promote, roll back.", invoke_without_command=True)
+db = typer.Typer(help="The database: upgrade its schema, prune old rows.", no_args_is_help=True)
+app.add_typer(models, name="models")
+app.add_typer(db, name="db")
+
+
+@models.callback()
+def list_models(
+    context: typer.Context,
+    stream: Annotated[str | None, typer.Option(help="Only this stream.")] = None,
+    config: ConfigPath = CONFIG,
+    database: DatabaseUrl = None,
+    json: AsJson = False,
+) -> None:
+    """List model versions, oldest first."""
+    if context.invoked_subcommand is not None:
+        return
+    with opened(config, database) as opened_app:
+        rows = [model_row(row) for row in opened_app.models.listing(stream)]
+    show(rows, model_table(rows), json)
+
+
+@models.command()
+def promote(
+    stream: str, version: str, config: ConfigPath = CONFIG, database: DatabaseUrl = None, json: AsJson = False
+) -> None:
+    """Make a version the active one; a running stream takes it up within seconds."""
+    with opened(config, database) as opened_app:
+        rows = [model_row(opened_app.models.promote(stream, version))]
+    show(rows, model_table(rows), json)
+
+
+@models.command()
+def rollback(stream: str, config: ConfigPath = CONFIG, database: DatabaseUrl = None, json: AsJson = False) -> None:
+    """Go back to the version that was active before."""
+    with opened(config, database) as opened_app:
+        rows = [model_row(opened_app.models.rollback(stream))]
+    show(rows, model_table(rows), json)
+
+
+def model_row(row: ModelRow) -> dict[str, object]:
+    """A version as a row of the report."""
+    names = ("stream", "version", "state", "created_at", "activated_at", "file", "checksum")
+    return {name: getattr(row, name) for name in names}
+
+
+@app.command()
+def detectors(json: AsJson = False) -> None:
+    """List the detectors that a profile may name."""
+    rows = [{"name": d.name, "memory": d.memory, "summary": d.summary, "target": d.target} for d in available()]
+    show(rows, detector_table(rows), json)
+
+
+@app.command("dead-letters")
+def dead_letters(
+    stream: Annotated[str, typer.Argument(help="The stream.")],
+    reason: Annotated[str | None, typer.Option(help="Only this reason.")] = None,
+    run: Annotated[str, typer.Option(help="The run that met them.")] = LIVE,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    config: ConfigPath = CONFIG,
+    database: DatabaseUrl = None,
+    json: AsJson = False,
+) -> None:
+    """List rejected records, with their reason and what they said."""
+    with opened(config, database) as opened_app:
+        rows = opened_app.reader.dead_letters(stream, run=run, reason=reason, limit=limit)
+        counted = counts(opened_app.reader, stream, run)
+    show({"counts": counted, "rows": rows} if json else rows, dead_letter_table(rows), json)
+    if not json:
+        note("in all: " + (", ".join(f"{name} {count}" for name, count in sorted(counted.items())) or "none"))
+
+
+def counts(reader: Reader, stream: str, run: str) -> dict[str, int]:
+    """How many records each reason rejected, the ones without a row too."""
+    whole: dict[str, int] = {}
+    for place in reader.health(stream, run)["partitions"].values():
+        for name, count in place["counts"].items():
+            if name.startswith("dead:"):
+                whole[name.removeprefix("dead:")] = whole.get(name.removeprefix("dead:"), 0) + count
+    return whole
+
+
+@db.command("upgrade")
+def db_upgrade(config: ConfigPath = CONFIG, database: DatabaseUrl = None) -> None:
+    """Bring the database's schema up to this version's."""
+    url = configuration(config, database).database
+    upgrade(url)
+    note("the schema is up to date")
+
+
+@db.command("prune")
+def db_prune(config: ConfigPath = CONFIG, database: DatabaseUrl = None, json: AsJson = False) -> None:
+    """Delete rows older than `retention_days` says, table by table."""
+    from datetime import UTC, datetime
+
+    from rich.table import Table
+
+    with opened(config, database) as opened_app:
+        gone = prune(opened_app.database, opened_app.config.retention_days, datetime.now(UTC))
+    table = Table("Table", "Rows deleted")
+    for name, count in gone.items():
+        table.add_row(name, str(count))
+    show(gone, table, json)

@@ -1,0 +1,114 @@
+"""`tsad fit`, `tsad run`, `tsad try` and `tsad demo`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from streaming.types import Topic
+from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
+from tsad.cli.registers import model_row
+from tsad.cli.terminal import INTERRUPTED, note, opened, print_line, show
+from tsad.console import Bars, interruptible
+from tsad.report import as_json, model_table
+
+
+def _paths(telemetry: str | None, logs: str | None) -> dict[Topic, str]:
+    given: dict[Topic, str] = {}
+    if telemetry is not None:
+        given["telemetry"] = telemetry
+    if logs is not None:
+        given["logs"] = logs
+    return given
+
+
+@app.command()
+def fit(
+    stream: Annotated[str, typer.Argument(help="The stream, as configured.")],
+    source: Annotated[str | None, typer.Option("--from", help="History: a file or a folder.")] = None,
+    logs: Annotated[str | None, typer.Option(help="History of the logs.")] = None,
+    candidate: Annotated[bool, typer.Option("--candidate", help="Do not activate it.")] = False,
+    config: ConfigPath = CONFIG,
+    database: DatabaseUrl = None,
+    json: AsJson = False,
+) -> None:
+    """Fit a model version on history, and make it the active one."""
+    with opened(config, database, needed=True, create=True) as opened_app, Bars() as bars:
+        collected = opened_app.collect(stream, _paths(source, logs), tell=bars.count(f"read {stream}"))
+        row = opened_app.fit(stream, collected, bars.stages(f"fit {stream}"))
+        if not candidate:
+            row = opened_app.models.promote(stream, row.version)
+        bars.done()
+    rows = [model_row(row)]
+    show(rows, model_table(rows), json)
+
+
+@app.command()
+def run(
+    stream: Annotated[str, typer.Argument(help="The stream, as configured.")],
+    source: Annotated[str | None, typer.Option(help="Telemetry: a file, a folder, or - for standard input.")] = None,
+    logs: Annotated[str | None, typer.Option(help="Logs: a file, a folder, or - for standard input.")] = None,
+    config: ConfigPath = CONFIG,
+    database: DatabaseUrl = None,
+    json: AsJson = False,
+) -> None:
+    """Watch a stream until its source ends (or Ctrl-C); the next run goes on where this one stopped."""
+    with opened(config, database, needed=True, create=True) as opened_app, opened_app.claim():
+        runner = opened_app.runner(stream, _paths(source, logs))
+        with Bars() as bars, interruptible() as stopping:
+            ended = runner.run(stopping, bars.standing(stream))
+            bars.done()
+        standing = runner.progress
+        found = {
+            "stream": stream, "rows": standing.rows, "windows": standing.windows, "alerts": standing.alerts,
+            "slots_to_first_model": standing.missing_slots, "dead_letters": sum(
+                count for name, count in runner.counts.items() if name.startswith("dead:")
+            ), "unknown_features": {
+                name.removeprefix("unknown:"): count for name, count in runner.counts.items() if "unknown:" in name
+            }, "ended": ended,
+        }  # fmt: skip
+    table = Table("Figure", "Value")
+    for name, value in found.items():
+        table.add_row(name.replace("_", " "), str(value))
+    show(found, table, json)
+    if not ended:
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command("try")
+def try_file(
+    file: Annotated[Path, typer.Argument(help="Any CSV, Parquet or JSON Lines file of one's own.")],
+    budget: Annotated[float, typer.Option(min=0, help="False alarms a day that are acceptable.")] = 1.0,
+    profile: Annotated[str, typer.Option(help="default, or fast (no networks).")] = "default",
+    folder: Annotated[Path, typer.Option("--out", help="Where database and pictures go.")] = Path("tsad-try"),
+    json: AsJson = False,
+) -> None:
+    """Fit on the first half of a file and watch the rest: no configuration."""
+    from tsad.trial import try_out
+
+    with Bars() as bars, interruptible() as stopping:
+        report = try_out(file, folder, budget, profile, bars, stopping)
+    if json:
+        print_line(as_json(report.figures()))
+    else:
+        report.print()
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--out", help="Where database and pictures go.")] = Path(),
+    json: AsJson = False,
+) -> None:
+    """Real telemetry and logs, bundled: fit on the first stretch, watch the second, show what was found and why."""
+    from tsad.demo import run_demo
+
+    with Bars() as bars, interruptible() as stopping:
+        report = run_demo(folder, bars, stopping)
+    if json:
+        print_line(as_json(report.figures()))
+    else:
+        report.print()
+    if report.interrupted:
+        note("interrupted; run it again to go on")
+        raise typer.Exit(INTERRUPTED)

@@ -1,0 +1,66 @@
+"""What a command says and how it ends."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console, RenderableType
+
+from tsad.app import App
+from tsad.config import Config, load_config
+from tsad.report import as_json
+
+FAILED, INTERRUPTED = 1, 130
+
+
+def show(rows: Any, table: RenderableType, json: bool) -> None:
+    """Print `rows` as JSON, or `table`."""
+    if json:
+        print_line(as_json(rows))
+    else:
+        Console().print(table)
+
+
+def print_line(text: str) -> None:
+    """One line on standard output, as it is."""
+    sys.stdout.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """A remark on standard error."""
+    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(text)
+
+
+def fail(text: str, code: int = FAILED) -> NoReturn:
+    """Say what is wrong, without a traceback, and end."""
+    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"tsad: {text}")
+    sys.exit(code)
+
+
+@contextmanager
+def fail_on(expected: tuple[type[Exception], ...], codes: Mapping[type[Exception], int]) -> Iterator[None]:
+    """Turn the expected errors of the block into one line each and an exit code."""
+    try:
+        yield
+    except expected as error:
+        fail(str(error), codes.get(type(error), FAILED))
+    except KeyboardInterrupt:
+        fail("interrupted", INTERRUPTED)
+
+
+def configuration(path: Path, database: str | None, needed: bool = False) -> Config:
+    """The configuration at `path`; the defaults where there is none and it is not `needed`."""
+    config = load_config(path) if needed or path.exists() else Config()
+    return config if database is None else config.model_copy(update={"database": database})
+
+
+@contextmanager
+def opened(path: Path, database: str | None, needed: bool = False, create: bool = False) -> Iterator[App]:
+    """The application on the configured database."""
+    app = App.open(configuration(path, database, needed), create=create)
+    try:
+        yield app
+    finally:
+        app.close()

@@ -1,0 +1,283 @@
+"""The one configuration file, `tsad.toml`: validated here, read once, handed down as plain settings."""
+
+import os
+import re
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from streaming.settings import SECOND, FeatureRule, FeatureRules, LogFormat, TelemetryFormat, Timing
+
+UNITS = {"ms": SECOND // 1000, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND, "d": 86_400 * SECOND}
+
+
+RETENTION: dict[str, float] = {"scores": 30, "score_rollups": 400, "dead_letters": 30, "audit": 400}
+PRUNABLE = (*RETENTION, "alerts", "evicted_states")
+
+
+class ConfigError(Exception):
+    """The configuration is wrong; the message names the key, the value and what is allowed, one line a fault."""
+
+
+DURATION = re.compile(r"\s*(\d+(?:\.\d+)?(?:e[+-]?\d{1,3})?)\s*(ms|s|m|h|d)\s*")
+
+
+def parse_duration(value: object) -> int:
+    """Nanoseconds of "500ms", "60s", "5m", "1h", "2d" or a number of seconds; ValueError otherwise."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    match = DURATION.fullmatch(f"{value}s" if number else str(value))
+    if match is None:
+        raise ValueError(f"a duration such as '500ms', '60s', '5m', '1h', '2d' is needed, got {value!r}")
+    exact = Decimal(match[1]) * UNITS[match[2]]
+    if exact >= 2**63:
+        raise ValueError(f"a duration is at most 106751 days, got {value!r}")
+    return round(exact)
+
+
+Duration = Annotated[int, BeforeValidator(parse_duration)]
+Text = TypeVar("Text")
+Without = Annotated[Text | None, BeforeValidator(lambda value: None if value is False else value)]
+"""TOML has no null: `false` says that there is none."""
+
+
+class Section(BaseModel):
+    """A table of the file: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FeatureConfig(Section):
+    """How one feature becomes one number a slot."""
+
+    aggregate: Literal["mean", "sum", "last", "max"] = "mean"
+    missing: Literal["leave", "zero", "carry"] = "leave"
+    carry: int = Field(default=0, ge=0, le=1000)
+    counter: bool = False
+
+    @model_validator(mode="after")
+    def _carry_goes_with_carry(self) -> "FeatureConfig":
+        if (self.missing == "carry") != (self.carry > 0):
+            raise ValueError("carry (1 to 1000 slots) goes with missing = 'carry', and only with it")
+        return self
+
+    def rule(self) -> FeatureRule:
+        """The plain value for `streaming`."""
+        return FeatureRule(self.aggregate, self.missing, self.carry, self.counter)
+
+
+class TelemetryConfig(Section):
+    """The telemetry of a stream: its source and its layout."""
+
+    source: str | None = None
+    layout: Literal["json", "wide", "long"] = "json"
+    features: tuple[str, ...] | None = None
+    entity: Without[str] = "entity"
+    time: Without[str] = "time"
+    name: str = "name"
+    value: str = "value"
+    unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
+    default_entity: str = "main"
+    ignore: tuple[str, ...] = ()
+    order: Literal["time", "arrival"] | None = None
+
+    def format(self) -> TelemetryFormat:
+        """The plain value for `streaming`."""
+        return TelemetryFormat(**self.model_dump(exclude={"source"}))
+
+
+class LogConfig(Section):
+    """The logs of a stream: its source, its layout, and how templates become features."""
+
+    source: str | None = None
+    layout: Literal["json", "text"] = "json"
+    pattern: str | None = None
+    time_format: str | None = None
+    unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
+    default_entity: str = "main"
+    order: Literal["time", "arrival"] | None = None
+    templates: int = Field(default=20, ge=1, le=500)
+    coverage: Literal["stream", "entity", "always"] = "stream"
+    max_templates: int = Field(default=5000, ge=100)
+    masks: dict[str, str] | None = None
+
+    @model_validator(mode="after")
+    def _text_needs_a_pattern(self) -> "LogConfig":
+        if self.layout == "text" and not self.pattern:
+            raise ValueError("layout = 'text' needs a pattern with the groups time and message")
+        for label, pattern in [("pattern", self.pattern or ""), *(self.masks or {}).items()]:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{label}: {pattern!r} is no regular expression: {error}") from None
+        groups = re.compile(self.pattern).groupindex if self.pattern else {}
+        if self.layout == "text" and not {"time", "message"} <= set(groups):
+            raise ValueError(f"pattern needs the groups time and message, got {', '.join(groups) or 'none'}")
+        return self
+
+    def format(self) -> LogFormat:
+        """The plain value for `streaming`."""
+        return LogFormat(self.layout, self.pattern, self.time_format, self.unit, self.default_entity, self.order)
+
+
+class StreamConfig(Section):
+    """One stream: input, time, detectors, decision."""
+
+    telemetry: Without[TelemetryConfig] = TelemetryConfig()
+    logs: LogConfig | None = None
+    step: Duration = 60 * SECOND
+    window: int = Field(default=64, ge=8, le=1024)
+    lateness: Duration = 0
+    late_horizon: int = Field(default=16, ge=0, le=1000)
+    max_lead: int = Field(default=64, ge=1, le=10_000)
+    max_ahead: Duration = 3600 * SECOND
+    forget_after: int = Field(default=120, ge=1)
+    on_silence: Literal["alert", "ignore"] = "alert"
+    max_entities: int = Field(default=20_000, ge=1)
+    max_features: int = Field(default=2000, ge=1)
+    features: dict[str, FeatureConfig] = {}
+    profile: str = "default"
+    detectors: tuple[str, ...] | None = None
+    detector_options: dict[str, dict[str, Any]] = {}
+    scope: Literal["auto", "entity", "group", "stream"] = "auto"
+    group_by: str | None = None
+    model_memory_mib: int = Field(default=1024, ge=1)
+    fusion: Literal["power", "majority"] = "power"
+    calibration: Literal["online", "frozen"] = "online"
+    alert_budget: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    expected_entities: int | None = Field(default=None, ge=1)
+    settle: int = Field(default=10, ge=2, le=64)
+    quiet: int = Field(default=20, ge=1)
+    fit_after: int = Field(default=2000, ge=100)
+    max_windows: int = Field(default=30_000, ge=100)
+    explain_per_poll: int = Field(default=50, ge=0)
+    snapshot_every: int = Field(default=1440, ge=1)
+    history_days: float = Field(default=30, ge=0, le=36_500)
+    seed: int = 7
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "StreamConfig":
+        if self.quiet < self.settle:
+            raise ValueError(f"quiet ({self.quiet} slots) must be at least settle ({self.settle} slots)")
+        if self.window < self.settle:
+            raise ValueError(f"window ({self.window} slots) must be at least settle ({self.settle} slots)")
+        if self.step <= 0:
+            raise ValueError("step must be longer than 0s")
+        if self.scope == "group" and not self.group_by:
+            raise ValueError("scope = 'group' needs group_by, the label whose values are the groups")
+        if self.telemetry is None and self.logs is None:
+            raise ValueError("a stream needs telemetry, logs, or both")
+        return self
+
+    @property
+    def topics(self) -> tuple[Literal["telemetry", "logs"], ...]:
+        """The topics that this stream reads."""
+        both: tuple[tuple[Literal["telemetry", "logs"], object], ...] = (
+            ("telemetry", self.telemetry),
+            ("logs", self.logs),
+        )
+        return tuple(name for name, part in both if part is not None)
+
+    def timing(self) -> Timing:
+        """The plain value for `streaming`."""
+        return Timing(
+            self.step, self.window, self.lateness, self.late_horizon, self.max_lead, self.forget_after,
+            self.on_silence, self.max_entities, self.max_ahead,
+        )  # fmt: skip
+
+    def rules(self) -> FeatureRules:
+        """The feature rules, `*` being the default."""
+        named = {name: part.rule() for name, part in self.features.items() if name != "*"}
+        return FeatureRules(self.features.get("*", FeatureConfig()).rule(), named)
+
+
+class Config(Section):
+    """The whole file."""
+
+    database: str = "sqlite:///tsad.db"
+    models: str = "tsad-models"
+    history: str = "tsad-history"
+    retention_days: dict[str, float] = RETENTION
+    stream: dict[str, StreamConfig] = {}
+
+    @field_validator("retention_days")
+    @classmethod
+    def _known_tables(cls, value: dict[str, float]) -> dict[str, float]:
+        """What is not said keeps its default."""
+        for table, days in value.items():
+            if table not in PRUNABLE:
+                raise ValueError(f"no retention for table {table!r}; allowed: {', '.join(PRUNABLE)}")
+            if not 0 <= days <= 36_500:
+                raise ValueError(f"{table} must be kept for 0 to 36500 days, got {days}")
+        return RETENTION | value
+
+    def of(self, stream: str) -> StreamConfig:
+        """The configuration of `stream`; ConfigError names those that exist."""
+        if stream not in self.stream:
+            known = ", ".join(sorted(self.stream)) or "none"
+            raise ConfigError(f"stream {stream!r} is not in the configuration; configured: {known}")
+        return self.stream[stream]
+
+
+def load_config(path: Path) -> Config:
+    """Read and validate `path`; ConfigError says what is wrong, one line a fault."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; `tsad init` writes one") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    return parse_config(raw, str(path))
+
+
+def parse_config(raw: dict[str, Any], origin: str = "tsad.toml") -> Config:
+    """Validate a parsed file. Strings may name environment variables as ${NAME}."""
+    try:
+        return Config.model_validate(_from_environment(raw))
+    except ValidationError as error:
+        lines = [_fault(fault) for fault in error.errors()]
+        raise ConfigError("\n".join(f"{origin}: {line}" for line in lines)) from None
+
+
+def _from_environment(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _from_environment(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_from_environment(part) for part in value]
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"\$\{(\w+)\}", _variable, value)
+
+
+def _variable(match: re.Match[str]) -> str:
+    if match[1] not in os.environ:
+        raise ConfigError(f"the environment variable {match[1]} is named in the configuration but not set")
+    return os.environ[match[1]]
+
+
+def _fault(fault: Any) -> str:
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        section = _section(fault["loc"][:-1])
+        return f"{place} is unknown; allowed here: {', '.join(section.model_fields)}"
+    message = fault["msg"].removeprefix("Value error, ")
+    # a whole table says nothing about the fault, and may hold an address with a password
+    return f"{place}: {message}" if isinstance(fault["input"], dict) else f"{place} = {fault['input']!r}: {message}"
+
+
+def _section(place: tuple[Any, ...]) -> type[Section]:
+    match place:
+        case ("stream", _):
+            return StreamConfig
+        case ("stream", _, "telemetry"):
+            return TelemetryConfig
+        case ("stream", _, "logs"):
+            return LogConfig
+        case ("stream", _, "features", _):
+            return FeatureConfig
+        case _:
+            return Config

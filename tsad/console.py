@@ -1,0 +1,85 @@
+"""The terminal of a run: progress bars, Ctrl-C, and what a summary looks like."""
+
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from tsad.runner import Progress as Standing
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """While the block runs, the first Ctrl-C (or SIGTERM) asks to stop between two polls; a second one is final."""
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Bars:
+    """Progress bars on standard error, so that standard output stays what was asked for."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        columns = (
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        )  # fmt: skip
+        self._bars = Progress(*columns, console=Console(stderr=True), disable=quiet)
+
+    def __enter__(self) -> "Bars":
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def stages(self, title: str) -> Callable[[str, int, int], None]:
+        """A bar over the named stages of a fit."""
+        task = self._bars.add_task(title, total=None)
+
+        def tell(stage: str, done: int, total: int) -> None:
+            self._bars.update(task, description=f"{title}: {stage}", completed=done, total=total)
+
+        return tell
+
+    def count(self, title: str, total: int | None = None) -> Callable[[int], None]:
+        """A bar over a number of records."""
+        task = self._bars.add_task(title, total=total)
+        return lambda done: self._bars.update(task, completed=done)
+
+    def standing(self, title: str, total: int | None = None) -> Callable[[Standing], None]:
+        """A bar over the records of a run, with its alerts and what a cold start still misses."""
+        task = self._bars.add_task(title, total=total)
+
+        def tell(standing: Standing) -> None:
+            cold = f", {standing.missing_slots} slots to the first model" if standing.missing_slots else ""
+            said = f"{title}: {standing.alerts} alerts{cold}"
+            self._bars.update(task, description=said, completed=standing.rows)
+
+        return tell
+
+    def done(self) -> None:
+        """Fill every bar: what was to be read was read."""
+        for task in self._bars.tasks:
+            self._bars.update(task.id, total=task.completed or 1, completed=task.completed or 1)
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

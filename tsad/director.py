@@ -1,0 +1,133 @@
+"""Which model version judges which slot: orders, promotions from outside, the cold start and the first fit."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from detectors.scorer import Scorer
+from storage.types import ModelRow, Order
+from streaming.logfeatures import is_log_feature
+from streaming.logintake import LogIntake
+from streaming.settings import Timing
+from streaming.types import State
+from tsad.era import Era, begin_era
+from tsad.models import COLD, Model, ModelShelf
+from tsad.partition import Partition
+
+FitHistory = Callable[[Partition, int], ModelRow]
+"""Fits on the partition's final slots before the given one, writes the model, and returns its row."""
+
+
+@dataclass(slots=True)
+class Director:
+    """Answers `next_era` for one partition. `orders` are the stored ones, `fresh` those to be stored with the next save.
+
+    `rows` finds a version's row; `fit` makes the first model after `fit_after` slots.
+    """
+
+    shelf: ModelShelf
+    timing: Timing
+    intake: LogIntake | None
+    rows: Callable[[str], ModelRow]
+    fit: FitHistory
+    fit_after: int
+    orders: list[Order]
+    fresh: list[Order] = field(default_factory=list)
+    first_slot: int | None = None
+    renamed: dict[str, dict[str, str]] = field(default_factory=dict)
+    tried: bool = False
+    log: Any = field(default_factory=structlog.get_logger)
+
+    @property
+    def newest(self) -> str | None:
+        """The version that the last order names."""
+        known = [*self.orders, *self.fresh]
+        return known[-1].version if known else None
+
+    def order(self, version: str, first_slot: int) -> None:
+        """From `first_slot` on, `version` judges."""
+        self.fresh.append(Order("model", version, first_slot))
+
+    def next_era(self, partition: Partition, slot: int) -> Era | None:
+        """The era that begins with `slot`, or None."""
+        if self.first_slot is None:
+            self.first_slot = slot
+        current = partition.eras[-1] if partition.eras else None
+        due = [o for o in [*self.orders, *self.fresh] if o.first_slot <= slot]
+        if due and (current is None or current.version != due[-1].version):
+            return self._model_era(partition, due[-1].version, slot)
+        if current is not None and current.version != COLD:
+            return None
+        if self._fit_due(slot) and not [o for o in self.orders if o.first_slot > slot]:
+            version = self._first_fit(partition, slot)
+            if version is not None:
+                return self._model_era(partition, version, slot)
+        return self._cold_era(partition, current, slot)
+
+    def missing_slots(self, closed: int | None) -> int | None:
+        """Slots still missing before the first fit; None where none is awaited."""
+        if self.newest is not None or self.first_slot is None or closed is None:
+            return None
+        return max(0, self.first_slot + self.fit_after - closed)
+
+    def model(self, version: str, features: Sequence[str] = ()) -> Model:
+        """The model of a version; `features` matter to the unfitted one."""
+        return self.shelf.cold(features) if version == COLD else self.shelf.read(self.rows(version))
+
+    def _fit_due(self, slot: int) -> bool:
+        settle = self.shelf.settings.settle
+        wanted = self.fit_after + self.timing.late_horizon + settle
+        return not self.tried and self.first_slot is not None and slot - self.first_slot >= wanted
+
+    def _first_fit(self, partition: Partition, slot: int) -> str | None:
+        self.tried = True
+        try:
+            row = self.fit(partition, slot)
+        except ValueError as error:
+            self.log.warning("no model could be fitted; vote goes on alone", reason=str(error))
+            return None
+        self.order(row.version, slot)
+        return row.version
+
+    def _model_era(self, partition: Partition, version: str, slot: int) -> Era:
+        model = self.model(version)
+        renamed: dict[str, str] = {}
+        if self.intake is not None:
+            models = [self.model(era.version).templates for era in partition.eras if era.version != COLD]
+            renamed = self.intake.adopt([*models, model.templates])[-1]
+        self.renamed[version] = renamed
+        partition.windower.declare([renamed.get(name, name) for name in model.ensemble.features])
+        return self._era(partition, version, model, slot)
+
+    def _cold_era(self, partition: Partition, current: Era | None, slot: int) -> Era | None:
+        """`vote` over the features seen so far: begins anew when one more has come (log templates wait for a fit)."""
+        windower = partition.windower
+        pairs = zip(windower.features, windower.ring.since.tolist(), strict=True)
+        known = sorted(name for name, since in pairs if since <= slot and not name.startswith("log.template."))
+        if not known or (current is not None and list(current.ensemble.features) == known):
+            return None
+        return self._era(partition, COLD, self.shelf.cold(known), slot)
+
+    def _era(self, partition: Partition, version: str, model: Model, slot: int) -> Era:
+        if partition.eras:
+            scorer = partition.eras[-1].scorer.promote(model.ensemble)
+        else:
+            scorer = Scorer(model.ensemble, late_horizon=self.timing.late_horizon)
+        self.log.info("model in force", version=version, slot=slot, features=len(model.ensemble.features))
+        return begin_era(version, slot, scorer, partition.windower, self.timing, self.renamed.get(version, {}))
+
+    def state(self) -> State:
+        """What an order does not say."""
+        return State(meta={"first_slot": self.first_slot, "renamed": self.renamed, "tried": self.tried})
+
+    def restore(self, state: State) -> None:
+        """What `state` gave."""
+        self.first_slot, self.renamed = state.meta["first_slot"], state.meta["renamed"]
+        self.tried = state.meta["tried"]
+
+
+def feature_order(names: Sequence[str]) -> list[str]:
+    """Telemetry first, then logs, each in order of appearance: the same whichever topic was polled first."""
+    return sorted(names, key=is_log_feature)

@@ -1,0 +1,98 @@
+"""A model version in force from a slot on: its scorer, and the ring of inputs scaled by it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from detectors.ensemble import Ensemble
+from detectors.scorer import Scorer
+from streaming.ring import WindowPlane
+from streaming.settings import Timing
+from streaming.types import Codes, Floats, Ints, Windows
+from streaming.windower import Windower
+from tsad.cases import Judged
+
+
+class Era:
+    """`columns` are the windower's features; one of the model's that is not among them is missing.
+
+    `renamed`: what the model's features are called in the ring, where that differs (log templates have the number of
+    the partition's own column).
+    """
+
+    def __init__(
+        self,
+        version: str,
+        first_slot: int,
+        scorer: Scorer,
+        plane: WindowPlane,
+        columns: list[str],
+        renamed: dict[str, str],
+    ) -> None:
+        self.version = version
+        self.first_slot = first_slot
+        self.scorer = scorer
+        self.plane = plane
+        self._columns = columns
+        self._wanted = [renamed.get(name, name) for name in scorer.ensemble.features]
+        self._known = -1
+        self._pick: list[int] | None = None
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """The fitted model."""
+        return self.scorer.ensemble
+
+    @property
+    def window(self) -> int:
+        """Slots in a window."""
+        return self.ensemble.settings.window
+
+    def project(self, values: Floats) -> Floats:
+        """N x columns of the windower -> N x features of the model."""
+        width = values.shape[1]
+        if self._known != width:
+            self._known, self._pick = width, self._picked(width)
+        if self._pick is None:
+            return values
+        return np.pad(values, ((0, 0), (0, 1)), constant_values=np.nan)[:, self._pick]
+
+    def _picked(self, width: int) -> list[int] | None:
+        """Column of each feature, `width` (one beyond) where there is none; None where they are the columns as such."""
+        if self._wanted == self._columns[:width]:
+            return None
+        place = {name: number for number, name in enumerate(self._columns[:width])}
+        return [place.get(name, width) for name in self._wanted]
+
+    def take_in(self, rows: Codes, slot: int, values: Floats) -> None:
+        """Scale one closed slot's rows, once, and keep them."""
+        self.plane.write(rows, slot, self.scorer.scale(rows, self.project(values), learn=True))
+
+    def correct(self, rows: Codes, slots: Ints, values: Floats) -> None:
+        """Scale again rows that late data changed, with the scaling of this moment."""
+        if len(rows):
+            self.plane.write(rows, slots, self.scorer.scale(rows, self.project(values), learn=False))
+
+    def judge_windows(self, rows: Codes, ends: Ints, names: Sequence[str], learn: bool) -> Judged:
+        """The windows of `rows` that end with `ends` (ordered by end, row), and what the scorer says of them."""
+        values = self.plane.gather(rows, ends)
+        windows = Windows(rows, ends, values, self.ensemble.features, names)
+        return Judged(windows, self.scorer.score(windows, learn=learn), self.version, self.ensemble.alpha)
+
+
+def begin_era(
+    version: str, slot: int, scorer: Scorer, windower: Windower, timing: Timing, renamed: dict[str, str]
+) -> Era:
+    """An era whose ring is filled from the raw one: the slots that late data may still reach, scaled by the new model."""
+    settings = scorer.ensemble.settings
+    horizon = timing.late_horizon + settings.settle
+    size = settings.window + horizon + timing.max_lead
+    plane = WindowPlane(settings.window, size, len(scorer.ensemble.features))
+    era = Era(version, slot, scorer, plane, windower.features, renamed)
+    names = windower.roster.names
+    rows = np.array([row for row, name in enumerate(names) if name is not None], np.int32)
+    for past in range(slot - settings.window - horizon + 1, slot):
+        here = rows[windower.ring.has(rows, np.full(len(rows), past, np.int64))]
+        slots = np.full(len(here), past, np.int64)
+        era.correct(here, slots, windower.derived(here, slots))
+    return era

@@ -1,0 +1,117 @@
+"""History in, a model version out: the same windower as on the stream collects the rows, then everything is fitted."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from detectors.ensemble import Ensemble, EnsembleSettings
+from detectors.explain import Explainer
+from detectors.fitting import training_windows
+from detectors.types import Rows
+from streaming.logfeatures import fold_templates
+from streaming.logintake import LogIntake
+from streaming.types import Floats, Lines, Source, Topic
+from streaming.windower import Amended, Stretch, Windower
+from tsad.director import feature_order
+from tsad.models import Model
+
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, done, total)."""
+
+
+@dataclass(slots=True)
+class Collected:
+    """Closed slots, the texts of the log templates, the entities' labels, and the place behind what was read."""
+
+    rows: Rows
+    texts: dict[str, str]
+    labels: dict[str, dict[str, str]]
+    positions: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Parts:
+    names: dict[str, int] = field(default_factory=dict)
+    codes: list[np.ndarray] = field(default_factory=list)
+    slots: list[np.ndarray] = field(default_factory=list)
+    values: list[Floats] = field(default_factory=list)
+
+    def add(self, windower: Windower, stretch: Stretch) -> None:
+        if isinstance(stretch, Amended):
+            self._put(windower, stretch.rows, stretch.slots, stretch.values)
+            return
+        for slot in stretch.slots:
+            self._put(windower, slot.rows, np.full(len(slot.rows), slot.slot, np.int64), slot.values)
+
+    def _put(self, windower: Windower, rows: np.ndarray, slots: np.ndarray, values: Floats) -> None:
+        names = windower.roster.names
+        code = self.names.setdefault
+        self.codes.append(np.array([code(names[row] or "", len(self.names)) for row in rows.tolist()], np.int32))
+        self.slots.append(slots)
+        self.values.append(values)
+
+    def rows(self, features: Sequence[str]) -> Rows:
+        """Ordered by (entity, slot); of a cell read twice the later reading counts."""
+        width = len(features)
+        if not self.codes:
+            empty = np.zeros((0, width), np.float32)
+            return Rows([], np.zeros(0, np.int32), np.zeros(0, np.int64), empty, list(features))
+        padded = [np.pad(v, ((0, 0), (0, width - v.shape[1])), constant_values=np.nan) for v in self.values]
+        codes, slots, values = np.concatenate(self.codes), np.concatenate(self.slots), np.concatenate(padded)
+        order = np.lexsort((np.arange(len(codes)), slots, codes))
+        codes, slots = codes[order], slots[order]
+        last = np.r_[(codes[1:] != codes[:-1]) | (slots[1:] != slots[:-1]), True]
+        return Rows(list(self.names), codes[last], slots[last], values[order[last]], list(features))
+
+
+def collect(
+    windower: Windower,
+    sources: Mapping[Topic, Source],
+    intake: LogIntake | None,
+    until: int | None = None,
+    tell: Callable[[int], None] = lambda _: None,
+) -> Collected:
+    """Read `sources` to their end (or the first `until` records) and keep what closes."""
+    parts, going, read = _Parts(), list(sources), 0
+    positions: dict[str, dict[str, Any]] = {}
+    while going:
+        topic = next((name for name in going if not windower.paused(name)), going[0])
+        wanted = 5000 if until is None else min(5000, until - read)
+        batch = sources[topic].poll(wanted) if wanted > 0 else None
+        if batch is None:
+            going.remove(topic)
+            stretches = windower.end(topic)
+        else:
+            read += len(batch.codes) + sum(batch.dead_counts.values())
+            tell(read)
+            positions[topic] = sources[topic].position(batch.next_position)
+            going.append(going.pop(going.index(topic)))
+            taken = intake.take(batch) if isinstance(batch, Lines) and intake else batch
+            stretches = windower.process(topic, taken)  # type: ignore[arg-type]  # lines never come without an intake
+        for stretch in stretches:
+            parts.add(windower, stretch)
+    texts = intake.features.texts() if intake is not None else {}
+    return Collected(parts.rows(windower.features), texts, dict(windower.roster.labels), positions)
+
+
+def fit_model(
+    rows: Rows, settings: EnsembleSettings, texts: Mapping[str, str], templates: int, progress: Progress | None = None
+) -> Model:
+    """Fit a version on closed slots. ValueError where there is nothing to fit on."""
+    values, features = fold_templates(rows.values, rows.features, texts, templates)
+    wanted = [name for name in feature_order(features) if not np.isnan(values[:, features.index(name)]).all()]
+    values = np.ascontiguousarray(values[:, [features.index(name) for name in wanted]])
+    rows = Rows(rows.names, rows.codes, rows.slots, values, wanted)
+    if not len(rows.codes) or not wanted:
+        raise ValueError("there is nothing to fit on: no entity has a value in any closed slot")
+    ensemble = Ensemble.fit(rows, settings, progress=progress)
+    if progress:
+        progress("fit explanations", len(settings.detectors), len(settings.detectors) + 1)
+    windows = training_windows(ensemble, rows)
+    explainer = Explainer.fit(windows, ensemble.background, lambda w: ensemble.fused(w).astype(np.float64))
+    figures = {"rows": len(rows.codes), "entities": len(rows.names), "features": len(wanted), "alpha": ensemble.alpha}
+    if explainer.surrogate is not None:
+        figures |= {"surrogate_r2": explainer.surrogate.r2, "surrogate_rank": explainer.surrogate.rank}
+    return Model(ensemble, explainer, {name: texts[name] for name in wanted if name in texts}, figures)

@@ -1,0 +1,219 @@
+"""The `tsad.toml` that `tsad init` writes: every key with what it means and its default, filled from a sample."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, get_args
+
+from annotated_types import Ge, Gt, Le
+from pydantic.fields import FieldInfo
+
+from streaming.settings import SECOND
+from tsad.config import UNITS, Config, FeatureConfig, LogConfig, Section, StreamConfig, TelemetryConfig, parse_duration
+from tsad.wording import one_line, utc_text
+
+if TYPE_CHECKING:  # reading samples needs pandas, writing about them does not
+    from streaming.sniff import Sniffed
+
+COMMENTS: dict[type[Section], dict[str, str]] = {
+    Config: {
+        "database": "SQLAlchemy URL; postgresql+psycopg://... for several processes",
+        "models": "folder or fsspec URL of model and snapshot files",
+        "history": "folder or fsspec URL of closed slots (Parquet), from which models are fitted",
+        "retention_days": "days that a table's rows are kept (`tsad db prune`)",
+    },
+    StreamConfig: {
+        "step": "length of a slot: one value of each feature for each entity",
+        "window": "slots that the detectors look at",
+        "lateness": "how long a slot stays open for records that come out of order",
+        "late_horizon": "slots below the watermark within which late records are still judged",
+        "max_lead": "slots by which one topic may run ahead of the other",
+        "max_ahead": "records further than this beyond their ingest time are refused as from the future",
+        "forget_after": "silent slots after which an entity is closed",
+        "on_silence": "whether silence is a sign",
+        "max_entities": "entities a partition; beyond it the least recently seen go",
+        "max_features": "features a stream; further names are counted",
+        "profile": "named list of detectors: default, or fast (no networks)",
+        "detectors": "detectors by name, in place of a profile (`tsad detectors` lists them)",
+        "detector_options": "options of a detector, by its name",
+        "scope": "what a detector is fitted for; auto: each entity while the models fit model_memory_mib",
+        "group_by": 'label whose values are the groups of scope = "group"',
+        "model_memory_mib": "MiB that the fitted models may take",
+        "fusion": "decision: mean of all detectors, or more than half of them",
+        "calibration": "whether thresholds go on learning",
+        "alert_budget": "false episodes a day that are acceptable, for the whole stream",
+        "expected_entities": "entities that share the budget; else as many as at the fit",
+        "settle": "slots after which an alert is confirmed or retracted",
+        "quiet": "slots without a flag after which an alert is resolved; at least settle",
+        "fit_after": "slots after which a stream without a model fits itself",
+        "max_windows": "windows that a fit uses",
+        "explain_per_poll": "alerts explained at once; the rest when idle",
+        "snapshot_every": "slots between two snapshots of the state",
+        "history_days": "days that closed slots are kept",
+        "seed": "of everything random in fitting",
+    },
+    TelemetryConfig: {
+        "source": "file, folder, or - for standard input",
+        "layout": "JSON objects; tables with a column a feature; tables with a row a value",
+        "features": "order of the packed form `v`, or the columns to read; else every numeric one",
+        "entity": "column of the entity; false: there is none",
+        "time": "column of the time; false: the row number",
+        "name": 'column of the feature\'s name in layout = "long"',
+        "value": 'column of the value in layout = "long"',
+        "unit": "of times that are numbers",
+        "default_entity": "entity of rows without one",
+        "ignore": "columns to leave out, labels for instance",
+        "order": "tables and folders: time, JSON Lines: arrival, unless said here",
+    },
+    LogConfig: {
+        "source": "file, folder, or - for standard input",
+        "layout": "JSON objects, or raw lines",
+        "pattern": 'of layout = "text", with the groups time and message, perhaps entity and severity',
+        "time_format": "strptime pattern of the group time; else RFC 3339 or a number",
+        "unit": "of times that are numbers",
+        "default_entity": "entity of lines without one",
+        "order": "tables and folders: time, JSON Lines: arrival, unless said here",
+        "templates": "most frequent templates that become features",
+        "coverage": "no line in a slot means zero where: any entity has one; this entity has one; always",
+        "max_templates": "templates that are remembered",
+        "masks": "what is masked in a line before mining, in place of the built-in list",
+    },
+    FeatureConfig: {
+        "aggregate": "how the values of a slot are joined",
+        "missing": "what an empty slot holds",
+        "carry": 'slots that missing = "carry" bridges',
+        "counter": "true: only ever grows; becomes a rate a second",
+    },
+}
+
+EXAMPLES: dict[str, Any] = {
+    "detectors": ["forecast", "subspace", "vote"],
+    "group_by": "service",
+    "expected_entities": 100,
+    "source": "data.jsonl",
+    "features": ["cpu", "memory"],
+    "pattern": r"(?P<time>\S+) (?P<severity>\w+) (?P<message>.*)",
+    "time_format": "%Y-%m-%dT%H:%M:%S%z",
+    "order": "time",
+    "masks": {"request": r"req-[0-9a-f]+"},
+}
+"""What a key without a default might say."""
+
+HEAD = """\
+# tsad.toml, written by `tsad init`. `tsad check` validates it; an unknown key is an error.
+# A line such as `#key = value` shows a default or an example: take away the # to change it.
+# Durations: "500ms", "60s", "5m", "1h", "2d". ${NAME} in a string is that environment variable (keep secrets there).
+"""
+
+WIDTH = 42
+"""Column at which comments start."""
+
+
+def configuration_text(stream: str, sniffed: "Sniffed | None", source: str | None) -> str:
+    """A commented configuration with one stream, valid as it is; `sniffed` and `source` fill in what they know."""
+    place = f"stream.{_key(stream)}"
+    telemetry: dict[str, Any] = {} if source is None else {"source": source}
+    timing: dict[str, Any] = {}
+    if sniffed is not None:
+        fields = TelemetryConfig.model_fields
+        found = asdict(sniffed.format).items()
+        telemetry |= {key: False if value is None else value for key, value in found if value != fields[key].default}
+        timing = {"step": sniffed.step_ns}
+    parts = [
+        [HEAD],
+        _keys(Config, {}),
+        ["", *_summary(sniffed), f"[{place}]", *_keys(StreamConfig, timing)],
+        ["", "# A stream of logs alone says `telemetry = false` above, and has no such table."],
+        [f"[{place}.telemetry]", *_keys(TelemetryConfig, telemetry)],
+        ["", "# Logs become features of the same windows.", f"#[{place}.logs]", *_keys(LogConfig, {})],
+        ["", '# Rules of one feature by name; "*" is every other.', f'#[{place}.features."*"]'],
+        _keys(FeatureConfig, {}),
+    ]
+    return "\n".join(line for part in parts for line in part) + "\n"
+
+
+def _keys(section: type[Section], filled: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each key of `section` that is no table: those of `filled` in force, the rest commented out."""
+    for key, comment in COMMENTS[section].items():
+        field = section.model_fields[key]
+        value = filled.get(key, field.default)
+        if value is None:
+            value = EXAMPLES[key]
+        written = f"{'' if key in filled else '#'}{key} = {_value(value, _is_duration(field))}"
+        allowed = _allowed(field)
+        yield f"{written:<{WIDTH}}  # {comment}{f' ({allowed})' if allowed else ''}"
+
+
+def _summary(sniffed: "Sniffed | None") -> Iterator[str]:
+    """What the sample showed, as comments."""
+    if sniffed is None:
+        return
+    ends = (datetime.fromtimestamp(ns // SECOND, UTC) for ns in (sniffed.start_ns, sniffed.end_ns))
+    span = " to ".join(utc_text(end) for end in ends)
+    entities = f"{sniffed.entities:,} {'entity' if sniffed.entities == 1 else 'entities'}"
+    yield f"# The sample: {sniffed.rows:,} rows of {entities}, {span} UTC."
+    yield from (f"# {one_line(note, 400)}" for note in sniffed.notes)
+
+
+def _is_duration(field: FieldInfo) -> bool:
+    return any(getattr(part, "func", None) is parse_duration for part in field.metadata)
+
+
+def _allowed(field: FieldInfo) -> str:
+    """The values that a field takes, from its type and bounds: "8 to 1024", "auto, entity, group, stream"."""
+    choices = [choice for part in (field.annotation, *get_args(field.annotation)) for choice in get_args(part)]
+    names = [choice for choice in choices if isinstance(choice, str)]
+    least = next((part.ge for part in field.metadata if isinstance(part, Ge)), None)
+    most = next((part.le for part in field.metadata if isinstance(part, Le)), None)
+    above = next((part.gt for part in field.metadata if isinstance(part, Gt)), None)
+    if names:
+        return ", ".join(names)
+    if above is not None:
+        return f"above {above}"
+    if least is None:
+        return ""
+    return f"at least {least}" if most is None else f"{least} to {most}"
+
+
+def _value(value: Any, duration: bool = False) -> str:
+    """`value` in TOML; a `duration` is in ns."""
+    if duration:
+        return f'"{_duration(value)}"'
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return _string(value)
+        case dict():
+            parts = ", ".join(f"{_key(key)} = {_value(part)}" for key, part in value.items())
+            return f"{{ {parts} }}" if parts else "{}"
+        case list() | tuple():
+            return f"[{', '.join(_value(part) for part in value)}]"
+        case _:
+            return repr(value)
+
+
+def _string(text: str) -> str:
+    """A TOML string: literal where that saves backslashes, else escaped."""
+    return f"'{text}'" if "\\" in text and "'" not in text and text.isprintable() else _escaped(text)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _escaped(name)
+
+
+def _escaped(text: str) -> str:
+    """JSON's escapes are TOML's, but for the delete character, which TOML wants escaped too."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _duration(ns: int) -> str:
+    """The longest unit that writes `ns` as a whole number, else seconds or milliseconds with decimals."""
+    for unit, size in reversed(UNITS.items()):
+        if ns and ns % size == 0:
+            return f"{ns // size}{unit}"
+    unit = "ms" if ns % SECOND else "s"
+    return f"{(Decimal(ns) / UNITS[unit]).normalize():f}{unit}"

@@ -1,0 +1,214 @@
+"""From readings to episodes with an identity: what opens, goes on, ends, and what late data moved, merged or emptied."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from streaming.types import Codes, Floats, Ints, State
+from tsad.episodes import Episode, Reading, Rule, advance, fold
+from tsad.readings import Readings, meta_rows
+
+
+@dataclass(slots=True)
+class Track:
+    """An episode and its identity: the slot that first opened it.
+
+    `merged_into` is the identity of an older track that swallowed it, `ended` the slot at which it ended.
+    """
+
+    identity: int
+    episode: Episode
+    merged_into: int | None = None
+    ended: int | None = None
+
+    def meets(self, episode: Episode) -> bool:
+        """Whether `episode` shares a slot with this track."""
+        return self.episode.first <= episode.last and episode.first <= self.episode.last
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One track of `row` that changed, and why: opened, extended, confirmed, retracted, resolved, amended, merged."""
+
+    row: int
+    track: Track
+    reason: str
+
+
+@dataclass(slots=True)
+class Entity:
+    """One entity's episodes: `tail` is the state H slots ago, `head` the running one, `recent` ended within H slots."""
+
+    tail: Episode | None = None
+    head: Track | None = None
+    recent: list[Track] = field(default_factory=list)
+
+    @property
+    def tracks(self) -> list[Track]:
+        """Every track that may still change."""
+        return [*self.recent, *([self.head] if self.head else [])]
+
+    @property
+    def idle(self) -> bool:
+        return self.tail is None and self.head is None and not self.recent
+
+
+class Judge:
+    """Folds `advance` over what closes; folds again from H slots ago where late data changed readings."""
+
+    def __init__(self, rule: Rule, readings: Readings) -> None:
+        self.rule = rule
+        self.readings = readings
+        self.entities: dict[int, Entity] = {}
+        self.closed: int | None = None
+
+    def close(self, slot: int, rows: Codes, score: Floats, p: Any, settled: Floats) -> list[Change]:
+        """The readings of one closed slot (`rows` have a window there): what changed."""
+        self.closed = slot
+        self._leave(slot - self.readings.horizon)
+        self.readings.write(rows, slot, score, p, settled)
+        flagged = rows[score > 1].tolist()
+        changes: list[Change] = []
+        for row in sorted({*flagged, *(row for row, entity in self.entities.items() if entity.head)}):
+            changes += self._step(row, self.readings.reading(row, slot))
+        return changes
+
+    def empty_slots(self, until: int) -> range:
+        """Slots behind the last closed one up to `until`, as far as anything is left that they can change."""
+        if self.closed is None:
+            return range(0)
+        first = self.closed + 1
+        return range(first, min(until, first + self.readings.horizon + self.rule.quiet) + 1)
+
+    def amend(self, rows: Codes, slots: Ints, score: Floats, p: Any, settled: Floats, closed: int) -> list[Change]:
+        """New readings of slots already closed (the last is `closed`): what that changed."""
+        self.readings.write(rows, slots, score, p, settled)
+        return [change for row in sorted(set(rows.tolist())) for change in self._again(row, closed)]
+
+    def evict(self, rows: Codes) -> list[Change]:
+        """`rows` leave the partition: their running episodes end."""
+        changes = []
+        for row in sorted(rows.tolist()):
+            entity = self.entities.pop(row, None)
+            if entity is not None and entity.head is not None:
+                entity.head.episode = replace(entity.head.episode, state="resolved")
+                changes.append(Change(row, entity.head, "evicted"))
+        self.readings.forget(rows)
+        return changes
+
+    def running(self) -> Iterator[tuple[int, Track]]:
+        """The rows with a running episode."""
+        return ((row, entity.head) for row, entity in self.entities.items() if entity.head is not None)
+
+    def _step(self, row: int, reading: Reading) -> list[Change]:
+        entity = self.entities.setdefault(row, Entity())
+        before = entity.head.episode if entity.head else None
+        episode, ended = advance(before, reading, self.rule)
+        changes = []
+        if ended is not None and entity.head is not None:
+            entity.head.episode, entity.head.ended = ended, reading.slot
+            entity.recent.append(entity.head)
+            changes.append(Change(row, entity.head, ended.state))
+            entity.head, before = None, None
+        if episode is not None and episode != before:
+            changes.append(self._put(row, entity, episode, before))
+        return changes
+
+    def _put(self, row: int, entity: Entity, episode: Episode, before: Episode | None) -> Change:
+        if entity.head is None:
+            entity.head = Track(episode.first, episode)
+            return Change(row, entity.head, "opened")
+        confirmed = before is not None and episode.confirmed and not before.confirmed
+        entity.head.episode = episode
+        return Change(row, entity.head, "confirmed" if confirmed else "extended")
+
+    def _leave(self, slot: int) -> None:
+        """`slot` can no longer change: move the tails over it."""
+        tails = [row for row, entity in self.entities.items() if entity.tail is not None]
+        for row in {*tails, *self.readings.flagged(slot).tolist()}:
+            entity = self.entities.setdefault(row, Entity())
+            entity.tail, _ = advance(entity.tail, self.readings.reading(row, slot), self.rule)
+        for row, entity in list(self.entities.items()):
+            entity.recent = [track for track in entity.recent if track.ended is None or track.ended > slot]
+            if entity.idle:
+                del self.entities[row]
+
+    def _again(self, row: int, closed: int) -> list[Change]:
+        """Fold the last H slots again and match what comes out to the tracks that are there."""
+        entity = self.entities.setdefault(row, Entity())
+        slots = range(closed - self.readings.horizon + 1, closed + 1)
+        running, ended = fold(entity.tail, [self.readings.reading(row, slot) for slot in slots], self.rule)
+        old = sorted(entity.tracks, key=lambda track: track.identity)
+        before = {track.identity: (track.episode, track.merged_into) for track in old}
+        tracks = _match([*ended, *([running] if running else [])], old, closed)
+        entity.head = next((track for track in tracks if track.episode.running), None)
+        entity.recent = [track for track in tracks if track is not entity.head]
+        if entity.idle:
+            del self.entities[row]
+        return [
+            Change(row, track, _reason(track, before.get(track.identity)))
+            for track in tracks
+            if before.get(track.identity) != (track.episode, track.merged_into)
+        ]
+
+    def state(self) -> State:
+        """Tracks as JSON."""
+        entities = {str(row): asdict(entity) for row, entity in self.entities.items()}
+        return State(meta={"closed": self.closed, "entities": entities})
+
+    def restore(self, state: State) -> None:
+        """What `state` gave."""
+        self.closed = state.meta["closed"]
+        self.entities = {row: _entity(part) for row, part in meta_rows(state.meta["entities"]).items()}
+
+
+def _match(episodes: list[Episode], old: Iterable[Track], closed: int) -> list[Track]:
+    """Give each episode the oldest track that it meets; tracks left over are retracted, naming what swallowed them."""
+    left = list(old)
+    tracks: list[Track] = []
+    for episode in episodes:
+        met = [track for track in left if track.meets(episode)]
+        same = next((track for track in left if track.identity == episode.first), None)
+        keeper = met[0] if met else same
+        tracks.append(_keep(keeper, episode, closed))
+        if keeper:
+            left.remove(keeper)
+        for younger in met[1:]:
+            # a track that another episode of the new folding also meets stays free for it
+            if not any(younger.meets(other) for other in episodes if other is not episode):
+                left.remove(younger)
+                tracks.append(_retracted(younger, tracks[-1].identity, closed))
+    return tracks + [_retracted(track, None, closed) for track in left]
+
+
+def _keep(keeper: Track | None, episode: Episode, closed: int) -> Track:
+    ended = None if episode.running else closed
+    if keeper is None:
+        return Track(episode.first, episode, None, ended)
+    return Track(keeper.identity, episode, None, keeper.ended if ended and keeper.ended else ended)
+
+
+def _retracted(track: Track, merged_into: int | None, closed: int) -> Track:
+    gone = track.episode.state == "retracted"
+    if gone and merged_into is None:
+        return track
+    return Track(track.identity, replace(track.episode, state="retracted"), merged_into, track.ended or closed)
+
+
+def _reason(track: Track, before: tuple[Episode, int | None] | None) -> str:
+    if before is None:
+        return "opened"
+    if track.merged_into is not None:
+        return "merged"
+    if track.episode.state == "retracted" and before[0].state != "retracted":
+        return "retracted"
+    return "reopened" if before[0].state == "retracted" and track.episode.state != "retracted" else "amended"
+
+
+def _entity(part: dict[str, Any]) -> Entity:
+    tail = Episode(**part["tail"]) if part["tail"] else None
+    return Entity(tail, _track(part["head"]) if part["head"] else None, [_track(track) for track in part["recent"]])
+
+
+def _track(part: dict[str, Any]) -> Track:
+    return Track(**(part | {"episode": Episode(**part["episode"])}))

@@ -1,0 +1,396 @@
+"""One partition's path, from decoded batches to what is to be saved: close, scale, score, judge, keep evidence.
+
+Everything here is a function of the partition's records and orders; sources, database and clocks stay outside.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from streaming.types import Codes, Floats, Ints, Records, State, Topic
+from streaming.windower import Amended, ClosedSlot, LogCounts, Stretch, Windower
+from tsad.cases import Case, CaseBook, Evidence, Judged, slots_of
+from tsad.era import Era
+from tsad.history import History
+from tsad.judge import Change, Judge
+from tsad.readings import HourlyScores, Readings, Rollups
+
+
+NOBODY = (np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0), np.zeros(0, np.float32))
+"""The readings of a slot in which no entity has a window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An explanation to be made: a case and the evidence to explain."""
+
+    case: Case
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class NotedScore:
+    """A judged window worth a row: beyond half of the threshold."""
+
+    entity: str
+    slot: int
+    score: float
+    p: float
+    tails: Floats
+    votes: Floats
+    detectors: tuple[str, ...]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something for the audit: what happened to an alert, and what late data or eviction did."""
+
+    kind: str
+    entity: str
+    slot: int
+    identity: int | None
+    detail: dict[str, str | int]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What has to be saved since the last `take`."""
+
+    cases: dict[tuple[int, int], Case] = field(default_factory=dict)
+    jobs: list[Job] = field(default_factory=list)
+    scores: list[NotedScore] = field(default_factory=list)
+    rollups: list[tuple[list[str], HourlyScores]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    evicted: list[tuple[str, int, State]] = field(default_factory=list)
+    born: list[tuple[str, int]] = field(default_factory=list)
+    opened: int = 0
+    closed: int = 0
+    windows: int = 0
+
+
+class Partition:
+    """The state of one partition.
+
+    `recall(entities, slot)` gives what evicted entities had learnt before `slot`; `next_era` is asked before a slot
+    closes and answers the era that begins there, or None; `history` is told of each slot that can no longer change.
+    """
+
+    def __init__(
+        self,
+        windower: Windower,
+        judge: Judge,
+        rollups: Rollups,
+        history: History,
+        recall: Callable[[Sequence[str], int], dict[str, State]],
+        next_era: Callable[["Partition", int], Era | None],
+    ) -> None:
+        self.windower = windower
+        self.eras: list[Era] = []
+        self.judge = judge
+        self.rollups = rollups
+        self.history = history
+        self.book = CaseBook()
+        self.outcome = Outcome()
+        self.now_ns = 0
+        self.ingested_ns = 0
+        self._recall = recall
+        self._next_era = next_era
+
+    @property
+    def era(self) -> Era:
+        """The era in force."""
+        return self.eras[-1]
+
+    @property
+    def _names(self) -> list[str]:
+        """Entity names by row; empty where a row is free."""
+        return [name or "" for name in self.windower.roster.names]
+
+    @property
+    def readings(self) -> Readings:
+        """The judge's ring of readings."""
+        return self.judge.readings
+
+    def process(self, topic: Topic, batch: Records | LogCounts, now_ns: int, ingested_ns: int) -> None:
+        """Take a batch in; the wall clock and the batch's ingest time only stamp detections."""
+        self.now_ns, self.ingested_ns = now_ns, ingested_ns
+        self._consume(self.windower.process(topic, batch))
+
+    def end(self, topic: Topic, now_ns: int) -> None:
+        """The end of a finite topic: closes what it held open."""
+        self.now_ns = now_ns
+        self._consume(self.windower.end(topic))
+
+    def take(self) -> Outcome:
+        """What has come up since the last call."""
+        done, self.outcome = self.outcome, Outcome()
+        return done
+
+    def _consume(self, stretches: Iterator[Stretch]) -> None:
+        for stretch in stretches:
+            if isinstance(stretch, Amended):
+                self._pass_empty(stretch.after)
+                self._amend(stretch)
+            else:
+                for segment in self._segments(stretch.slots):
+                    self._close(segment)
+        if self.windower.closed_through is not None:
+            self._pass_empty(self.windower.closed_through)
+
+    def _segments(self, closed: Sequence[ClosedSlot]) -> Iterator[list[ClosedSlot]]:
+        """Cut a stretch where an era begins."""
+        segment: list[ClosedSlot] = []
+        for slot in closed:
+            era = self._next_era(self, slot.slot)
+            if era is not None:
+                if segment:
+                    yield segment
+                    segment = []
+                self._begin(era)
+            segment.append(slot)
+        if segment:
+            yield segment
+
+    def _begin(self, era: Era) -> None:
+        """An old era stays as long as late data may reach its slots."""
+        keep = era.first_slot - self.readings.horizon
+        ends = [following.first_slot for following in [*self.eras[1:], era]]
+        self.eras = [old for old, end in zip(self.eras, ends, strict=False) if end > keep]
+        self.eras.append(era)
+
+    def _close(self, segment: list[ClosedSlot]) -> None:
+        for slot in segment:
+            self._welcome(slot.born, slot.slot)
+            self.era.take_in(slot.rows, slot.slot, slot.values)
+        rows = np.concatenate([slot.rows for slot in segment])
+        ends = np.concatenate([np.full(len(slot.rows), slot.slot, np.int64) for slot in segment])
+        judged = self.era.judge_windows(rows, ends, self._names, learn=True)
+        self._decide(judged)
+        self._note(judged, np.flatnonzero(judged.verdicts.score > 0.5))
+        self.outcome.closed += len(segment)
+        self.outcome.windows += len(judged.windows)
+        if segment[-1].evicted:
+            self._evict(segment[-1])
+
+    def _welcome(self, born: Sequence[tuple[str, int]], slot: int) -> None:
+        if not born:
+            return
+        names = [name for name, _ in born]
+        self.outcome.born += [(name, slot) for name in names]
+        scorer = self.era.scorer
+        scorer.bind(np.array([row for _, row in born], np.int32), names)
+        known = self._recall(names, slot) | {name: state for name, _, state in self.outcome.evicted}
+        for name, row in born:
+            if name in known:
+                scorer.put_rows(np.array([row], np.int32), known[name].arrays)
+
+    def _decide(self, judged: Judged) -> None:
+        verdicts, settled = judged.verdicts, judged.settled
+        changes: dict[tuple[int, int], Change] = {}
+        for slot, place in slots_of(judged):
+            self._pass_empty(slot - 1)
+            self._finish(slot - self.readings.horizon)
+            changed = self.judge.close(
+                slot,
+                judged.windows.entities[place],
+                verdicts.score[place],
+                verdicts.p[place],
+                settled[place],
+            )
+            changes |= {(change.row, change.track.identity): change for change in changed}
+            self._log(changed, slot)
+        self._record(list(changes.values()), judged)
+
+    def _pass_empty(self, until: int) -> None:
+        """Slots up to `until` that closed without any entity: time passes for what is open and what is not final."""
+        for slot in self.judge.empty_slots(until):
+            self._finish(slot - self.readings.horizon)
+            changed = self.judge.close(slot, *NOBODY)
+            self._log(changed, slot)
+            self._record(changed, None)
+
+    def _record(self, changes: Sequence[Change], judged: Judged | None) -> None:
+        """Turn changed tracks into cases, with the evidence of their opening and peak."""
+        for change in changes:
+            key = (change.row, change.track.identity)
+            case = self.book.cases.get(key)
+            if case is None:
+                case = self._open(change, judged)
+                self.book.cases[key] = case
+            else:
+                self._follow(case, change, judged)
+            self.outcome.cases[key] = case
+        live = {(row, track.identity) for row, entity in self.judge.entities.items() for track in entity.tracks}
+        self.book.drop([key for key in self.book.cases if key not in live])
+
+    def _open(self, change: Change, judged: Judged | None) -> Case:
+        track = change.track
+        opening = self._evidence(change.row, track.episode.first, judged)
+        case = Case(change.row, self._names[change.row], track, opening, None, self.now_ns, self.ingested_ns)
+        self.outcome.opened += 1
+        self.outcome.jobs.append(Job(case, opening))
+        self._follow(case, change, judged)
+        return case
+
+    def _follow(self, case: Case, change: Change, judged: Judged | None) -> None:
+        track = change.track
+        case.track, case.reason = track, change.reason
+        strongest = case.strongest
+        if track.episode.peak != strongest.slot:
+            at_opening = track.episode.peak == case.opening.slot
+            case.peak = None if at_opening else self._evidence(case.row, track.episode.peak, judged)
+        if not track.episode.running and case.peak is not None:
+            self.outcome.jobs.append(Job(case, case.peak))
+
+    def _evidence(self, row: int, slot: int, judged: Judged | None) -> Evidence:
+        era = self._era_at(slot)
+        index = None if judged is None else judged.find(row, slot)
+        if judged is None or index is None:
+            # its own window did not change, but late data made this slot an opening or a peak
+            judged = era.judge_windows(np.array([row], np.int32), np.array([slot], np.int64), self._names, learn=False)
+            index = 0
+        slots = np.arange(slot - era.window + 1, slot + 1)
+        observed = self.windower.derived(np.full(era.window, row, np.int32), slots)
+        origin, width = era.scorer.ranges(np.array([row], np.int32))
+        return judged.evidence(index, era.project(observed), origin[0], width[0])
+
+    def _era_at(self, slot: int) -> Era:
+        """The era in force at `slot`: an old one stays as long as late data may reach it."""
+        return next((era for era in reversed(self.eras) if era.first_slot <= slot), self.eras[0])
+
+    def _amend(self, stretch: Amended) -> None:
+        """Judge again every closed window that holds a changed slot, with the state of this moment."""
+        self._welcome(stretch.born, stretch.after)
+        for era in self.eras:
+            era.correct(stretch.rows, stretch.slots, stretch.values)
+        rows, ends = self._touched(stretch)
+        for era in self.eras:
+            mine = np.array([self._era_at(int(end)) is era for end in ends], bool)
+            if mine.any():
+                self._judge_again(era.judge_windows(rows[mine], ends[mine], self._names, learn=False), stretch.after)
+
+    def _touched(self, stretch: Amended) -> tuple[Codes, Ints]:
+        """Rows and ends, by (end, row): the windows that hold a changed cell, as far as they can still change.
+
+        Longer by `settle` than T, since a changed score moves the settled scores before it; only cells that are there
+        (an entity that had not come yet, or had been forgotten, has no window).
+        """
+        earliest: dict[int, int] = {}
+        for row, slot in zip(stretch.rows.tolist(), stretch.slots.tolist(), strict=True):
+            earliest[row] = min(slot, earliest.get(row, slot))
+        oldest = stretch.after - self.readings.horizon + 1
+        pairs = sorted(
+            (end, row) for row, first in earliest.items() for end in range(max(first, oldest), stretch.after + 1)
+        )
+        ends = np.array([end for end, _ in pairs], np.int64)
+        rows = np.array([row for _, row in pairs], np.int32)
+        there = self.windower.ring.has(rows, ends) if len(rows) else np.zeros(0, bool)
+        return rows[there], ends[there]
+
+    def _judge_again(self, judged: Judged, closed: int) -> None:
+        windows, verdicts = judged.windows, judged.verdicts
+        before = self._scores_before(judged)
+        changes = self.judge.amend(windows.entities, windows.ends, verdicts.score, verdicts.p, judged.settled, closed)
+        self._log(changes, closed, late=True)
+        self._record(changes, judged)
+        for case in [case for row in np.unique(windows.entities).tolist() for case in self.book.of_row(row)]:
+            self._explain_again(case, judged)
+        self._note(judged, np.flatnonzero((verdicts.score > 0.5) | (before > 0.5)))
+
+    def _scores_before(self, judged: Judged) -> Floats:
+        pairs = zip(judged.windows.entities.tolist(), judged.windows.ends.tolist(), strict=True)
+        return np.array([self.readings.reading(row, end).score for row, end in pairs], np.float32)
+
+    def _explain_again(self, case: Case, judged: Judged) -> None:
+        """The windows of a case's opening and peak may have changed: take their evidence anew."""
+        case.amended_ns = self.now_ns
+        if judged.find(case.row, case.opening.slot) is not None:
+            case.opening = self._again(case, case.opening, judged)
+        if case.peak is not None and judged.find(case.row, case.peak.slot) is not None:
+            case.peak = self._again(case, case.peak, judged)
+        self.outcome.cases[(case.row, case.track.identity)] = case
+
+    def _again(self, case: Case, old: Evidence, judged: Judged) -> Evidence:
+        evidence = self._evidence(case.row, old.slot, judged)
+        jobs = self.outcome.jobs
+        self.outcome.jobs = [job for job in jobs if job.case is not case or job.evidence.slot != old.slot]
+        # a peak is explained when its episode has ended
+        if old is case.opening or not case.track.episode.running:
+            self.outcome.jobs.append(Job(case, evidence))
+        return evidence
+
+    def _note(self, judged: Judged, indices: np.ndarray) -> None:
+        verdicts, names = judged.verdicts, self._names
+        for index in indices.tolist():
+            self.outcome.scores.append(
+                NotedScore(
+                    names[judged.windows.entities[index]],
+                    int(judged.windows.ends[index]),
+                    float(verdicts.score[index]),
+                    float(verdicts.p[index]),
+                    verdicts.tails[:, index],
+                    verdicts.votes[:, index],
+                    verdicts.detectors,
+                    judged.version,
+                )
+            )
+
+    def _finish(self, slot: int) -> None:
+        """`slot` is final now: it enters the hourly roll-ups and the history."""
+        rows = self.readings.at(slot)
+        if not len(rows):
+            return
+        scores = self.readings.score[rows, slot % self.readings.horizon]
+        self._give_out(self.rollups.add(rows, slot, scores))
+        if self.history.folder is not None:
+            values = self.windower.derived(rows, np.full(len(rows), slot, np.int64))
+            names = [self._names[row] for row in rows.tolist()]
+            self.history.add(names, slot, values, scores, list(self.windower.features))
+
+    def _give_out(self, ended: HourlyScores | None) -> None:
+        if ended is not None and len(ended.rows):
+            names = self._names
+            self.outcome.rollups.append(([names[row] for row in ended.rows.tolist()], ended))
+
+    def _evict(self, slot: ClosedSlot) -> None:
+        rows = np.array([row for _, row in slot.evicted], np.int32)
+        for final in range(slot.slot - self.readings.horizon + 1, slot.slot + 1):
+            here = rows[np.isin(rows, self.readings.at(final))]
+            if len(here):
+                scores = self.readings.score[here, final % self.readings.horizon]
+                self._give_out(self.rollups.add(here, final, scores))
+        self._give_out(self.rollups.flush(rows))
+        self._record(changes := self.judge.evict(rows), None)
+        self._log(changes, slot.slot)
+        for name, row in slot.evicted:
+            one = np.array([row], np.int32)
+            self.outcome.evicted.append((name, slot.slot, State(self.era.scorer.rows(one))))
+            self.outcome.events.append(Event("entity evicted", name, slot.slot, None, {"reason": "max_entities"}))
+        for era in self.eras:
+            era.scorer.forget(rows)
+
+    def _log(self, changes: Sequence[Change], slot: int, late: bool = False) -> None:
+        names = self._names
+        for change in changes:
+            if change.reason == "extended":
+                continue
+            detail: dict[str, str | int] = {"reason": change.reason, "late": int(late)}
+            if change.track.merged_into is not None:
+                detail["merged_into"] = change.track.merged_into
+            self.outcome.events.append(Event("alert", names[change.row], slot, change.track.identity, detail))
+
+    def so_far(self) -> None:
+        """At the end of the input: give out the open hours too, with what is not final yet.
+
+        They stay open: when the stream goes on, they are given out again and replace these.
+        """
+        closed = self.judge.closed
+        if closed is None:
+            return
+        hours = self.rollups.copy()
+        for slot in range(closed - self.readings.horizon + 1, closed + 1):
+            rows = self.readings.at(slot)
+            self._give_out(hours.add(rows, slot, self.readings.score[rows, slot % self.readings.horizon]))
+        self._give_out(hours.everyone())

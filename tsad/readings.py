@@ -1,0 +1,166 @@
+"""The last H slots' readings of every entity, in arrays, and the hourly roll-ups of what leaves them for good."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.settings import SECOND
+from streaming.types import Codes, Floats, Ints, State
+from tsad.episodes import Reading
+
+HOUR = 3600 * SECOND
+NOTHING = np.iinfo(np.int64).min
+
+
+class Readings:
+    """A ring E x H of (score, p, settled): what late data may still change. H = late_horizon + settle."""
+
+    def __init__(self, horizon: int) -> None:
+        self.horizon = horizon
+        self.written = np.full((0, horizon), NOTHING, np.int64)
+        self.score = np.full((0, horizon), np.nan, np.float32)
+        self.p = np.full((0, horizon), np.nan, np.float64)
+        self.settled = np.full((0, horizon), np.nan, np.float32)
+
+    def grow(self, entities: int) -> None:
+        """Make room for rows up to `entities`."""
+        have = len(self.written)
+        if entities <= have:
+            return
+        more = max(entities, 2 * have) - have
+        self.written = np.pad(self.written, ((0, more), (0, 0)), constant_values=NOTHING)
+        self.score = np.pad(self.score, ((0, more), (0, 0)), constant_values=np.nan)
+        self.p = np.pad(self.p, ((0, more), (0, 0)), constant_values=np.nan)
+        self.settled = np.pad(self.settled, ((0, more), (0, 0)), constant_values=np.nan)
+
+    def write(self, rows: Codes, slots: Ints | int, score: Floats, p: NDArray[np.float64], settled: Floats) -> None:
+        """Keep the readings of `rows` at `slots` (scalar or one each)."""
+        if not len(rows):
+            return
+        self.grow(int(rows.max()) + 1)
+        place = slots % self.horizon
+        self.written[rows, place] = slots
+        self.score[rows, place] = score
+        self.p[rows, place] = p
+        self.settled[rows, place] = settled
+
+    def at(self, slot: int) -> Codes:
+        """The rows with a reading at `slot`."""
+        return np.flatnonzero(self.written[:, slot % self.horizon] == slot).astype(np.int32)
+
+    def flagged(self, slot: int) -> Codes:
+        """The rows flagged at `slot`."""
+        place = slot % self.horizon
+        hit = (self.written[:, place] == slot) & (self.score[:, place] > 1)
+        return np.flatnonzero(hit).astype(np.int32)
+
+    def reading(self, row: int, slot: int) -> Reading:
+        """The reading of `row` at `slot`, all NaN where there is none."""
+        place = slot % self.horizon
+        if row >= len(self.written) or self.written[row, place] != slot:
+            return Reading(slot, np.nan, np.nan, np.nan)
+        return Reading(slot, float(self.score[row, place]), float(self.p[row, place]), float(self.settled[row, place]))
+
+    def forget(self, rows: Codes) -> None:
+        """Empty `rows`."""
+        self.written[rows[rows < len(self.written)]] = NOTHING
+
+    def state(self) -> State:
+        """Everything, as arrays."""
+        return State({name: getattr(self, name) for name in ("written", "score", "p", "settled")})
+
+    def restore(self, state: State) -> None:
+        """What `state` gave."""
+        for name, array in state.arrays.items():
+            setattr(self, name, array)
+
+
+@dataclass(frozen=True, slots=True)
+class HourlyScores:
+    """Roll-ups of M (row, hour) pairs: the hour's first ns, maximum and mean score, number of slots."""
+
+    rows: Codes
+    hours: Ints
+    maxima: Floats
+    means: Floats
+    counts: Ints
+
+
+class Rollups:
+    """An open hour for each entity; an hour is given out when the entity's next one begins."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.hour = np.full(0, NOTHING, np.int64)
+        self.maximum = np.zeros(0, np.float32)
+        self.total = np.zeros(0, np.float64)
+        self.count = np.zeros(0, np.int64)
+
+    def _grow(self, entities: int) -> None:
+        more = max(0, entities - len(self.hour))
+        if more:
+            self.hour = np.pad(self.hour, (0, more), constant_values=NOTHING)
+            self.maximum = np.pad(self.maximum, (0, more))
+            self.total = np.pad(self.total, (0, more))
+            self.count = np.pad(self.count, (0, more))
+
+    def add(self, rows: Codes, slot: int, scores: Floats) -> HourlyScores | None:
+        """Count final scores of `rows` at `slot`; returns the hours that this ends."""
+        known = ~np.isnan(scores)
+        rows, scores = rows[known], scores[known]
+        if not len(rows):
+            return None
+        self._grow(int(rows.max()) + 1)
+        hour = slot * self.step // HOUR * HOUR
+        over = rows[(self.hour[rows] != hour) & (self.count[rows] > 0)]
+        ended = self._of(over) if len(over) else None
+        self._clear(rows[self.hour[rows] != hour])
+        self.hour[rows] = hour
+        self.maximum[rows] = np.maximum(self.maximum[rows], scores)
+        self.total[rows] += scores
+        self.count[rows] += 1
+        return ended
+
+    def flush(self, rows: Codes) -> HourlyScores:
+        """Give out what `rows` have so far, and empty them."""
+        self._grow(int(rows.max(initial=-1)) + 1)
+        open_rows = rows[self.count[rows] > 0]
+        ended = self._of(open_rows)
+        self._clear(open_rows)
+        return ended
+
+    def copy(self) -> "Rollups":
+        """Another one with the same open hours."""
+        other = Rollups(self.step)
+        other.restore(State({name: array.copy() for name, array in self.state().arrays.items()}))
+        return other
+
+    def everyone(self) -> HourlyScores:
+        """The open hours as they stand, which stay open."""
+        return self._of(np.flatnonzero(self.count).astype(np.int32))
+
+    def _of(self, rows: Codes) -> HourlyScores:
+        count = self.count[rows]
+        means = (self.total[rows] / np.maximum(count, 1)).astype(np.float32)
+        return HourlyScores(rows, self.hour[rows], self.maximum[rows], means, count)
+
+    def _clear(self, rows: Codes) -> None:
+        self.maximum[rows] = 0
+        self.total[rows] = 0
+        self.count[rows] = 0
+
+    def state(self) -> State:
+        """Everything, as arrays."""
+        return State({name: getattr(self, name) for name in ("hour", "maximum", "total", "count")})
+
+    def restore(self, state: State) -> None:
+        """What `state` gave."""
+        for name, array in state.arrays.items():
+            setattr(self, name, array)
+
+
+def meta_rows(state: dict[str, Any]) -> dict[int, Any]:
+    """JSON turns integer keys into strings; this turns them back."""
+    return {int(key): value for key, value in state.items()}

@@ -1,0 +1,71 @@
+"""Back to where a partition was: the newest snapshot, then the records behind it up to the checkpoint, writes off."""
+
+from typing import Any
+
+from storage import snapshots
+from storage.types import Checkpoint, Restored, SnapshotRow
+from streaming.types import State, Topic
+from tsad.runner import ENDED, Runner
+from tsad.snapshots import restore
+
+
+def recover(runner: Runner, kept: Restored) -> None:
+    """Bring a fresh runner to the state of its last save. SourceChanged where a source is not the one it was."""
+    runner.director.orders = [order for order in kept.orders if order.kind == "model"]
+    newest = kept.snapshots[0] if kept.snapshots else None
+    if newest is not None:
+        _load(runner, newest)
+    checkpoint = kept.checkpoint
+    if checkpoint is None:
+        return
+    if newest is None or newest.position != checkpoint.positions:
+        _replay(runner, checkpoint)
+    runner.positions = {topic: place for topic, place in checkpoint.positions.items() if topic != ENDED}
+    runner.counts = dict(checkpoint.counts)
+
+
+def _load(runner: Runner, row: SnapshotRow) -> None:
+    parts = snapshots.read(runner.models_url, row.file, row.checksum)
+    held = {name: State(arrays, meta) for name, arrays, meta in parts}
+    runner.columns.restore(held["columns"].meta["names"])
+    director = runner.director
+    director.restore(held["director"])
+    if runner.intake is not None:
+        runner.intake.restore(held["intake"])
+    horizon = director.timing.late_horizon
+    restore(runner.partition, held, horizon, lambda *which: director.model(*which).ensemble, director.renamed)
+    for topic, source in runner.sources.items():
+        runner.rejects[topic].restore(held[f"rejects:{topic}"].meta)
+        if topic in row.position:
+            source.seek(row.position[topic])
+    runner.snapshot_slot = row.slot
+    runner.positions = dict(row.position)
+
+
+def _replay(runner: Runner, checkpoint: Checkpoint) -> None:
+    """Read every topic up to its checkpointed row, exactly; nothing is written."""
+    targets = {topic: _row(checkpoint.positions.get(topic)) for topic in runner.sources}
+    while True:
+        behind = [topic for topic, target in targets.items() if _row(runner.positions.get(topic)) < target]
+        ready = [topic for topic in behind if not runner.partition.windower.paused(topic)]
+        if not ready:
+            break
+        _read(runner, ready[0], targets[ready[0]])
+    for topic in checkpoint.positions.get(ENDED, []):
+        runner.partition.end(topic, runner.clock())
+        runner.explain(runner.partition.take().jobs)
+    runner.forget_unsaved()
+
+
+def _read(runner: Runner, topic: Topic, target: int) -> None:
+    wanted = min(runner.limits.poll, target - _row(runner.positions.get(topic)))
+    batch = runner.sources[topic].poll(wanted)
+    if batch is None:
+        raise EOFError(f"{topic}: the source ends before row {target}, which was read before")
+    runner.take(topic, batch)
+    # alerts that open here were explained before, but their case has to know it
+    runner.explain(runner.partition.take().jobs)
+
+
+def _row(position: Any) -> int:
+    return int(position.get("row", 0)) if position else 0

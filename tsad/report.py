@@ -1,0 +1,250 @@
+"""What the commands print: rich tables from plain rows, and the same rows as JSON."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePath
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from storage.types import Alert, Explanation
+from tsad.wording import one_line, signed, utc_text
+
+Row = Mapping[str, Any]
+
+STYLES = {
+    "critical": "bold red",
+    "warning": "yellow",
+    "info": "cyan",
+    "active": "green",
+    "candidate": "yellow",
+    "retired": "dim",
+    "ok": "green",
+    "wrong": "bold red",
+}
+TOP = 3
+
+
+def alert_row(
+    alert: Alert, explanations: Sequence[Explanation] = (), texts: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """An alert as a plain row, for `alert_table` and for `as_json`.
+
+    `explanations` are the alert's own, of any slot and target: the row tells of the fused decision at the peak where
+    that is explained, else at the latest slot that is. `texts` holds the template of each log feature;
+    `templates` in the row are those that push towards anomalous, strongest first.
+    """
+    parts = _decision(alert, explanations)
+    known = texts or {}
+    return {
+        "id": alert.id,
+        "event_time": alert.first_time,
+        "last_time": alert.last_time,
+        "stream": alert.stream,
+        "entity": alert.entity,
+        "severity": alert.severity,
+        "state": alert.state,
+        "score": alert.score,
+        "p": alert.p,
+        "confidence": alert.confidence,
+        "votes": {name: vote["voted"] for name, vote in alert.votes.items()},
+        "features": [{"feature": part.feature, "value": part.value} for part in parts[:TOP]],
+        "explained_by": alert.explained_by,
+        "templates": [known[part.feature] for part in parts if part.value > 0 and part.feature in known][:TOP],
+        "sentence": alert.sentence,
+        "model_version": alert.model_version,
+    }
+
+
+def _decision(alert: Alert, explanations: Sequence[Explanation]) -> list[Explanation]:
+    """The parts of the explained decision, largest first."""
+    parts = [part for part in explanations if part.target == "decision"]
+    slots = {part.slot for part in parts}
+    slot = alert.peak_slot if alert.peak_slot in slots else max(slots, default=None)
+    return sorted((part for part in parts if part.slot == slot), key=lambda part: (-abs(part.value), part.feature))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table: its heading, the cell of a row, and whether long cells wrap (else it keeps its width).
+
+    `bounds` are its least and greatest widths in characters (None = free).
+    """
+
+    heading: str
+    cell: Callable[[Row], RenderableType]
+    wraps: bool = False
+    justify: Literal["left", "right"] = "left"
+    bounds: tuple[int | None, int | None] = (None, None)
+
+
+def alert_table(rows: Iterable[Row]) -> Table:
+    """Alerts as `alert_row` gives them: each is a few short lines, so that it reads at 80 columns."""
+    columns = (
+        Column("Event time (UTC)", _which, wraps=True, bounds=(19, 24)),
+        Column("Severity", lambda row: _lines(_state(row["severity"]), _text(row["state"], "dim"))),
+        Column("Score", _how_sure, justify="right"),
+        Column("Why", _why, wraps=True, bounds=(24, None)),
+    )
+    table = _table("Alerts", columns, rows, "No alerts.", "Score: above 1 is anomalous; below it the confidence.")
+    table.show_lines = True
+    return table
+
+
+def detector_table(rows: Iterable[Row]) -> Table:
+    """Detectors: name, memory, summary, target."""
+    columns = (_plain("name"), _plain("memory"), _plain("summary", wraps=True), _plain("target", wraps=True))
+    return _table("Detectors", columns, rows, "No detectors.")
+
+
+def model_table(rows: Iterable[Row]) -> Table:
+    """Model versions: stream, version, state, created_at, activated_at, file."""
+    columns = (
+        _plain("stream", wraps=True),
+        _plain("version", wraps=True),
+        Column("State", lambda row: _state(row["state"])),
+        Column("Created (UTC)", lambda row: _time(row["created_at"])),
+        Column("Activated (UTC)", lambda row: _time(row["activated_at"])),
+    )
+    return _table("Models", columns, rows, "No models yet; `tsad fit STREAM --from PATH` makes one.")
+
+
+def dead_letter_table(rows: Iterable[Row]) -> Table:
+    """Rejected records: topic, partition, position, reason, detail, payload (bytes or None)."""
+    columns = (
+        _plain("topic"),
+        Column("Position", lambda row: _text(f"{row['partition']}:{row['position']}"), justify="right"),
+        _plain("reason"),
+        _plain("detail", wraps=True),
+        Column("Payload", lambda row: _text(_decoded(row["payload"] or b""), limit=60), wraps=True),
+    )
+    return _table("Dead letters", columns, rows, "No dead letters.")
+
+
+def check_table(rows: Iterable[Row]) -> Table:
+    """Check results: check, ok, detail."""
+    columns = (
+        Column("", lambda row: _state("ok" if row["ok"] else "wrong")),
+        _plain("check"),
+        _plain("detail", wraps=True),
+    )
+    return _table("Checks", columns, rows, "Nothing was checked.")
+
+
+def _table(title: str, columns: Sequence[Column], rows: Iterable[Row], empty: str, caption: str = "") -> Table:
+    rows = list(rows)
+    table = Table(title=title, title_justify="left", caption=caption if rows else empty, caption_justify="left")
+    for column in columns:
+        least, most = column.bounds
+        table.add_column(
+            column.heading, justify=column.justify, no_wrap=not column.wraps, overflow="fold", min_width=least,
+            max_width=most,
+        )  # fmt: skip
+    for row in rows:
+        table.add_row(*(column.cell(row) for column in columns))
+    return table
+
+
+def _plain(key: str, wraps: bool = False) -> Column:
+    return Column(key.capitalize(), lambda row: _text(row[key]), wraps=wraps)
+
+
+def _text(value: object, style: str = "", limit: int = 400) -> Text:
+    """A cell taken as it is: brackets in a name are no markup, escape sequences do not get through."""
+    return Text("–" if value is None else one_line(str(value), limit), style)
+
+
+def _lines(*lines: Text) -> Text:
+    return Text("\n").join(lines)
+
+
+def _state(name: str) -> Text:
+    return _text(name, STYLES.get(name, ""))
+
+
+def _time(time: datetime | None) -> Text:
+    return _text(time and utc_text(time))
+
+
+def _which(row: Row) -> Text:
+    return _lines(_time(row["event_time"]), _text(row["entity"], "bold"), _text(row["id"][:12], "dim"))
+
+
+def _how_sure(row: Row) -> Text:
+    return _lines(_text(f"{row['score']:.2f}"), _text(f"{row['confidence']:.0%}", "dim"))
+
+
+def _why(row: Row) -> RenderableType:
+    """One line each, values first: where there is no room a name loses its end, and not its value."""
+    voted = ", ".join(name for name, vote in row["votes"].items() if vote)
+    parts = [_text(f"{signed(part['value'])} {part['feature']}") for part in row["features"]]
+    templates = [_text(f"“{template}”", "italic") for template in row["templates"]]
+    why = _lines(*(parts or [_text("not explained yet", "dim")]), *templates)
+    why.no_wrap, why.overflow = True, "ellipsis"
+    return Group(_text(f"voted: {voted or 'none'}"), why)
+
+
+def as_json(rows: object) -> str:
+    """`rows` as indented JSON: times as RFC 3339 with their zone, NaN and infinity as null, bytes as text.
+
+    ValueError for a naive time: it would not say when.
+    """
+    return msgspec.json.format(msgspec.json.encode(_jsonable(rows)), indent=2).decode()
+
+
+def _jsonable(value: Any) -> Any:
+    match value:
+        case Mapping():
+            return {str(key): _jsonable(part) for key, part in value.items()}
+        case np.ndarray() | np.generic():
+            return _jsonable(value.tolist())
+        case bytes():
+            return _decoded(value)
+        case datetime() if value.tzinfo is None:
+            raise ValueError(f"a time needs a zone, got {value!r}")
+        case PurePath():
+            return str(value)
+        case list() | tuple() | set() | frozenset():
+            return [_jsonable(part) for part in value]
+        case _:
+            return value
+
+
+def _decoded(payload: bytes) -> str:
+    """A rejected record as text; what is not UTF-8 shows as \\xNN."""
+    return payload.decode("utf-8", "backslashreplace")
+
+
+def explanation_table(alert: Row, parts: Iterable[Row]) -> Group:
+    """One alert (as `alert_row` gives it) with every part of its explanations: target, feature, value, share."""
+    rows = list(parts)
+    columns = (
+        Column("Of", lambda row: _text(f"{row['target']} at slot {row['slot']}")),
+        Column("Feature", lambda row: _text(row["feature"]), wraps=True),
+        Column("SHAP value", lambda row: _text(signed(row["value"])), justify="right"),
+        Column("Share", lambda row: _text(f"{row['share']:.0%}" if row["target"] == "decision" else ""), justify="right"),
+    )
+    said = _text(alert["sentence"] or "not explained yet")
+    by = [_text(f"{row['target']} at slot {row['slot']}: {_sum(row)}", "dim") for row in _first_of_each(rows)]
+    return Group(alert_table([alert]), said, *by, _table("Explanation", columns, rows, "Not explained yet."))
+
+
+def _first_of_each(rows: Iterable[Row]) -> list[Row]:
+    """One row for each explained slot's decision."""
+    firsts: dict[int, Row] = {}
+    for row in rows:
+        if row["target"] == "decision":
+            firsts.setdefault(row["slot"], row)
+    return list(firsts.values())
+
+
+def _sum(row: Row) -> str:
+    return (
+        f"score {row['score']:.3f} = base {row['base']:.3f} + values + residual {row['residual']:.3f}, "
+        f"explained by {row['explained_by']}"
+    )

@@ -1,0 +1,156 @@
+"""From what a partition found to the rows that are kept: names, UTC times, JSON."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from storage.arrays import pack
+from storage.types import Alert, Audit, EvictedState, Rollup, ScoreRow, Vote, alert_id
+from streaming.types import Floats
+from tsad.cases import Case, Evidence
+from tsad.episodes import severity
+from tsad.partition import Event, NotedScore, Outcome
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SHOWN = 8
+"""Channels of an alert whose observed values and band are kept."""
+
+
+def utc(ns: int) -> datetime:
+    """Nanoseconds since the epoch as an aware datetime (to the microsecond)."""
+    return EPOCH + timedelta(microseconds=ns // 1000)
+
+
+def votes_of(detectors: Sequence[str], tails: Any, votes: Any) -> dict[str, Vote]:
+    """Each detector's own tail probability and vote; NaN is no opinion."""
+    return {
+        name: Vote(p=None if np.isnan(tail) else float(tail), voted=bool(vote))
+        for name, tail, vote in zip(detectors, tails, votes, strict=True)
+    }
+
+
+def strongest(evidence: Evidence, count: int) -> list[int]:
+    """The channels with the largest shares, strongest first."""
+    return np.argsort(-evidence.shares, kind="stable")[:count].tolist()
+
+
+def attribution(evidence: Evidence) -> dict[str, float]:
+    """Shares by feature that are not negligible, largest first."""
+    places = [place for place in strongest(evidence, 20) if evidence.shares[place] > 0.001]
+    return {evidence.features[place]: round(float(evidence.shares[place]), 6) for place in places}
+
+
+def observed_of(evidence: Evidence, places: Sequence[int]) -> list[list[float | None]]:
+    """Observed values, one list for each of the channels `places`; None = missing."""
+    return [_numbers(evidence.observed[:, place]) for place in places]
+
+
+def _numbers(values: Floats) -> list[float | None]:
+    return [None if np.isnan(value) else value for value in map(float, values)]
+
+
+class RowWriter:
+    """Rows of one run, stream and partition, whose slots last `step` ns."""
+
+    def __init__(self, run: str, stream: str, partition: int, step: int) -> None:
+        self.run = run
+        self.stream = stream
+        self.partition = partition
+        self.step = step
+
+    def time(self, slot: int) -> datetime:
+        """The event time at which a slot begins."""
+        return utc(slot * self.step)
+
+    def alert_id(self, case: Case) -> str:
+        """The identity of the case's alert."""
+        return alert_id(self.run, self.stream, case.entity, case.track.identity)
+
+    def alert(self, case: Case) -> Alert:
+        """The case as it stands."""
+        episode, evidence, told = case.track.episode, case.strongest, case.told
+        merged = case.track.merged_into
+        return Alert(
+            run=self.run,
+            stream=self.stream,
+            partition=self.partition,
+            entity=case.entity,
+            opened_slot=case.track.identity,
+            first_slot=episode.first,
+            last_slot=episode.last,
+            peak_slot=episode.peak,
+            first_time=self.time(episode.first),
+            last_time=self.time(episode.last),
+            peak_time=self.time(episode.peak),
+            state=episode.state,
+            severity=severity(
+                episode.score, evidence.channels, len(evidence.features), episode.last - episode.first + 1
+            ),
+            score=episode.score,
+            p=episode.p,
+            confidence=evidence.confidence,
+            model_version=evidence.version,
+            detected_at=utc(case.detected_ns),
+            ingested_at=utc(case.ingested_ns),
+            amended_at=None if case.amended_ns is None else utc(case.amended_ns),
+            votes=votes_of(evidence.detectors, evidence.tails, evidence.votes),
+            attribution=attribution(evidence),
+            explanation="pending" if told.pending else "done",
+            explained_by=told.explained_by,
+            sentence=told.sentence,
+            window=told.window,
+            evidence=told.evidence,
+            merged_into=None if merged is None else alert_id(self.run, self.stream, case.entity, merged),
+            reason=case.reason,
+        )
+
+    def scores(self, noted: Sequence[NotedScore]) -> list[ScoreRow]:
+        """Score rows; of a window judged twice the later counts."""
+        return [
+            ScoreRow(
+                row.entity,
+                row.slot,
+                self.time(row.slot),
+                row.score,
+                row.p,
+                votes_of(row.detectors, row.tails, row.votes),
+                row.version,
+            )
+            for row in noted
+        ]
+
+    def rollups(self, outcome: Outcome) -> list[Rollup]:
+        """Hourly roll-ups."""
+        return [
+            Rollup(name, utc(hour), maximum, mean, count)
+            for names, part in outcome.rollups
+            for name, hour, maximum, mean, count in zip(
+                names,
+                part.hours.tolist(),
+                part.maxima.tolist(),
+                part.means.tolist(),
+                part.counts.tolist(),
+                strict=True,
+            )
+        ]
+
+    def audit(self, events: Sequence[Event], now_ns: int) -> list[Audit]:
+        """Audit rows, dated by the wall clock."""
+        return [
+            Audit(
+                event.kind,
+                utc(now_ns),
+                event.entity,
+                None if event.identity is None else alert_id(self.run, self.stream, event.entity, event.identity),
+                event.slot,
+                dict(event.detail),
+            )
+            for event in events
+        ]
+
+
+def evicted_rows(outcome: Outcome) -> list[EvictedState]:
+    """What evicted entities had learnt."""
+    return [EvictedState(entity, slot, pack(state.arrays)) for entity, slot, state in outcome.evicted]

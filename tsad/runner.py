@@ -1,0 +1,319 @@
+"""One partition of a stream, run: poll, process, explain, save in one transaction, snapshot, and come back from it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import structlog
+
+from storage import snapshots
+from storage.read import Reader
+from storage.store import Store
+from storage.types import Changes, Checkpoint, DeadLetter, EntityRow, Explanation, LeaseLost, SnapshotRow, Template
+from streaming.columns import Columns
+from streaming.deadletters import DeadLetters
+from streaming.logintake import LogIntake
+from streaming.settings import SECOND
+from streaming.types import Batch, Lines, Source, State, Topic
+from tsad.cases import Case, Evidence, Told
+from tsad.director import Director
+from tsad.explaining import Request, explain, packed, tells, unpacked
+from tsad.models import Model
+from tsad.partition import Job, Outcome, Partition
+from tsad.rows import RowWriter, evicted_rows
+from tsad.snapshots import parts_of
+
+ENDED = "ended"
+FOLLOW_EVERY = 5 * SECOND
+
+
+class LeaseLostError(Exception):
+    """Another owner has taken the partition: this one must stop writing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a poll reads and explains, and how often memory is kept (slots)."""
+
+    poll: int = 5000
+    explain_per_poll: int = 50
+    snapshot_every: int = 1440
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands: `rows` read, `windows` judged, `alerts` opened, the event time of the last closed slot."""
+
+    rows: int = 0
+    windows: int = 0
+    alerts: int = 0
+    slot: int | None = None
+    missing_slots: int | None = None
+
+
+@dataclass
+class Runner:
+    """Runs one partition until its sources end or `stop` says so.
+
+    `clock` (ns) dates what is saved and paces `follow`, which orders what was promoted meanwhile; `activate` is told of
+    every version that an order has put in force.
+    """
+
+    writer: RowWriter
+    epoch: int
+    sources: dict[Topic, Source]
+    columns: Columns
+    partition: Partition
+    director: Director
+    intake: LogIntake | None
+    store: Store
+    reader: Reader
+    models_url: str
+    clock: Callable[[], int]
+    activate: Callable[[str], None]
+    follow: Callable[["Runner"], None]
+    limits: Limits = field(default_factory=Limits)
+    rejects: dict[Topic, DeadLetters] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Progress)
+    positions: dict[str, Any] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    log: Any = field(default_factory=structlog.get_logger)
+    snapshot_slot: int | None = None
+    _turn: int = 0
+    _followed: int = 0
+    _dead: list[DeadLetter] = field(default_factory=list)
+
+    def run(self, stop: Callable[[], bool] = lambda: False, tell: Callable[[Progress], None] | None = None) -> bool:
+        """Go on until the end of the sources (True) or until `stop` answers True (False); both leave a snapshot."""
+        while not stop():
+            going = self.step()
+            if tell is not None:
+                tell(self.progress)
+            if not going:
+                self.finish()
+                return True
+        self.snapshot()
+        return False
+
+    def step(self) -> bool:
+        """One poll, processed and saved; False at the end of every source."""
+        topic = self._next_topic()
+        if topic is None:
+            return False
+        if self.clock() - self._followed >= FOLLOW_EVERY:
+            self._followed = self.clock()
+            self.follow(self)
+        batch = self.sources[topic].poll(self.limits.poll)
+        if batch is None:
+            self.end(topic)
+        else:
+            self.take(topic, batch)
+        self.save()
+        closed = self.partition.windower.closed_through
+        if closed is not None and (self.snapshot_slot is None or closed - self.snapshot_slot >= self._every):
+            self.snapshot()
+        return True
+
+    @property
+    def _every(self) -> int:
+        # staggered, so that the partitions of a stream do not all write at once
+        return self.limits.snapshot_every + (self.writer.partition * 7) % 60
+
+    def finish(self) -> None:
+        """At the end of the input: the open hours, every explanation that waits, and a snapshot."""
+        self.partition.so_far()
+        self.save()
+        while self.explain_waiting():
+            pass
+        self.snapshot()
+
+    def _next_topic(self) -> Topic | None:
+        """The next topic to poll: one after the other, except those that have ended or run ahead."""
+        ended = self.positions.get(ENDED, [])
+        going = [t for t in self.sources if t not in ended]
+        ready = [t for t in going if not self.partition.windower.paused(t)] or going
+        if not ready:
+            return None
+        self._turn += 1
+        return ready[self._turn % len(ready)]
+
+    def take(self, topic: Topic, batch: Batch) -> None:
+        """Process a batch; nothing is saved yet."""
+        self._dead += [
+            DeadLetter(topic, letter.position, letter.reason, letter.detail, letter.payload) for letter in batch.dead
+        ]
+        for reason, count in batch.dead_counts.items():
+            self._count(f"dead:{reason}", count)
+        self.progress.rows += len(batch.codes) + sum(batch.dead_counts.values())
+        ingested = int(batch.ingested[-1]) if len(batch.ingested) else self.clock()
+        if isinstance(batch, Lines):
+            if self.intake is None:
+                raise ValueError("a stream without a [logs] section was given log lines")
+            counts = self.intake.take(batch)
+            self.partition.process(topic, counts, self.clock(), ingested)
+        else:
+            for name, count in batch.unknown.items():
+                self._count(f"unknown:{name}", count)
+            self.partition.process(topic, batch, self.clock(), ingested)
+        self.positions[topic] = self.sources[topic].position(batch.next_position)
+
+    def end(self, topic: Topic) -> None:
+        """Process the end of a topic."""
+        self.partition.end(topic, self.clock())
+        self.positions[ENDED] = [*self.positions.get(ENDED, []), topic]
+
+    def _count(self, name: str, count: int) -> None:
+        self.counts[name] = self.counts.get(name, 0) + count
+
+    def save(self) -> None:
+        """Write what has come up, with the place to go on from, in one transaction. LeaseLostError when it is not ours."""
+        outcome = self.partition.take()
+        changes = self._changes(outcome)
+        saved = self.store.save([changes])
+        self._check(saved.lost)
+        for order in self.director.fresh:
+            self.activate(order.version)
+        self.director.orders += self.director.fresh
+        self.director.fresh.clear()
+        self._dead.clear()
+        self.progress.windows += outcome.windows
+        self.progress.slot = self.partition.windower.closed_through
+        self.progress.missing_slots = self.director.missing_slots(self.progress.slot)
+
+    def _check(self, lost: Iterable[LeaseLost]) -> None:
+        for lease in lost:
+            raise LeaseLostError(
+                f"partition {lease.partition} of {lease.stream!r} has another owner now (epoch {lease.epoch} is over)"
+            )
+
+    def _changes(self, outcome: Outcome) -> Changes:
+        writer = self.writer
+        explanations = self.explain(outcome.jobs)
+        dead = self._rejected()
+        self.progress.alerts += outcome.opened
+        windower = self.partition.windower
+        self.counts |= {"duplicates": windower.duplicates, "late": windower.late}
+        return Changes(
+            writer.run,
+            writer.stream,
+            writer.partition,
+            self.epoch,
+            Checkpoint(dict(self.positions), windower.closed_through, dict(self.counts)),
+            [writer.alert(case) for case in outcome.cases.values()],
+            explanations,
+            writer.scores(outcome.scores),
+            writer.rollups(outcome),
+            self._dead + dead,
+            list(self.director.fresh),
+            writer.audit(outcome.events, self.clock()),
+            [],
+            self._born(outcome),
+            evicted_rows(outcome),
+            [],
+        )
+
+    def _rejected(self) -> list[DeadLetter]:
+        """What the windower refused since the last save."""
+        rows = []
+        for topic, dead in self.rejects.items():
+            letters, counts = dead.take()
+            rows += [DeadLetter(topic, one.position, one.reason, one.detail, one.payload) for one in letters]
+            for reason, count in counts.items():
+                self._count(f"dead:{reason}", count)
+        return rows
+
+    def explain(self, jobs: list[Job]) -> list[Explanation]:
+        """Explain the strongest now; the rest waits in the database with its window."""
+        jobs = sorted(jobs, key=lambda job: -job.evidence.score)
+        now, later = jobs[: self.limits.explain_per_poll], jobs[self.limits.explain_per_poll :]
+        requests = [Request(self.writer.alert_id(job.case), job.case.entity, job.evidence) for job in now]
+        rows = []
+        for job, answer in zip(now, explain(requests, self._model_of), strict=True):
+            rows += answer.rows
+            self._tell(job.case, job.evidence, answer.told)
+        for job in later:
+            waiting = self._waiting(job.case, job.evidence.slot)
+            job.case.told.window = packed([*waiting, job.evidence])
+        return rows
+
+    def _tell(self, case: Case, evidence: Evidence, told: Told) -> None:
+        window = packed(self._waiting(case, evidence.slot))
+        if tells(case.told.slot, evidence.slot, case.track.episode.peak):
+            case.told = told
+        case.told.window = window
+
+    def _waiting(self, case: Case, but: int) -> list[Evidence]:
+        return [evidence for evidence in unpacked(case.told.window) if evidence.slot != but]
+
+    def _model_of(self, request: Request) -> Model:
+        return self.director.model(request.evidence.version, request.evidence.features)
+
+    def explain_waiting(self) -> int:
+        """Explain alerts whose explanation had to wait, strongest first; how many were."""
+        waiting = self.reader.pending(self.writer.stream, self.writer.run, max(self.limits.explain_per_poll, 1))
+        held = {self.writer.alert_id(case): case for case in self.partition.book.cases.values()}
+        for alert in waiting:
+            requests = [Request(alert.id, alert.entity, evidence) for evidence in unpacked(alert.window)]
+            answers = explain(requests, self._model_of)
+            told = Told(alert.explained_by, alert.sentence, alert.evidence)
+            for answer in answers:
+                if tells(told.slot, answer.told.slot or 0, alert.peak_slot):
+                    told = answer.told
+            self.store.explained(
+                replace(
+                    alert, explanation="done", explained_by=told.explained_by, sentence=told.sentence,
+                    evidence=told.evidence, window=None,
+                ),
+                [row for answer in answers for row in answer.rows],
+            )  # fmt: skip
+            if alert.id in held:
+                held[alert.id].told = told
+        return len(waiting)
+
+    def _born(self, outcome: Outcome) -> list[EntityRow]:
+        labels = self.partition.windower.roster.labels
+        return [EntityRow(name, labels.get(name, {}), slot, slot) for name, slot in outcome.born]
+
+    def _everyone(self) -> list[EntityRow]:
+        """Every entity with its last slot; the first one is already stored and stays."""
+        roster = self.partition.windower.roster
+        known = [(name, int(seen)) for name, seen in zip(roster.names, roster.seen, strict=False) if name is not None]
+        return [EntityRow(name, roster.labels.get(name, {}), seen, seen) for name, seen in known if seen > 0]
+
+    def snapshot(self) -> None:
+        """Keep everything in memory as a file that the database names; the next start goes on from it."""
+        slot = self.partition.windower.closed_through
+        if slot is None or slot == self.snapshot_slot:
+            return
+        self.partition.history.flush()
+        writer = self.writer
+        parts = parts_of(self.partition, self.inputs())
+        place = (writer.run, writer.stream, writer.partition)
+        file, checksum = snapshots.write(self.models_url, *place, slot=slot, parts=parts)
+        changes = Changes(*place, self.epoch)
+        changes.snapshots.append(SnapshotRow(slot, dict(self.positions), file, checksum))
+        changes.entities += self._everyone()
+        if self.intake is not None:
+            changes.templates += [Template(*row) for row in self.intake.miner.templates()]
+        saved = self.store.save([changes])
+        snapshots.delete(self.models_url, saved.stale_files)
+        self._check(saved.lost)
+        self.snapshot_slot = slot
+
+    def inputs(self) -> dict[str, State]:
+        """The states of what lies before the partition."""
+        inputs = {f"rejects:{topic}": State(meta=dead.state()) for topic, dead in self.rejects.items()}
+        inputs["columns"] = State(meta={"names": self.columns.state()})
+        inputs["director"] = self.director.state()
+        if self.intake is not None:
+            inputs["intake"] = self.intake.state()
+        return inputs
+
+    def forget_unsaved(self) -> None:
+        """Drop what has come up (a replay found it again; it is stored already)."""
+        self.partition.take()
+        self._dead.clear()
+        for dead in self.rejects.values():
+            dead.take()
+        self.director.fresh.clear()
+        self.progress = Progress()

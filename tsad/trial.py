@@ -1,0 +1,108 @@
+"""`tsad try`: any file of one's own, without a configuration, through the same path as a stream."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from storage.read import AlertFilter
+from streaming.sniff import sniff
+from tsad.app import App
+from tsad.config import Config, ConfigError, StreamConfig, TelemetryConfig
+from tsad.console import Bars
+from tsad.pictures import draw, strongest
+from tsad.report import alert_row, alert_table
+from tsad.texts import template_texts
+
+STREAM = "try"
+FIT_SHARE = 0.5
+LEAST_ROWS = 50
+PICTURES = 3
+
+
+class TrialReport:
+    """What was found in a file: sample, alerts, pictures."""
+
+    def __init__(
+        self, file: Path, rows: list[dict[str, object]], pictures: list[Path], facts: dict[str, object]
+    ) -> None:
+        self.file = file
+        self.rows = rows
+        self.pictures = pictures
+        self.facts = facts
+
+    def figures(self) -> dict[str, object]:
+        """Everything, as plain values."""
+        return self.facts | {"alerts": self.rows, "pictures": [str(path) for path in self.pictures]}
+
+    def print(self) -> None:
+        """The report, on standard output."""
+        console = Console(highlight=False)
+        console.print(alert_table(self.rows))
+        facts = self.facts
+        console.print(
+            f"{facts['rows']} rows of {facts['entities']} entities in slots of {facts['step']}; fitted on the first "
+            f"{facts['fitted_rows']}, watched the rest: {len(self.rows)} alerts."
+        )
+        for path in self.pictures:
+            console.print(f"picture: {path}")
+        console.print(f"next: tsad alerts --database {facts['database']}   |   tsad init --from {self.file}")
+
+
+def try_out(
+    file: Path, folder: Path, budget: float, profile: str, bars: Bars, stopping: Callable[[], bool]
+) -> TrialReport:
+    """Fit on the first half of `file`, watch the rest. ConfigError or ValueError where it cannot be used."""
+    if not file.exists():
+        raise ConfigError(f"{file}: there is no such file")
+    found = sniff(str(file))
+    if found.rows < LEAST_ROWS:
+        raise ValueError(f"{file}: {found.rows} rows are too few to fit and to watch; at least {LEAST_ROWS} are needed")
+    _fresh(folder)
+    telemetry = TelemetryConfig.model_validate(
+        {name: False if (value := getattr(found.format, name)) is None and name in ("entity", "time") else value
+         for name in TelemetryConfig.model_fields if name != "source"} | {"source": str(file), "order": "time"}
+    )  # fmt: skip
+    stream = StreamConfig(telemetry=telemetry, step=found.step_ns / 1e9, alert_budget=budget, profile=profile)
+    url = f"sqlite:///{folder / 'tsad.db'}"
+    config = Config(
+        database=url, models=str(folder / "models"), history=str(folder / "history"), stream={STREAM: stream}
+    )
+    app = App.open(config)
+    try:
+        rows = _run(app, int(found.rows * FIT_SHARE), found.rows, bars, stopping)
+        alerts = app.reader.alerts(AlertFilter(stream=STREAM, limit=None))
+        shown = [alert_row(*app.reader.alert(alert.id), template_texts(alert)) for alert in alerts]
+        best = strongest(alerts, PICTURES)
+        pictures = [draw(a, found.step_ns, folder / f"alert-{n}.png") for n, a in enumerate(best, 1)]
+    finally:
+        app.close()
+    facts = {
+        "file": str(file), "rows": found.rows, "fitted_rows": rows, "entities": found.entities,
+        "step": f"{found.step_ns / 1e9:g}s", "notes": found.notes, "database": url,
+    }  # fmt: skip
+    return TrialReport(file, shown, pictures, facts)
+
+
+def _fresh(folder: Path) -> None:
+    """An empty folder; only one that a trial made is emptied."""
+    mark = folder / ".tsad-try"
+    if folder.exists() and any(folder.iterdir()) and not mark.exists():
+        raise ConfigError(f"{folder} holds something else; name another folder with --out")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    mark.touch()
+
+
+def _run(app: App, fitted: int, total: int, bars: Bars, stopping: Callable[[], bool]) -> int:
+    collected = app.collect(STREAM, {}, until=fitted, tell=bars.count("read", fitted))
+    row = app.fit(STREAM, collected, bars.stages("fit"))
+    app.models.promote(STREAM, row.version)
+    runner = app.runner(STREAM, {})
+    # the same source goes on where the fit stopped
+    for topic, position in collected.positions.items():
+        runner.sources[topic].seek(position)  # type: ignore[index]
+    runner.run(stopping, bars.standing("watch", total))
+    bars.done()
+    return len(collected.rows.codes)
