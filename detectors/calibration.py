@@ -100,6 +100,7 @@ class Learning:
     remembered, with exponential forgetting. Windows below `alpha` come in clusters: the first within `gap` slots stands
     for a mean cluster, those behind it teach 1 / `accept` of that each. So the rate of episodes is learnt as it is,
     an incident counts once however long it lasts, and what goes on for about `accept` windows becomes the new normal.
+    An entity with more than `settled` own windows learns the slower the more it has.
     """
 
     mode: Mode = "online"
@@ -123,7 +124,13 @@ class Calibrator:
 
     def __post_init__(self) -> None:
         shape = self.tail.edges.shape
-        self._own = EntityArrays({"beyond": Field(shape, np.float32), "excess": Field((), np.float32), "cluster": Field((), np.int32)})
+        self._own = EntityArrays(
+            {
+                "beyond": Field(shape, np.float32),
+                "excess": Field((), np.float32),
+                "cluster": Field((), np.int32),
+            }
+        )
 
     def probability(self, entities: Codes, x: Floats) -> Doubles:
         """P(X > x) for the numbers x (B) of `entities` (B); NaN stays NaN. Changes nothing."""

@@ -226,7 +226,8 @@ class Ensemble:
 
 def build(name: str, settings: EnsembleSettings, scope: Scope, load: Load) -> Detector:
     """An unfitted detector; those with window memory are fitted per `scope`."""
-    kind, parameters = load(name), settings.detectors.get(name, {})
+    kind = load(name)
+    parameters = ({"seed": settings.seed} if getattr(kind, "seeded", False) else {}) | settings.detectors.get(name, {})
     if kind.memory == "online":
         return kind(**parameters)
     return Scoped(lambda: kind(**parameters), scope, settings.groups)

@@ -43,6 +43,7 @@ class Forecast:
 
     name: ClassVar[str] = "forecast"
     memory: ClassVar[Memory] = "window"
+    seeded: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -36,6 +36,7 @@ class Reconstruction:
 
     name: ClassVar[str] = "reconstruction"
     memory: ClassVar[Memory] = "window"
+    seeded: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -108,6 +108,7 @@ class Scorer:
                 if learn:
                     calibrator.learn(entities, numbers[part], out[part])
         alpha = self.ensemble.alpha
+        shares = [None if opinion is None else opinion.shares for opinion in given]
         return Verdicts(
             detectors=tuple(self.ensemble.detectors),
             ratios=own,
@@ -116,7 +117,7 @@ class Scorer:
             p=p,
             score=(np.log(p) / np.log(alpha)).astype(np.float32),
             votes=tails < alpha,
-            shares=blend_shares(decisive(own, self._quiet), [None if opinion is None else opinion.shares for opinion in given]),
+            shares=blend_shares(decisive(own, self._quiet), shares),
             settled=settled,
             settled_p=settled_p,
             confidence=confidence,

@@ -27,6 +27,8 @@ class Scores:
 class Detector(Protocol):
     """`fit` learns, `score` answers; the constructor takes parameters only (all keyword, all with defaults).
 
+    One with anything random says `seeded = True` and takes `seed`.
+
     `memory == "window"`: the score is a pure function of the fitted detector and the window. `"online"`: see
     `OnlineDetector`. A window's score never depends on the other windows of its batch, on their order, or on how many
     there are, bit for bit.

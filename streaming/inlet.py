@@ -74,9 +74,9 @@ class _Pending:
     @staticmethod
     def restored(state: State) -> "_Pending":
         """What `state` was taken of."""
-        arrays = {name: state.arrays[name].copy() for name in ("positions", "newest", "marks")}
-        own = {name: state.meta[name] for name in ("next_position", "at")}
-        return _Pending(held=Held.restored(state.part("held")), **arrays, **own)
+        positions, newest, marks = (state.arrays[name].copy() for name in ("positions", "newest", "marks"))
+        held, meta = Held.restored(state.part("held")), state.meta
+        return _Pending(held, positions, newest, marks, meta["next_position"], meta["at"])
 
 
 class Inlet:

@@ -1,6 +1,7 @@
 """From decoded log lines to counts for the ring: severities, templates, columns."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -83,4 +84,4 @@ def _runs(late: np.ndarray) -> list[tuple[int, int]]:
     """Stretches of equal values."""
     edges = (np.flatnonzero(late[1:] != late[:-1]) + 1).tolist()
     bounds = [0, *edges, len(late)]
-    return [(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True) if a < b]
+    return [(a, b) for a, b in pairwise(bounds) if a < b]

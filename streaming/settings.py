@@ -1,4 +1,4 @@
-"""What a stream's input is told: formats, slots and the rules of each feature. Plain values, validated by the caller."""
+"""What a stream's input is told: formats, slots, the rules of each feature. Plain values, validated by the caller."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -64,10 +64,10 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class TelemetryFormat:
-    """Where entity, time and values are. `layout`: JSON objects with named `values`, the packed `v`, wide or long tables.
+    """Where entity, time and values are. `layout`: JSON (named `values` or the packed `v`), wide or long tables.
 
     `features` declares the order of `v`, or restricts the columns of a wide table (None = every numeric column).
-    Tables name their columns; `entity = None` puts every row under `default_entity`.
+    Tables name their columns; `entity = None` puts every row under `default_entity` ("{file}": the file's own name).
     """
 
     layout: Literal["json", "wide", "long"] = "json"

@@ -185,7 +185,7 @@ class Windower:
         return self._derive(self.ring, rows, slots)
 
     def state(self) -> State:
-        """Everything that was taken in, fed or waiting. Its arrays are views that the next call alters: store them before it."""
+        """Everything taken in, fed or waiting. Its arrays are views that the next call alters: store them before it."""
         state = State(meta={"features": list(self.features), "next": self._next})
         state.put("ring", self.ring.state(len(self.roster.names)))
         state.put("roster", self.roster.state())

@@ -19,9 +19,9 @@ from storage.store import Store
 from storage.types import LIVE, ModelRow, Order, StoreError, StreamRow
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
+from streaming.files import open_source
 from streaming.logintake import LogIntake
 from streaming.masking import Masking
-from streaming.files import open_source
 from streaming.types import Source, State, Topic
 from streaming.windower import Windower
 from tsad.config import Config, ConfigError, StreamConfig
@@ -53,7 +53,8 @@ def ensemble_settings(config: StreamConfig, labels: Mapping[str, Mapping[str, st
     for name in [*names, *config.detector_options]:
         if name not in known:
             raise ConfigError(f"detector {name!r} is unknown; allowed: {', '.join(sorted(known))}")
-    groups = {entity: given[config.group_by] for entity, given in (labels or {}).items() if config.group_by in given}
+    by = config.group_by or ""
+    groups = {entity: given[by] for entity, given in (labels or {}).items() if by in given}
     return EnsembleSettings(
         step_ns=config.step,
         window=config.window,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,8 @@ class Evidence:
     def restored(cls, state: State) -> "Evidence":
         """What `state` gave."""
         names = {name: tuple(state.meta[name]) for name in ("features", "detectors")}
-        return cls(**(state.meta | names), **state.arrays)
+        values: dict[str, Any] = {**state.meta, **names, **state.arrays}
+        return cls(**values)
 
 
 @dataclass(slots=True)
@@ -207,4 +209,4 @@ def slots_of(judged: Judged) -> list[tuple[int, slice]]:
     ends = judged.windows.ends
     starts = np.flatnonzero(np.r_[True, ends[1:] != ends[:-1]]) if len(ends) else np.zeros(0, np.int64)
     bounds = [*starts.tolist(), len(ends)]
-    return [(int(ends[a]), slice(a, b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [(int(ends[a]), slice(a, b)) for a, b in pairwise(bounds)]

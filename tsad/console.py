@@ -18,7 +18,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     """While the block runs, the first Ctrl-C (or SIGTERM) asks to stop between two polls; a second one is final."""
     asked = False
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def ask(_: int, __: FrameType | None) -> None:
         nonlocal asked
         if asked:
             raise KeyboardInterrupt

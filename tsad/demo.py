@@ -6,7 +6,7 @@ fitted on the first stretch and watched on the second.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -176,7 +176,7 @@ def _without_fault_logs(collected: Collected, faults: Sequence[Event]) -> Collec
     for fault in faults:
         first, last = int(fault.start.timestamp()) // step, int(fault.end.timestamp()) // step
         inside = np.flatnonzero((rows.slots >= first) & (rows.slots <= last))
-        values[np.ix_(inside, logs)] = np.nan
+        values[np.ix_(inside, np.array(logs, np.int64))] = np.nan
     return replace(collected, rows=replace(rows, values=values))
 
 

@@ -22,7 +22,7 @@ FitHistory = Callable[[Partition, int], ModelRow]
 
 @dataclass(slots=True)
 class Director:
-    """Answers `next_era` for one partition. `orders` are the stored ones, `fresh` those to be stored with the next save.
+    """Answers `next_era` for one partition. `orders` are the stored ones, `fresh` those that the next save stores.
 
     `rows` finds a version's row; `fit` makes the first model after `fit_after` slots.
     """

@@ -103,6 +103,6 @@ def fold(episode: Episode | None, readings: list[Reading], rule: Rule) -> tuple[
 
 
 def severity(score: float, channels: int, features: int, duration: int) -> Literal["info", "warning", "critical"]:
-    """How bad: one point each for a far tail (score ≥ 2), many channels (≥ a quarter, at least 2), and 10 slots or more."""
+    """How bad: a point each for a far tail (score ≥ 2), many channels (≥ a quarter, at least 2), 10 or more slots."""
     points = (score >= 2) + (channels >= max(2, features / 4)) + (duration >= 10)
     return ("info", "warning", "critical", "critical")[points]

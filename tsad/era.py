@@ -83,7 +83,7 @@ class Era:
 def begin_era(
     version: str, slot: int, scorer: Scorer, windower: Windower, timing: Timing, renamed: dict[str, str]
 ) -> Era:
-    """An era whose ring is filled from the raw one: the slots that late data may still reach, scaled by the new model."""
+    """An era whose ring is filled from the raw one: slots that late data may still reach, scaled by the new model."""
     settings = scorer.ensemble.settings
     horizon = timing.late_horizon + settings.settle
     size = settings.window + horizon + timing.max_lead

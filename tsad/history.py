@@ -1,7 +1,7 @@
 """Closed slots for good, kept as Parquet for `history_days`: what a later fit and a backfill read.
 
-One file for each stretch of slots between two snapshots; its name follows from the slots, so that a replay writes the
-same file again.
+One file for each stretch of slots between two snapshots. A replay may write slots again that a file holds already, with
+the same values: a reader takes each (entity, slot) once.
 """
 
 from collections.abc import Sequence
@@ -113,4 +113,5 @@ def _last_of_each(codes: Codes, slots: np.ndarray) -> np.ndarray:
     """Of rows ordered by (entity, slot), the last of each: a file written twice counts once."""
     if not len(codes):
         return np.zeros(0, bool)
-    return np.r_[(codes[1:] != codes[:-1]) | (slots[1:] != slots[:-1]), True]
+    last: np.ndarray = np.r_[(codes[1:] != codes[:-1]) | (slots[1:] != slots[:-1]), True]
+    return last

@@ -1,4 +1,4 @@
-"""From readings to episodes with an identity: what opens, goes on, ends, and what late data moved, merged or emptied."""
+"""From readings to episodes with an identity: what opens, goes on, ends, and what late data moved or merged."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -50,6 +50,7 @@ class Entity:
 
     @property
     def idle(self) -> bool:
+        """Whether nothing is left that may change."""
         return self.tail is None and self.head is None and not self.recent
 
 

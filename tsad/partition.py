@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streaming.types import Codes, Floats, Ints, Records, State, Topic
 from streaming.windower import Amended, ClosedSlot, LogCounts, Stretch, Windower
@@ -15,7 +16,6 @@ from tsad.era import Era
 from tsad.history import History
 from tsad.judge import Change, Judge
 from tsad.readings import HourlyScores, Readings, Rollups
-
 
 NOBODY = (np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0), np.zeros(0, np.float32))
 """The readings of a slot in which no entity has a window."""
@@ -37,8 +37,8 @@ class NotedScore:
     slot: int
     score: float
     p: float
-    tails: Floats
-    votes: Floats
+    tails: NDArray[np.float64]
+    votes: NDArray[np.bool_]
     detectors: tuple[str, ...]
     version: str
 

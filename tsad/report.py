@@ -227,11 +227,15 @@ def explanation_table(alert: Row, parts: Iterable[Row]) -> Group:
         Column("Of", lambda row: _text(f"{row['target']} at slot {row['slot']}")),
         Column("Feature", lambda row: _text(row["feature"]), wraps=True),
         Column("SHAP value", lambda row: _text(signed(row["value"])), justify="right"),
-        Column("Share", lambda row: _text(f"{row['share']:.0%}" if row["target"] == "decision" else ""), justify="right"),
+        Column("Share", _share, justify="right"),
     )
     said = _text(alert["sentence"] or "not explained yet")
     by = [_text(f"{row['target']} at slot {row['slot']}: {_sum(row)}", "dim") for row in _first_of_each(rows)]
     return Group(alert_table([alert]), said, *by, _table("Explanation", columns, rows, "Not explained yet."))
+
+
+def _share(row: Row) -> Text:
+    return _text(f"{row['share']:.0%}" if row["target"] == "decision" else "")
 
 
 def _first_of_each(rows: Iterable[Row]) -> list[Row]:

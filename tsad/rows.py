@@ -33,7 +33,8 @@ def votes_of(detectors: Sequence[str], tails: Any, votes: Any) -> dict[str, Vote
 
 def strongest(evidence: Evidence, count: int) -> list[int]:
     """The channels with the largest shares, strongest first."""
-    return np.argsort(-evidence.shares, kind="stable")[:count].tolist()
+    places: list[int] = np.argsort(-evidence.shares, kind="stable")[:count].tolist()
+    return places
 
 
 def attribution(evidence: Evidence) -> dict[str, float]:

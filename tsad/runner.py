@@ -166,7 +166,7 @@ class Runner:
         self.counts[name] = self.counts.get(name, 0) + count
 
     def save(self) -> None:
-        """Write what has come up, with the place to go on from, in one transaction. LeaseLostError when it is not ours."""
+        """Save what came up and the place to go on from, in one transaction. LeaseLostError when it is not ours."""
         outcome = self.partition.take()
         changes = self._changes(outcome)
         saved = self.store.save([changes])

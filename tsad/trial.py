@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from storage.read import AlertFilter
+from streaming.settings import SECOND
 from streaming.sniff import sniff
 from tsad.app import App
 from tsad.config import Config, ConfigError, StreamConfig, TelemetryConfig
@@ -64,7 +65,9 @@ def try_out(
         {name: False if (value := getattr(found.format, name)) is None and name in ("entity", "time") else value
          for name in TelemetryConfig.model_fields if name != "source"} | {"source": str(file), "order": "time"}
     )  # fmt: skip
-    stream = StreamConfig(telemetry=telemetry, step=found.step_ns / 1e9, alert_budget=budget, profile=profile)
+    stream = StreamConfig.model_validate(
+        {"telemetry": telemetry, "step": found.step_ns / SECOND, "alert_budget": budget, "profile": profile}
+    )
     url = f"sqlite:///{folder / 'tsad.db'}"
     config = Config(
         database=url, models=str(folder / "models"), history=str(folder / "history"), stream={STREAM: stream}

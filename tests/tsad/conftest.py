@@ -42,5 +42,3 @@ def make_app(tmp_path: Path, fitted: Any) -> Any:
     yield make
     for app in made:
         app.close()
-
-

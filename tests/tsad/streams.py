@@ -194,7 +194,6 @@ def _plain(row: Any) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in NOT_COMPARED}
 
 
-
 def differences(one: dict[str, list[Any]], other: dict[str, list[Any]]) -> list[str]:
     """Which rows and fields differ, for people."""
     found = []
@@ -203,5 +202,6 @@ def differences(one: dict[str, list[Any]], other: dict[str, list[Any]]) -> list[
         if len(left) != len(right):
             found.append(f"{name}: {len(left)} rows against {len(right)}")
         for a, b in zip(left, right, strict=False):
-            found += [f"{name}.{key}: {a.get(key)!r:.120} against {b.get(key)!r:.120}" for key in a | b if a.get(key) != b.get(key)]
+            fields = [key for key in a | b if a.get(key) != b.get(key)]
+            found += [f"{name}.{key}: {a.get(key)!r:.120} against {b.get(key)!r:.120}" for key in fields]
     return found

@@ -124,8 +124,9 @@ def test_late_records_with_frozen_calibration_and_window_detectors_equal_records
         assert [(row["hour"], row["maximum"], row["count"]) for row in late[name]] == [
             (row["hour"], row["maximum"], row["count"]) for row in on_time[name]
         ]
+    fields = ("entity", "first_slot", "last_slot", "peak_slot", "score")
     kept = [
-        [(a["entity"], a["first_slot"], a["last_slot"], a["peak_slot"], a["score"]) for a in rows["alerts"] if a["state"] == "resolved"]
+        [tuple(a[name] for name in fields) for a in rows["alerts"] if a["state"] == "resolved"]
         for rows in (on_time, late)
     ]  # fmt: skip
     assert kept[1] == kept[0] != []
