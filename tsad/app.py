@@ -11,6 +11,7 @@ from typing import Any
 
 from detectors.ensemble import EnsembleSettings
 from detectors.registry import PROFILES, targets
+from storage import snapshots
 from storage.engine import Database, open_database
 from storage.leases import Leases
 from storage.models import Models
@@ -210,6 +211,7 @@ class App:
             lambda version: self._activate(stream, version), lambda runner: self._follow(stream, runner),
             limits or Limits(explain_per_poll=config.explain_per_poll, snapshot_every=config.snapshot_every), rejects,
         )  # fmt: skip
+        snapshots.sweep(self.config.models, run, stream, partition_number, [row.file for row in kept.snapshots])
         recover(runner, kept)
         if active is None and director.newest is not None:
             self._activate(stream, director.newest)  # ordered, and stopped before it was activated

@@ -183,7 +183,8 @@ class Partition:
         scorer.bind(np.array([row for _, row in born], np.int32), names)
         known = self._recall(names, slot) | {name: state for name, _, state in self.outcome.evicted}
         for name, row in born:
-            if name in known:
+            # what was learnt beside another version does not fit this one
+            if name in known and known[name].meta["version"] == self.era.version:
                 scorer.put_rows(np.array([row], np.int32), known[name].arrays)
 
     def _decide(self, judged: Judged) -> None:
@@ -366,10 +367,12 @@ class Partition:
         self._log(changes, slot.slot)
         for name, row in slot.evicted:
             one = np.array([row], np.int32)
-            self.outcome.evicted.append((name, slot.slot, State(self.era.scorer.rows(one))))
+            learnt = State(self.era.scorer.rows(one), {"version": self.era.version})
+            self.outcome.evicted.append((name, slot.slot, learnt))
             self.outcome.events.append(Event("entity evicted", name, slot.slot, None, {"reason": "max_entities"}))
         for era in self.eras:
             era.scorer.forget(rows)
+            era.plane.forget(rows)
 
     def _log(self, changes: Sequence[Change], slot: int, late: bool = False) -> None:
         names = self._names

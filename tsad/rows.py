@@ -154,4 +154,4 @@ class RowWriter:
 
 def evicted_rows(outcome: Outcome) -> list[EvictedState]:
     """What evicted entities had learnt."""
-    return [EvictedState(entity, slot, pack(state.arrays)) for entity, slot, state in outcome.evicted]
+    return [EvictedState(entity, slot, pack(state.arrays, state.meta)) for entity, slot, state in outcome.evicted]

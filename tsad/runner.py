@@ -109,6 +109,8 @@ class Runner:
         else:
             self.take(topic, batch)
         self.save()
+        if batch is not None and not len(batch.codes):
+            self.explain_waiting()  # nothing else to do
         closed = self.partition.windower.closed_through
         if closed is not None and (self.snapshot_slot is None or closed - self.snapshot_slot >= self._every):
             self.snapshot()
@@ -191,6 +193,7 @@ class Runner:
         explanations = self.explain(outcome.jobs)
         dead = self._rejected()
         self.progress.alerts += outcome.opened
+        self._count("evicted", len(outcome.evicted))
         windower = self.partition.windower
         self.counts |= {"duplicates": windower.duplicates, "late": windower.late}
         return Changes(
