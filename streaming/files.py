@@ -118,8 +118,12 @@ class ArrivalSource:
         return {"path": self._name, "checksum": self._checksum.text(), "row": next_position, "decoder": state}
 
     def seek(self, position: dict[str, Any]) -> None:
-        """Go on from `position`; SourceChanged if the files are no longer those that it belongs to."""
+        """Go on from `position`; SourceChanged if the files are no longer those that it belongs to.
+
+        Standard input cannot go back: what comes is new, and its rows are numbered on.
+        """
         if not self._paths:
+            self._seen = position["row"]
             return
         self._checksum.check(position["checksum"])
         self.close()

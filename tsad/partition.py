@@ -4,70 +4,20 @@ Everything here is a function of the partition's records and orders; sources, da
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streaming.types import Codes, Floats, Ints, Records, State, Topic
 from streaming.windower import Amended, ClosedSlot, LogCounts, Stretch, Windower
 from tsad.cases import Case, CaseBook, Evidence, Judged, slots_of
 from tsad.era import Era
+from tsad.findings import Event, Findings, Job, NotedScore
 from tsad.history import History
 from tsad.judge import Change, Judge
 from tsad.readings import HourlyScores, Readings, Rollups
 
 NOBODY = (np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0), np.zeros(0, np.float32))
 """The readings of a slot in which no entity has a window."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """An explanation to be made: a case and the evidence to explain."""
-
-    case: Case
-    evidence: Evidence
-
-
-@dataclass(frozen=True, slots=True)
-class NotedScore:
-    """A judged window worth a row: beyond half of the threshold."""
-
-    entity: str
-    slot: int
-    score: float
-    p: float
-    tails: NDArray[np.float64]
-    votes: NDArray[np.bool_]
-    detectors: tuple[str, ...]
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something for the audit: what happened to an alert, and what late data or eviction did."""
-
-    kind: str
-    entity: str
-    slot: int
-    identity: int | None
-    detail: dict[str, str | int]
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What has to be saved since the last `take`."""
-
-    cases: dict[tuple[int, int], Case] = field(default_factory=dict)
-    jobs: list[Job] = field(default_factory=list)
-    scores: list[NotedScore] = field(default_factory=list)
-    rollups: list[tuple[list[str], HourlyScores]] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    evicted: list[tuple[str, int, State]] = field(default_factory=list)
-    born: list[tuple[str, int]] = field(default_factory=list)
-    opened: int = 0
-    closed: int = 0
-    windows: int = 0
 
 
 class Partition:
@@ -92,7 +42,7 @@ class Partition:
         self.rollups = rollups
         self.history = history
         self.book = CaseBook()
-        self.outcome = Outcome()
+        self.findings = Findings()
         self.now_ns = 0
         self.ingested_ns = 0
         self._recall = recall
@@ -123,9 +73,9 @@ class Partition:
         self.now_ns = now_ns
         self._consume(self.windower.end(topic))
 
-    def take(self) -> Outcome:
+    def take(self) -> Findings:
         """What has come up since the last call."""
-        done, self.outcome = self.outcome, Outcome()
+        done, self.findings = self.findings, Findings()
         return done
 
     def _consume(self, stretches: Iterator[Stretch]) -> None:
@@ -169,8 +119,8 @@ class Partition:
         judged = self.era.judge_windows(rows, ends, self._names, learn=True)
         self._decide(judged)
         self._note(judged, np.flatnonzero(judged.verdicts.score > 0.5))
-        self.outcome.closed += len(segment)
-        self.outcome.windows += len(judged.windows)
+        self.findings.closed += len(segment)
+        self.findings.windows += len(judged.windows)
         if segment[-1].evicted:
             self._evict(segment[-1])
 
@@ -178,10 +128,10 @@ class Partition:
         if not born:
             return
         names = [name for name, _ in born]
-        self.outcome.born += [(name, slot) for name in names]
+        self.findings.born += [(name, slot) for name in names]
         scorer = self.era.scorer
         scorer.bind(np.array([row for _, row in born], np.int32), names)
-        known = self._recall(names, slot) | {name: state for name, _, state in self.outcome.evicted}
+        known = self._recall(names, slot) | {name: state for name, _, state in self.findings.evicted}
         for name, row in born:
             # what was learnt beside another version does not fit this one
             if name in known and known[name].meta["version"] == self.era.version:
@@ -222,7 +172,7 @@ class Partition:
                 self.book.cases[key] = case
             else:
                 self._follow(case, change, judged)
-            self.outcome.cases[key] = case
+            self.findings.cases[key] = case
         live = {(row, track.identity) for row, entity in self.judge.entities.items() for track in entity.tracks}
         self.book.drop([key for key in self.book.cases if key not in live])
 
@@ -230,8 +180,8 @@ class Partition:
         track = change.track
         opening = self._evidence(change.row, track.episode.first, judged)
         case = Case(change.row, self._names[change.row], track, opening, None, self.now_ns, self.ingested_ns)
-        self.outcome.opened += 1
-        self.outcome.jobs.append(Job(case, opening))
+        self.findings.opened += 1
+        self.findings.jobs.append(Job(case, opening))
         self._follow(case, change, judged)
         return case
 
@@ -243,7 +193,7 @@ class Partition:
             at_opening = track.episode.peak == case.opening.slot
             case.peak = None if at_opening else self._evidence(case.row, track.episode.peak, judged)
         if not track.episode.running and case.peak is not None:
-            self.outcome.jobs.append(Job(case, case.peak))
+            self.findings.jobs.append(Job(case, case.peak))
 
     def _evidence(self, row: int, slot: int, judged: Judged | None) -> Evidence:
         era = self._era_at(slot)
@@ -311,21 +261,21 @@ class Partition:
             case.opening = self._again(case, case.opening, judged)
         if case.peak is not None and judged.find(case.row, case.peak.slot) is not None:
             case.peak = self._again(case, case.peak, judged)
-        self.outcome.cases[(case.row, case.track.identity)] = case
+        self.findings.cases[(case.row, case.track.identity)] = case
 
     def _again(self, case: Case, old: Evidence, judged: Judged) -> Evidence:
         evidence = self._evidence(case.row, old.slot, judged)
-        jobs = self.outcome.jobs
-        self.outcome.jobs = [job for job in jobs if job.case is not case or job.evidence.slot != old.slot]
+        jobs = self.findings.jobs
+        self.findings.jobs = [job for job in jobs if job.case is not case or job.evidence.slot != old.slot]
         # a peak is explained when its episode has ended
         if old is case.opening or not case.track.episode.running:
-            self.outcome.jobs.append(Job(case, evidence))
+            self.findings.jobs.append(Job(case, evidence))
         return evidence
 
     def _note(self, judged: Judged, indices: np.ndarray) -> None:
         verdicts, names = judged.verdicts, self._names
         for index in indices.tolist():
-            self.outcome.scores.append(
+            self.findings.scores.append(
                 NotedScore(
                     names[judged.windows.entities[index]],
                     int(judged.windows.ends[index]),
@@ -353,7 +303,7 @@ class Partition:
     def _give_out(self, ended: HourlyScores | None) -> None:
         if ended is not None and len(ended.rows):
             names = self._names
-            self.outcome.rollups.append(([names[row] for row in ended.rows.tolist()], ended))
+            self.findings.rollups.append(([names[row] for row in ended.rows.tolist()], ended))
 
     def _evict(self, slot: ClosedSlot) -> None:
         rows = np.array([row for _, row in slot.evicted], np.int32)
@@ -368,8 +318,8 @@ class Partition:
         for name, row in slot.evicted:
             one = np.array([row], np.int32)
             learnt = State(self.era.scorer.rows(one), {"version": self.era.version})
-            self.outcome.evicted.append((name, slot.slot, learnt))
-            self.outcome.events.append(Event("entity evicted", name, slot.slot, None, {"reason": "max_entities"}))
+            self.findings.evicted.append((name, slot.slot, learnt))
+            self.findings.events.append(Event("entity evicted", name, slot.slot, None, {"reason": "max_entities"}))
         for era in self.eras:
             era.scorer.forget(rows)
             era.plane.forget(rows)
@@ -382,7 +332,7 @@ class Partition:
             detail: dict[str, str | int] = {"reason": change.reason, "late": int(late)}
             if change.track.merged_into is not None:
                 detail["merged_into"] = change.track.merged_into
-            self.outcome.events.append(Event("alert", names[change.row], slot, change.track.identity, detail))
+            self.findings.events.append(Event("alert", names[change.row], slot, change.track.identity, detail))
 
     def so_far(self) -> None:
         """At the end of the input: give out the open hours too, with what is not final yet.

@@ -43,8 +43,11 @@ def _load(runner: Runner, row: SnapshotRow) -> None:
 
 
 def _replay(runner: Runner, checkpoint: Checkpoint) -> None:
-    """Read every topic up to its checkpointed row, exactly; nothing is written."""
-    targets = {topic: _row(checkpoint.positions.get(topic)) for topic in runner.sources}
+    """Read every topic up to its checkpointed row, exactly; nothing is written. Standard input cannot be read again."""
+    gone = [topic for topic in runner.sources if (checkpoint.positions.get(topic) or {}).get("path") == "-"]
+    for topic in gone:
+        runner.sources[topic].seek(checkpoint.positions[topic])
+    targets = {topic: _row(checkpoint.positions.get(topic)) for topic in runner.sources if topic not in gone}
     while True:
         behind = [topic for topic, target in targets.items() if _row(runner.positions.get(topic)) < target]
         ready = [topic for topic in behind if not runner.partition.windower.paused(topic)]

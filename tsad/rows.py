@@ -11,7 +11,7 @@ from storage.types import Alert, Audit, EvictedState, Rollup, ScoreRow, Vote, al
 from streaming.types import Floats
 from tsad.cases import Case, Evidence
 from tsad.episodes import severity
-from tsad.partition import Event, NotedScore, Outcome
+from tsad.findings import Event, Findings, NotedScore
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHOWN = 8
@@ -122,11 +122,11 @@ class RowWriter:
             for row in noted
         ]
 
-    def rollups(self, outcome: Outcome) -> list[Rollup]:
+    def rollups(self, findings: Findings) -> list[Rollup]:
         """Hourly roll-ups."""
         return [
             Rollup(name, utc(hour), maximum, mean, count)
-            for names, part in outcome.rollups
+            for names, part in findings.rollups
             for name, hour, maximum, mean, count in zip(
                 names,
                 part.hours.tolist(),
@@ -152,6 +152,6 @@ class RowWriter:
         ]
 
 
-def evicted_rows(outcome: Outcome) -> list[EvictedState]:
+def evicted_rows(findings: Findings) -> list[EvictedState]:
     """What evicted entities had learnt."""
-    return [EvictedState(entity, slot, pack(state.arrays, state.meta)) for entity, slot, state in outcome.evicted]
+    return [EvictedState(entity, slot, pack(state.arrays, state.meta)) for entity, slot, state in findings.evicted]

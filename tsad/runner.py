@@ -18,8 +18,9 @@ from streaming.types import Batch, Lines, Source, State, Topic
 from tsad.cases import Case, Evidence, Told
 from tsad.director import Director
 from tsad.explaining import Request, explain, packed, tells, unpacked
+from tsad.findings import Findings, Job
 from tsad.models import Model
-from tsad.partition import Job, Outcome, Partition
+from tsad.partition import Partition
 from tsad.rows import RowWriter, evicted_rows
 from tsad.snapshots import parts_of
 
@@ -169,8 +170,8 @@ class Runner:
 
     def save(self) -> None:
         """Save what came up and the place to go on from, in one transaction. LeaseLostError when it is not ours."""
-        outcome = self.partition.take()
-        changes = self._changes(outcome)
+        findings = self.partition.take()
+        changes = self._changes(findings)
         saved = self.store.save([changes])
         self._check(saved.lost)
         for order in self.director.fresh:
@@ -178,7 +179,7 @@ class Runner:
         self.director.orders += self.director.fresh
         self.director.fresh.clear()
         self._dead.clear()
-        self.progress.windows += outcome.windows
+        self.progress.windows += findings.windows
         self.progress.slot = self.partition.windower.closed_through
         self.progress.missing_slots = self.director.missing_slots(self.progress.slot)
 
@@ -188,12 +189,12 @@ class Runner:
                 f"partition {lease.partition} of {lease.stream!r} has another owner now (epoch {lease.epoch} is over)"
             )
 
-    def _changes(self, outcome: Outcome) -> Changes:
+    def _changes(self, findings: Findings) -> Changes:
         writer = self.writer
-        explanations = self.explain(outcome.jobs)
+        explanations = self.explain(findings.jobs)
         dead = self._rejected()
-        self.progress.alerts += outcome.opened
-        self._count("evicted", len(outcome.evicted))
+        self.progress.alerts += findings.opened
+        self._count("evicted", len(findings.evicted))
         windower = self.partition.windower
         self.counts |= {"duplicates": windower.duplicates, "late": windower.late}
         return Changes(
@@ -202,16 +203,16 @@ class Runner:
             writer.partition,
             self.epoch,
             Checkpoint(dict(self.positions), windower.closed_through, dict(self.counts)),
-            [writer.alert(case) for case in outcome.cases.values()],
+            [writer.alert(case) for case in findings.cases.values()],
             explanations,
-            writer.scores(outcome.scores),
-            writer.rollups(outcome),
+            writer.scores(findings.scores),
+            writer.rollups(findings),
             self._dead + dead,
             list(self.director.fresh),
-            writer.audit(outcome.events, self.clock()),
+            writer.audit(findings.events, self.clock()),
             [],
-            self._born(outcome),
-            evicted_rows(outcome),
+            self._born(findings),
+            evicted_rows(findings),
             [],
         )
 
@@ -273,9 +274,9 @@ class Runner:
                 held[alert.id].told = told
         return len(waiting)
 
-    def _born(self, outcome: Outcome) -> list[EntityRow]:
+    def _born(self, findings: Findings) -> list[EntityRow]:
         labels = self.partition.windower.roster.labels
-        return [EntityRow(name, labels.get(name, {}), slot, slot) for name, slot in outcome.born]
+        return [EntityRow(name, labels.get(name, {}), slot, slot) for name, slot in findings.born]
 
     def _everyone(self) -> list[EntityRow]:
         """Every entity with its last slot; the first one is already stored and stays."""

@@ -106,15 +106,15 @@ def stdin(monkeypatch, data):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
 
 
-def test_standard_input_is_stamped_by_the_clock_and_has_no_position(monkeypatch):
+def test_standard_input_is_stamped_by_the_clock_and_numbers_on(monkeypatch):
     data = b"\n".join([record(time=START), b"bad", record(time=START + 100)])
     stdin(monkeypatch, data)
     source = open_source("-", JSON, clock=lambda: START * SECOND, max_ahead=99 * SECOND)
     source.seek({"path": "-", "row": 17})
     reading = drain(source)
-    assert reading.positions == [0]
-    assert reading.reasons == [(1, "broken_json"), (2, "future")]
-    assert json.dumps(source.position(3))
+    assert reading.positions == [17]
+    assert reading.reasons == [(18, "broken_json"), (19, "future")]
+    assert json.dumps(source.position(20))
 
 
 def test_standard_input_gives_what_has_come_without_waiting_for_more():
