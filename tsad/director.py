@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import structlog
 
 from detectors.scorer import Scorer
@@ -50,21 +51,22 @@ class Director:
         """From `first_slot` on, `version` judges."""
         self.fresh.append(Order("model", version, first_slot))
 
-    def next_era(self, partition: Partition, slot: int) -> Era | None:
-        """The era that begins with `slot`, or None."""
+    def next_era(self, partition: Partition, slot: int) -> Callable[[], Era | None] | None:
+        """How to make the era that begins with `slot`; None where none does."""
         if self.first_slot is None:
             self.first_slot = slot
         current = partition.eras[-1] if partition.eras else None
-        due = [o for o in [*self.orders, *self.fresh] if o.first_slot <= slot]
+        due = [order for order in [*self.orders, *self.fresh] if order.first_slot <= slot]
         if due and (current is None or current.version != due[-1].version):
-            return self._model_era(partition, due[-1].version, slot)
+            return lambda: self._model_era(partition, due[-1].version, slot)
         if current is not None and current.version != COLD:
             return None
-        if self._fit_due(slot) and not [o for o in self.orders if o.first_slot > slot]:
-            version = self._first_fit(partition, slot)
-            if version is not None:
-                return self._model_era(partition, version, slot)
-        return self._cold_era(partition, current, slot)
+        if self._fit_due(slot):
+            return lambda: self._fitted_era(partition, slot)
+        known = self._known_features(partition, slot)
+        if not known or (current is not None and list(current.ensemble.features) == known):
+            return None
+        return lambda: self._era(partition, COLD, self.shelf.cold(known), slot)
 
     def missing_slots(self, closed: int | None) -> int | None:
         """Slots still missing before the first fit; None where none is awaited."""
@@ -77,11 +79,12 @@ class Director:
         return self.shelf.cold(features) if version == COLD else self.shelf.read(self.rows(version))
 
     def _fit_due(self, slot: int) -> bool:
-        settle = self.shelf.settings.settle
-        wanted = self.fit_after + self.timing.late_horizon + settle
-        return not self.tried and self.first_slot is not None and slot - self.first_slot >= wanted
+        if self.tried or self.first_slot is None or any(order.first_slot > slot for order in self.orders):
+            return False
+        return slot - self.first_slot >= self.fit_after + self.timing.late_horizon + self.shelf.settings.settle
 
-    def _first_fit(self, partition: Partition, slot: int) -> str | None:
+    def _fitted_era(self, partition: Partition, slot: int) -> Era | None:
+        """The first model, in force from `slot` on; None where none could be fitted."""
         self.tried = True
         try:
             row = self.fit(partition, slot)
@@ -89,7 +92,7 @@ class Director:
             self.log.warning("no model could be fitted; vote goes on alone", reason=str(error))
             return None
         self.order(row.version, slot)
-        return row.version
+        return self._model_era(partition, row.version, slot)
 
     def _model_era(self, partition: Partition, version: str, slot: int) -> Era:
         model = self.model(version)
@@ -101,20 +104,20 @@ class Director:
         partition.windower.declare([renamed.get(name, name) for name in model.ensemble.features])
         return self._era(partition, version, model, slot)
 
-    def _cold_era(self, partition: Partition, current: Era | None, slot: int) -> Era | None:
-        """`vote` over the features seen so far: begins anew when one more has come (log templates wait for a fit)."""
+    def _known_features(self, partition: Partition, slot: int) -> list[str]:
+        """What `vote` watches before the first fit: the features seen so far; log templates wait for the fit."""
         windower = partition.windower
         pairs = zip(windower.features, windower.ring.since.tolist(), strict=True)
-        known = sorted(name for name, since in pairs if since <= slot and not name.startswith("log.template."))
-        if not known or (current is not None and list(current.ensemble.features) == known):
-            return None
-        return self._era(partition, COLD, self.shelf.cold(known), slot)
+        return sorted(name for name, since in pairs if since <= slot and not name.startswith("log.template."))
 
     def _era(self, partition: Partition, version: str, model: Model, slot: int) -> Era:
         if partition.eras:
             scorer = partition.eras[-1].scorer.promote(model.ensemble)
         else:
             scorer = Scorer(model.ensemble, late_horizon=self.timing.late_horizon)
+            names = partition.windower.roster.names
+            rows = np.array([row for row, name in enumerate(names) if name is not None], np.int32)
+            scorer.bind(rows, [names[row] or "" for row in rows.tolist()])
         self.log.info("model in force", version=version, slot=slot, features=len(model.ensemble.features))
         return begin_era(version, slot, scorer, partition.windower, self.timing, self.renamed.get(version, {}))
 

@@ -83,7 +83,7 @@ class Era:
 def begin_era(
     version: str, slot: int, scorer: Scorer, windower: Windower, timing: Timing, renamed: dict[str, str]
 ) -> Era:
-    """An era whose ring is filled from the raw one: slots that late data may still reach, scaled by the new model."""
+    """An era whose ring is filled from the raw one: what its first windows hold, scaled by the new model."""
     settings = scorer.ensemble.settings
     horizon = timing.late_horizon + settings.settle
     size = settings.window + horizon + timing.max_lead
@@ -91,7 +91,7 @@ def begin_era(
     era = Era(version, slot, scorer, plane, windower.features, renamed)
     names = windower.roster.names
     rows = np.array([row for row, name in enumerate(names) if name is not None], np.int32)
-    for past in range(slot - settings.window - horizon + 1, slot):
+    for past in range(slot - settings.window + 1, slot):
         here = rows[windower.ring.has(rows, np.full(len(rows), past, np.int64))]
         slots = np.full(len(here), past, np.int64)
         era.correct(here, slots, windower.derived(here, slots))

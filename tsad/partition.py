@@ -24,7 +24,8 @@ class Partition:
     """The state of one partition.
 
     `recall(entities, slot)` gives what evicted entities had learnt before `slot`; `next_era` is asked before a slot
-    closes and answers the era that begins there, or None; `history` is told of each slot that can no longer change.
+    is judged and answers how to make the era that begins there (called when all slots before were judged), or None;
+    `history` is told of each slot that can no longer change.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class Partition:
         rollups: Rollups,
         history: History,
         recall: Callable[[Sequence[str], int], dict[str, State]],
-        next_era: Callable[["Partition", int], Era | None],
+        next_era: Callable[["Partition", int], Callable[[], Era | None] | None],
     ) -> None:
         self.windower = windower
         self.eras: list[Era] = []
@@ -81,30 +82,33 @@ class Partition:
     def _consume(self, stretches: Iterator[Stretch]) -> None:
         for stretch in stretches:
             if isinstance(stretch, Amended):
-                self._pass_empty(stretch.after)
+                self._record(self._pass_empty(stretch.after), None)
                 self._amend(stretch)
             else:
                 for segment in self._segments(stretch.slots):
                     self._close(segment)
         if self.windower.closed_through is not None:
-            self._pass_empty(self.windower.closed_through)
+            self._record(self._pass_empty(self.windower.closed_through), None)
 
     def _segments(self, closed: Sequence[ClosedSlot]) -> Iterator[list[ClosedSlot]]:
         """Cut a stretch where an era begins."""
         segment: list[ClosedSlot] = []
         for slot in closed:
-            era = self._next_era(self, slot.slot)
-            if era is not None:
+            make = self._next_era(self, slot.slot)
+            if make is not None:
                 if segment:
                     yield segment
                     segment = []
-                self._begin(era)
-            segment.append(slot)
+                self._begin(make())
+            if self.eras:  # else nothing has had a value yet
+                segment.append(slot)
         if segment:
             yield segment
 
-    def _begin(self, era: Era) -> None:
+    def _begin(self, era: Era | None) -> None:
         """An old era stays as long as late data may reach its slots."""
+        if era is None:
+            return
         keep = era.first_slot - self.readings.horizon
         ends = [following.first_slot for following in [*self.eras[1:], era]]
         self.eras = [old for old, end in zip(self.eras, ends, strict=False) if end > keep]
@@ -139,33 +143,30 @@ class Partition:
 
     def _decide(self, judged: Judged) -> None:
         verdicts, settled = judged.verdicts, judged.settled
-        changes: dict[tuple[int, int], Change] = {}
+        changes: list[Change] = []
         for slot, place in slots_of(judged):
-            self._pass_empty(slot - 1)
+            changes += self._pass_empty(slot - 1)
             self._finish(slot - self.readings.horizon)
-            changed = self.judge.close(
-                slot,
-                judged.windows.entities[place],
-                verdicts.score[place],
-                verdicts.p[place],
-                settled[place],
-            )
-            changes |= {(change.row, change.track.identity): change for change in changed}
+            rows = judged.windows.entities[place]
+            changed = self.judge.close(slot, rows, verdicts.score[place], verdicts.p[place], settled[place])
             self._log(changed, slot)
-        self._record(list(changes.values()), judged)
+            changes += changed
+        self._record(changes, judged)
 
-    def _pass_empty(self, until: int) -> None:
+    def _pass_empty(self, until: int) -> list[Change]:
         """Slots up to `until` that closed without any entity: time passes for what is open and what is not final."""
+        changes: list[Change] = []
         for slot in self.judge.empty_slots(until):
             self._finish(slot - self.readings.horizon)
             changed = self.judge.close(slot, *NOBODY)
             self._log(changed, slot)
-            self._record(changed, None)
+            changes += changed
+        return changes
 
     def _record(self, changes: Sequence[Change], judged: Judged | None) -> None:
-        """Turn changed tracks into cases, with the evidence of their opening and peak."""
-        for change in changes:
-            key = (change.row, change.track.identity)
+        """Turn changed tracks into cases, with the evidence of opening and peak; of a track the last change counts."""
+        last = {(change.row, change.track.identity): change for change in changes}
+        for key, change in last.items():
             case = self.book.cases.get(key)
             if case is None:
                 case = self._open(change, judged)
