@@ -123,6 +123,12 @@ class Ensemble:
         """Places of `names` among the trained entities; -1 = unknown, which in a (K + 1)-array is the fleet's row."""
         return np.fromiter((self._index.get(name, -1) for name in names), np.int64, len(names))
 
+    @property
+    def span(self) -> int:
+        """Newest slots of a window that scoring needs: the most that a detector reads."""
+        spans = [getattr(detector, "span", None) for detector in self.detectors.values()]
+        return max(self.settings.window if span is None else min(span, self.settings.window) for span in spans)
+
     def median(self, name: str) -> Floats:
         """Median row (F, scaled) of entity `name`; the fleet's where it was not in training."""
         median: Floats = self.medians[self._index.get(name, -1)]

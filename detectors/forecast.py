@@ -63,6 +63,11 @@ class Forecast:
         self._usual: Floats = np.zeros(0, dtype=np.float32)
         self._scale: ResidualScale | None = None
 
+    @property
+    def span(self) -> int:
+        """How many of a window's newest slots a score reads."""
+        return _LONG + 1
+
     def fit(self, windows: Windows) -> None:
         """Learn from B >= 1 windows of T >= 2 slots; rows beyond a bound on the work are left out, evenly."""
         newest = windows.values[:, -1]

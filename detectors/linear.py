@@ -44,6 +44,11 @@ class Linear:
         self._seen: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
         self._scale: ResidualScale | None = None
 
+    @property
+    def span(self) -> int:
+        """How many of a window's newest slots a score reads."""
+        return self.reach + 1
+
     def fit(self, windows: Windows) -> None:
         """Learn the weights from B >= 1 windows of T >= 2 slots."""
         self.reach = min(self.reach, windows.values.shape[1] - 1)

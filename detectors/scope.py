@@ -47,6 +47,11 @@ class Scoped:
         self._stream = factory()
         self._own: dict[str, Detector] = {}
 
+    @property
+    def span(self) -> int | None:
+        """That of its detector; None: the whole window."""
+        return getattr(self._stream, "span", None)
+
     def fit(self, windows: Windows) -> None:
         """Fit the stream's model on all windows, and each key's on its own."""
         self._stream = self._fitted(windows)

@@ -37,6 +37,11 @@ class Subspace:
         self._usual: Floats = np.zeros(0, dtype=np.float32)
         self._seen: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
 
+    @property
+    def span(self) -> int:
+        """How many of a window's newest slots a score reads."""
+        return self.slots
+
     def fit(self, windows: Windows) -> None:
         """Learn mean and components from B >= 1 windows."""
         newest = np.ascontiguousarray(windows.values[:, -self.slots :])

@@ -1,5 +1,6 @@
 """The vocabulary of strangeness: what a detector is, and what it answers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -27,7 +28,8 @@ class Scores:
 class Detector(Protocol):
     """`fit` learns, `score` answers; the constructor takes parameters only (all keyword, all with defaults).
 
-    One with anything random says `seeded = True` and takes `seed`.
+    One with anything random says `seeded = True` and takes `seed`; one whose score reads only a window's newest slots
+    may say how many (`span`), and is then given no more.
 
     `memory == "window"`: the score is a pure function of the fitted detector and the window. `"online"`: see
     `OnlineDetector`. A window's score never depends on the other windows of its batch, on their order, or on how many
@@ -101,3 +103,19 @@ class Verdicts:
     settled: Floats
     settled_p: NDArray[np.float64]
     confidence: Floats
+
+
+def joined(parts: Sequence[Verdicts]) -> Verdicts:
+    """Verdicts one after another, of the same detectors; at least one part."""
+    if len(parts) == 1:
+        return parts[0]
+    by_window = {
+        name: np.concatenate([getattr(part, name) for part in parts], axis=axis) for name, axis in _AXES.items()
+    }
+    return Verdicts(parts[0].detectors, **by_window)
+
+
+_AXES = dict.fromkeys(("ratios", "tails", "votes"), 1) | dict.fromkeys(
+    ("fused", "p", "score", "shares", "settled", "settled_p", "confidence"), 0
+)
+"""The windows' axis in each array of `Verdicts`."""

@@ -108,6 +108,11 @@ class Vote:
         self._fitted: Peers | None = None
         self._reset(0)
 
+    @property
+    def span(self) -> int | None:
+        """How many of a window's newest slots a score reads. None: all (peers are still to be chosen)."""
+        return None if self._fitted is None else 1
+
     def fit(self, windows: Windows) -> None:
         """Find each variable's peers from B windows; what was learnt of entities is emptied."""
         before = robust.mean(windows.values[:, -_HISTORY - 1 : -1], axis=1)

@@ -130,7 +130,11 @@ def open_database(
     the URL (without its password) and what to do: malformed, unreachable, schema missing, older or newer.
     """
     parsed = parse_url(url)
-    database = Database(create_engine(parsed, busy_ms), attempts, sleep)
+    engine = create_engine(parsed, busy_ms)
+    if not create and parsed.drivername == "sqlite" and not Path(parsed.database or "").exists():
+        # to look would make an empty file
+        raise StoreError(f"{label(parsed)} does not exist yet: `tsad fit`, `tsad run` or `tsad db upgrade` makes it")
+    database = Database(engine, attempts, sleep)
     try:
         if create and database.read(current) is None:
             upgrade(url)

@@ -186,15 +186,21 @@ class WindowPlane:
         there: Mask = self._written[rows, slots % self.size] == slots
         return there
 
-    def gather(self, rows: Index, ends: Ints) -> Floats:
-        """B x T x F: the windows of `rows` that end at slots `ends` (B); slots that are not there are NaN."""
+    def gather(self, rows: Index, ends: Ints, span: int | None = None) -> Floats:
+        """B x T x F: the windows of `rows` that end at slots `ends` (B); slots that are not there are NaN.
+
+        With `span` only that many of the newest slots (B x span x F).
+
+        Ask for at most a few thousand: beyond 32 MiB the allocator maps fresh pages, which costs more than the copy.
+        """
         self.ensure(int(rows.max(initial=-1)) + 1)
-        begins = ends - (self.window - 1)
+        span = span or self.window
+        begins = ends - (span - 1)
         starts = rows.astype(np.int64) * (2 * self.size) + begins % self.size
-        values: Floats = _stretches(self._values.reshape(-1), self.window * self.features, self.features)[starts]
-        values = values.reshape(len(rows), self.window, self.features)
-        found = _stretches(self._written.reshape(-1), self.window, 1)[starts]
-        missing = found != begins[:, None] + np.arange(self.window)
+        values: Floats = _stretches(self._values.reshape(-1), span * self.features, self.features)[starts]
+        values = values.reshape(len(rows), span, self.features)
+        found = _stretches(self._written.reshape(-1), span, 1)[starts]
+        missing = found != begins[:, None] + np.arange(span)
         if missing.any():
             values[missing] = np.nan
         return values

@@ -104,7 +104,10 @@ class CsvForm:
         lines = csv_lines(path, 1)
         header = lines[0].decode("utf-8", "replace") if lines else ""
         self.delimiter = max(DELIMITERS, key=header.count)
-        self.columns = next(csv.reader([header], delimiter=self.delimiter), [])
+        try:
+            self.columns = next(csv.reader([header], delimiter=self.delimiter), [])
+        except csv.Error as error:
+            raise ValueError(f"{path}: its first line is no header of a CSV file: {error}") from None
         twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
         if twice:
             raise ValueError(f"{path}: the header names {twice} more than once; column names must differ")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.types import Verdicts
-from streaming.types import Floats, Ints, State, Windows
+from streaming.types import Codes, Floats, Ints, State
 from tsad.judge import Track
 
 ARRAYS = ("window", "observed", "origin", "width", "shares", "tails", "votes")
@@ -155,16 +155,18 @@ def _case_meta(case: Case) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Judged:
-    """Windows with their verdicts, searchable by (row, slot); both ordered by (end slot, row)."""
+    """Verdicts of the windows of `rows` that end with `ends`, ordered by (end, row) and searchable by it."""
 
-    windows: Windows
+    rows: Codes
+    ends: Ints
+    features: tuple[str, ...]
     verdicts: Verdicts
     version: str
     alpha: float
     keys: Ints = field(init=False)
 
     def __post_init__(self) -> None:
-        self.keys = _key(self.windows.ends, self.windows.entities)
+        self.keys = _key(self.ends, self.rows)
 
     @property
     def settled(self) -> Floats:
@@ -178,18 +180,18 @@ class Judged:
         index = int(np.searchsorted(self.keys, key))
         return index if index < len(self.keys) and self.keys[index] == key else None
 
-    def evidence(self, index: int, observed: Floats, origin: Floats, width: Floats) -> Evidence:
-        """The evidence of window `index`, with what was observed and how it was scaled."""
+    def evidence(self, index: int, window: Floats, observed: Floats, origin: Floats, width: Floats) -> Evidence:
+        """The evidence of window `index`: the window itself, what was observed, and how that was scaled."""
         verdicts = self.verdicts
         return Evidence(
-            int(self.windows.ends[index]),
+            int(self.ends[index]),
             self.version,
-            tuple(self.windows.features),
+            self.features,
             verdicts.detectors,
             float(verdicts.score[index]),
             float(verdicts.p[index]),
             float(verdicts.confidence[index]),
-            self.windows.values[index].copy(),
+            window,
             observed,
             origin,
             width,
@@ -206,7 +208,7 @@ def _key(slots: Any, rows: Any) -> Any:
 
 def slots_of(judged: Judged) -> list[tuple[int, slice]]:
     """The distinct end slots in order, each with its stretch of the arrays."""
-    ends = judged.windows.ends
+    ends = judged.ends
     starts = np.flatnonzero(np.r_[True, ends[1:] != ends[:-1]]) if len(ends) else np.zeros(0, np.int64)
     bounds = [*starts.tolist(), len(ends)]
     return [(int(ends[a]), slice(a, b)) for a, b in pairwise(bounds)]

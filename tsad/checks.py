@@ -21,13 +21,16 @@ Row = dict[str, Any]
 
 def check_all(config: Config) -> list[Row]:
     """One row for each check: what was checked, whether it is well, and what was found."""
-    rows = [_row("configuration", True, f"{len(config.stream)} streams: {', '.join(config.stream) or 'none'}")]
+    rows = [_row("configuration", True, f"streams: {', '.join(config.stream) or 'none'}")]
     rows += [_guarded(f"stream {name}", lambda name=name: _settings(config, name)) for name in config.stream]  # type: ignore[misc]
+    file = Path(config.database.removeprefix("sqlite:///"))
+    unused = config.database.startswith("sqlite:///") and file.parent.is_dir() and not file.exists()
     try:
+        if unused:
+            raise StoreError("not there yet; tsad fit or the first tsad run makes it")
         database = open_database(config.database, create=False)
     except StoreError as error:
-        unused = "sqlite" in config.database and not Path(config.database.removeprefix("sqlite:///")).exists()
-        rows.append(_row("database", unused, "not there yet; the first run makes it" if unused else str(error)))
+        rows.append(_row("database", unused, str(error)))
         with TemporaryDirectory() as folder:
             return rows + _streams(config, open_database(f"sqlite:///{folder}/empty.db", create=True))
     else:

@@ -8,28 +8,53 @@ from contextlib import contextmanager
 from types import FrameType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from tsad.runner import Progress as Standing
+from tsad.wording import counted
 
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
     """While the block runs, the first Ctrl-C (or SIGTERM) asks to stop between two polls; a second one is final."""
     asked = False
+    console = Console(stderr=True)
 
     def ask(_: int, __: FrameType | None) -> None:
         nonlocal asked
         if asked:
             raise KeyboardInterrupt
         asked = True
+        console.print("stopping after this step, so that nothing is lost; Ctrl-C again stops at once")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: asked
+    except KeyboardInterrupt:
+        console.print("interrupted; what was saved is kept")
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def heeding(tell: Callable[[str, int, int], None], stopping: Callable[[], bool]) -> Callable[[str, int, int], None]:
+    """`tell` of the stages of a fit, which ends the fit where `stopping` answers True: nothing of it is kept."""
+
+    def heed(stage: str, done: int, total: int) -> None:
+        if stopping():
+            raise KeyboardInterrupt
+        tell(stage, done, total)
+
+    return heed
 
 
 class Bars:
@@ -50,7 +75,7 @@ class Bars:
 
     def stages(self, title: str) -> Callable[[str, int, int], None]:
         """A bar over the named stages of a fit."""
-        task = self._bars.add_task(title, total=None)
+        task = self._next(title, None)
 
         def tell(stage: str, done: int, total: int) -> None:
             self._bars.update(task, description=f"{title}: {stage}", completed=done, total=total)
@@ -59,24 +84,29 @@ class Bars:
 
     def count(self, title: str, total: int | None = None) -> Callable[[int], None]:
         """A bar over a number of records."""
-        task = self._bars.add_task(title, total=total)
+        task = self._next(title, total)
         return lambda done: self._bars.update(task, completed=done)
 
     def standing(self, title: str, total: int | None = None) -> Callable[[Standing], None]:
         """A bar over the records of a run, with its alerts and what a cold start still misses."""
-        task = self._bars.add_task(title, total=total)
+        task = self._next(title, total)
 
         def tell(standing: Standing) -> None:
             cold = f", {standing.missing_slots} slots to the first model" if standing.missing_slots else ""
-            said = f"{title}: {standing.alerts} alerts{cold}"
+            said = f"{title}: {counted(standing.alerts, 'alert')}{cold}"
             self._bars.update(task, description=said, completed=standing.rows)
 
         return tell
 
+    def _next(self, title: str, total: int | None) -> TaskID:
+        """A bar after those before it, which have come to their end."""
+        self.done()
+        return self._bars.add_task(title, total=total)
+
     def done(self) -> None:
         """Fill every bar: what was to be read was read."""
         for task in self._bars.tasks:
-            self._bars.update(task.id, total=task.completed or 1, completed=task.completed or 1)
+            self._bars.update(task.id, total=task.completed)
 
 
 def peak_memory() -> int:

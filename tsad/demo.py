@@ -24,7 +24,7 @@ from streaming.settings import SECOND
 from streaming.types import Topic
 from tsad.app import App
 from tsad.config import Config, parse_config
-from tsad.console import Bars, peak_memory
+from tsad.console import Bars, heeding, peak_memory
 from tsad.fitting import Collected
 from tsad.outcomes import Event, Outcomes, outcomes
 from tsad.pictures import draw, strongest
@@ -76,7 +76,7 @@ class DemoReport:
             f"{self.seconds:.0f} s, at most {peak_memory() / 2**20:.0f} MiB of memory; kept in {self.database}"
         )
         console.print(
-            "next: tsad alerts | tsad explain ID --png why.png | tsad try YOUR.csv | tsad init --from YOUR.csv"
+            "next: tsad alerts --state confirmed\nnext: tsad explain ID --png why.png\nnext: tsad try YOUR.csv"
         )
 
 
@@ -91,7 +91,8 @@ def run_demo(folder: Path, bars: Bars, stopping: Callable[[], bool]) -> DemoRepo
             with app.claim():
                 _prepare(data, work)
                 ended = _watch_smd(app, data, bars, stopping) and _watch_trainticket(app, data, work, bars, stopping)
-                bars.done()
+                if ended:
+                    bars.done()
             return _report(app, data, folder, begun, not ended)
         finally:
             app.close()
@@ -146,7 +147,8 @@ class _Timed(msgspec.Struct):
 
 
 def _watch_smd(app: App, data: Path, bars: Bars, stopping: Callable[[], bool]) -> bool:
-    _fit_once(app, SMD, {"telemetry": str(data / "smd-train.parquet")}, bars, lambda collected: collected)
+    history: dict[Topic, str] = {"telemetry": str(data / "smd-train.parquet")}
+    _fit_once(app, SMD, history, bars, stopping, lambda collected: collected)
     runner = app.runner(SMD, {"telemetry": str(data / "smd-test.parquet")})
     return runner.run(stopping, bars.standing(SMD, 7000))
 
@@ -154,17 +156,18 @@ def _watch_smd(app: App, data: Path, bars: Bars, stopping: Callable[[], bool]) -
 def _watch_trainticket(app: App, data: Path, work: Path, bars: Bars, stopping: Callable[[], bool]) -> bool:
     faults = _events(data / "nezha-faults.json")
     paths: dict[Topic, str] = {"telemetry": str(work / "fit.parquet"), "logs": str(work / "fit.jsonl")}
-    _fit_once(app, TRAINTICKET, paths, bars, lambda collected: _without_fault_logs(collected, faults))
+    _fit_once(app, TRAINTICKET, paths, bars, stopping, lambda collected: _without_fault_logs(collected, faults))
     paths = {"telemetry": str(work / "watch.parquet"), "logs": str(work / "watch.jsonl")}
     return app.runner(TRAINTICKET, paths).run(stopping, bars.standing(TRAINTICKET))
 
 
 def _fit_once(
-    app: App, stream: str, paths: dict[Topic, str], bars: Bars, prepare: Callable[[Collected], Collected]
-) -> None:
+    app: App, stream: str, paths: dict[Topic, str], bars: Bars, stopping: Callable[[], bool],
+    prepare: Callable[[Collected], Collected],
+) -> None:  # fmt: skip
     if app.models.active(stream) is None:
         collected = prepare(app.collect(stream, paths, tell=bars.count(f"read {stream}")))
-        row = app.fit(stream, collected, bars.stages(f"fit {stream}"))
+        row = app.fit(stream, collected, heeding(bars.stages(f"fit {stream}"), stopping))
         app.models.promote(stream, row.version)
 
 

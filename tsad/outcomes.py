@@ -7,6 +7,7 @@ from statistics import median
 import msgspec
 
 from storage.types import Alert
+from tsad.wording import counted
 
 
 class Event(msgspec.Struct):
@@ -47,8 +48,8 @@ class Outcomes(msgspec.Struct):
         """In words."""
         delay = "" if self.median_delay is None else f", median delay {self.median_delay / 60:.0f} min"
         return (
-            f"{self.found} of {self.events} labelled events found{delay}; {self.alerts} alerts, {self.false} of them "
-            f"false, and {self.retracted} more that were retracted."
+            f"{self.found} of {self.events} labelled events found{delay}; {counted(self.alerts, 'alert')}, "
+            f"{self.false} false; {self.retracted} retracted."
         )
 
 

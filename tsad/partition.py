@@ -124,7 +124,7 @@ class Partition:
         self._decide(judged)
         self._note(judged, np.flatnonzero(judged.verdicts.score > 0.5))
         self.findings.closed += len(segment)
-        self.findings.windows += len(judged.windows)
+        self.findings.windows += len(judged.rows)
         if segment[-1].evicted:
             self._evict(segment[-1])
 
@@ -147,7 +147,7 @@ class Partition:
         for slot, place in slots_of(judged):
             changes += self._pass_empty(slot - 1)
             self._finish(slot - self.readings.horizon)
-            rows = judged.windows.entities[place]
+            rows = judged.rows[place]
             changed = self.judge.close(slot, rows, verdicts.score[place], verdicts.p[place], settled[place])
             self._log(changed, slot)
             changes += changed
@@ -199,14 +199,15 @@ class Partition:
     def _evidence(self, row: int, slot: int, judged: Judged | None) -> Evidence:
         era = self._era_at(slot)
         index = None if judged is None else judged.find(row, slot)
+        one = np.array([row], np.int32)
         if judged is None or index is None:
             # its own window did not change, but late data made this slot an opening or a peak
-            judged = era.judge_windows(np.array([row], np.int32), np.array([slot], np.int64), self._names, learn=False)
-            index = 0
+            judged, index = era.judge_windows(one, np.array([slot], np.int64), self._names, learn=False), 0
         slots = np.arange(slot - era.window + 1, slot + 1)
         observed = self.windower.derived(np.full(era.window, row, np.int32), slots)
-        origin, width = era.scorer.ranges(np.array([row], np.int32))
-        return judged.evidence(index, era.project(observed), origin[0], width[0])
+        window = era.plane.gather(one, np.array([slot], np.int64))[0].copy()
+        origin, width = era.scorer.ranges(one)
+        return judged.evidence(index, window, era.project(observed), origin[0], width[0])
 
     def _era_at(self, slot: int) -> Era:
         """The era in force at `slot`: an old one stays as long as late data may reach it."""
@@ -242,17 +243,17 @@ class Partition:
         return rows[there], ends[there]
 
     def _judge_again(self, judged: Judged, closed: int) -> None:
-        windows, verdicts = judged.windows, judged.verdicts
+        verdicts = judged.verdicts
         before = self._scores_before(judged)
-        changes = self.judge.amend(windows.entities, windows.ends, verdicts.score, verdicts.p, judged.settled, closed)
+        changes = self.judge.amend(judged.rows, judged.ends, verdicts.score, verdicts.p, judged.settled, closed)
         self._log(changes, closed, late=True)
         self._record(changes, judged)
-        for case in [case for row in np.unique(windows.entities).tolist() for case in self.book.of_row(row)]:
+        for case in [case for row in np.unique(judged.rows).tolist() for case in self.book.of_row(row)]:
             self._explain_again(case, judged)
         self._note(judged, np.flatnonzero((verdicts.score > 0.5) | (before > 0.5)))
 
     def _scores_before(self, judged: Judged) -> Floats:
-        pairs = zip(judged.windows.entities.tolist(), judged.windows.ends.tolist(), strict=True)
+        pairs = zip(judged.rows.tolist(), judged.ends.tolist(), strict=True)
         return np.array([self.readings.reading(row, end).score for row, end in pairs], np.float32)
 
     def _explain_again(self, case: Case, judged: Judged) -> None:
@@ -278,8 +279,8 @@ class Partition:
         for index in indices.tolist():
             self.findings.scores.append(
                 NotedScore(
-                    names[judged.windows.entities[index]],
-                    int(judged.windows.ends[index]),
+                    names[judged.rows[index]],
+                    int(judged.ends[index]),
                     float(verdicts.score[index]),
                     float(verdicts.p[index]),
                     verdicts.tails[:, index],

@@ -4,7 +4,7 @@ from typing import Any
 
 from storage import snapshots
 from storage.types import Checkpoint, Restored, SnapshotRow
-from streaming.types import State, Topic
+from streaming.types import SourceChanged, State, Topic
 from tsad.runner import ENDED, Runner
 from tsad.snapshots import restore
 
@@ -64,7 +64,7 @@ def _read(runner: Runner, topic: Topic, target: int) -> None:
     wanted = min(runner.limits.poll, target - _row(runner.positions.get(topic)))
     batch = runner.sources[topic].poll(wanted)
     if batch is None:
-        raise EOFError(f"{topic}: the source ends before row {target}, which was read before")
+        raise SourceChanged(f"{topic}: the source ends before row {target}, which was read before")
     runner.take(topic, batch)
     # alerts that open here were explained before, but their case has to know it
     runner.explain(runner.partition.take().jobs)

@@ -136,6 +136,18 @@ def check_table(rows: Iterable[Row]) -> Table:
     return _table("Checks", columns, rows, "Nothing was checked.")
 
 
+def run_table(figures: Row) -> Table:
+    """What a run did: rows, windows, alerts, dead_letters, unknown_features, slots_to_first_model."""
+    names = ("rows", "windows", "alerts", "dead_letters")
+    rows = [{"what": name.replace("_", " "), "count": figures[name]} for name in names]
+    missing = figures["slots_to_first_model"]
+    rows += [] if missing is None else [{"what": "slots to the first model", "count": missing}]
+    unknown = sorted(figures["unknown_features"].items())
+    rows += [{"what": f"values of the unknown feature {name}", "count": count} for name, count in unknown]
+    columns = (_plain("what", wraps=True), Column("Count", lambda row: _text(f"{row['count']:,}"), justify="right"))
+    return _table(f"Run of {one_line(figures['stream'], 80)}", columns, rows, "")
+
+
 def _table(title: str, columns: Sequence[Column], rows: Iterable[Row], empty: str, caption: str = "") -> Table:
     rows = list(rows)
     table = Table(title=title, title_justify="left", caption=caption if rows else empty, caption_justify="left")
@@ -221,17 +233,21 @@ def _decoded(payload: bytes) -> str:
 
 
 def explanation_table(alert: Row, parts: Iterable[Row]) -> Group:
-    """One alert (as `alert_row` gives it) with every part of its explanations: target, feature, value, share."""
+    """One alert (as `alert_row` gives it) with every part of its explanations: target, time, feature, value, share."""
     rows = list(parts)
     columns = (
-        Column("Of", lambda row: _text(f"{row['target']} at slot {row['slot']}")),
+        Column("Of", lambda row: _text(f"{row['target']} at {_when(row)}")),
         Column("Feature", lambda row: _text(row["feature"]), wraps=True),
         Column("SHAP value", lambda row: _text(signed(row["value"])), justify="right"),
         Column("Share", _share, justify="right"),
     )
     said = _text(alert["sentence"] or "not explained yet")
-    by = [_text(f"{row['target']} at slot {row['slot']}: {_sum(row)}", "dim") for row in _first_of_each(rows)]
+    by = [_text(f"{row['target']} at {_when(row)}: {_sum(row)}", "dim") for row in _first_of_each(rows)]
     return Group(alert_table([alert]), said, *by, _table("Explanation", columns, rows, "Not explained yet."))
+
+
+def _when(row: Row) -> str:
+    return utc_text(row["time"])
 
 
 def _share(row: Row) -> Text:

@@ -11,10 +11,11 @@ from streaming.settings import SECOND
 from streaming.sniff import sniff
 from tsad.app import App
 from tsad.config import Config, ConfigError, StreamConfig, TelemetryConfig
-from tsad.console import Bars
+from tsad.console import Bars, heeding
 from tsad.pictures import draw, strongest
 from tsad.report import alert_row, alert_table
 from tsad.texts import template_texts
+from tsad.wording import counted
 
 STREAM = "try"
 FIT_SHARE = 0.5
@@ -44,11 +45,13 @@ class TrialReport:
         facts = self.facts
         console.print(
             f"{facts['rows']} rows of {facts['entities']} entities in slots of {facts['step']}; fitted on the first "
-            f"{facts['fitted_rows']}, watched the rest: {len(self.rows)} alerts."
+            f"{facts['fitted_rows']}, watched the rest: {counted(len(self.rows), 'alert')}."
         )
         for path in self.pictures:
             console.print(f"picture: {path}")
-        console.print(f"next: tsad alerts --database {facts['database']}   |   tsad init --from {self.file}")
+        console.print(
+            f"next: tsad alerts --database {facts['database']}\nnext: tsad init --from {self.file}", soft_wrap=True
+        )
 
 
 def try_out(
@@ -100,7 +103,7 @@ def _fresh(folder: Path) -> None:
 
 def _run(app: App, fitted: int, total: int, bars: Bars, stopping: Callable[[], bool]) -> int:
     collected = app.collect(STREAM, {}, until=fitted, tell=bars.count("read", fitted))
-    row = app.fit(STREAM, collected, bars.stages("fit"))
+    row = app.fit(STREAM, collected, heeding(bars.stages("fit"), stopping))
     app.models.promote(STREAM, row.version)
     runner = app.runner(STREAM, {})
     # the same source goes on where the fit stopped

@@ -20,6 +20,11 @@ def utc_text(time: datetime, fine: bool = False) -> str:
     return written.isoformat(" ", "milliseconds" if fine else "seconds")
 
 
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: "1 alert", "2 alerts"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def signed(value: float) -> str:
     """A signed number of two decimals, or of two digits where those would be zeros: +0.31, -12.40, +0.0023."""
     return f"{value:+.2f}" if abs(value) >= 0.01 or value == 0 else f"{value:+.2g}"

@@ -69,6 +69,10 @@ def test_every_migration_file_is_part_of_the_package() -> None:
 
 def test_an_empty_database_says_what_to_do(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'new.db'}"
+    with pytest.raises(StoreError, match=r"new\.db does not exist yet: `tsad fit`, `tsad run` or `tsad db upgrade`"):
+        open_database(url)
+    assert not (tmp_path / "new.db").exists()
+    (tmp_path / "new.db").touch()
     with pytest.raises(StoreError, match=r"new\.db has no tsad tables yet: run `tsad db upgrade`"):
         open_database(url)
     open_database(url, create=True).close()

@@ -1,5 +1,6 @@
 """The commands. Exit codes: 0 done, 1 wrong (a check failed, data or database refused), 2 usage, 130 interrupted."""
 
+import logging
 import sys
 from typing import NoReturn
 
@@ -25,8 +26,12 @@ def main() -> NoReturn:
     from storage.types import FileRefusedError, StoreError
     from streaming.types import SourceChanged
 
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    # asked for at each line: while progress bars are shown, standard error is theirs, and lines appear above them
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+    )
     expected = (ConfigError, StoreError, FileRefusedError, SourceChanged, LeaseLostError, OSError, ValueError)
     with fail_on(expected, {ConfigError: 2}):
-        app()
-    sys.exit(0)
+        # not standalone: typer would print boxes for wrong usage, and nothing of its own for Ctrl-C
+        sys.exit(app(standalone_mode=False) or 0)

@@ -13,6 +13,7 @@ from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
 from tsad.cli.terminal import note, opened, show
 from tsad.pictures import draw
 from tsad.report import alert_row, alert_table, explanation_table
+from tsad.rows import utc
 from tsad.texts import template_texts
 
 
@@ -76,7 +77,8 @@ def explain(
         steps = {row.stream: row.step_ns for row in opened_app.reader.streams(found.run)}
         rows = [
             {
-                "target": part.target, "slot": part.slot, "feature": part.feature, "value": part.value,
+                "target": part.target, "slot": part.slot, "time": utc(part.slot * steps[found.stream]),
+                "feature": part.feature, "value": part.value,
                 "share": part.share, "base": part.base, "score": part.score, "residual": part.residual,
                 "explained_by": part.explained_by, "fidelity": part.fidelity,
             }

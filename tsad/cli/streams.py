@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from streaming.types import Topic
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
 from tsad.cli.registers import model_row
 from tsad.cli.terminal import INTERRUPTED, note, opened, print_line, show
 from tsad.console import Bars, interruptible
-from tsad.report import as_json, model_table
+from tsad.report import as_json, model_table, run_table
 
 
 def _paths(telemetry: str | None, logs: str | None) -> dict[Topic, str]:
@@ -56,9 +55,13 @@ def run(
     """Watch a stream until its source ends (or Ctrl-C); the next run goes on where this one stopped."""
     with opened(config, database, needed=True, create=True) as opened_app, opened_app.claim():
         runner = opened_app.runner(stream, _paths(source, logs))
+        if runner.director.newest is None:
+            after = opened_app.config.of(stream).fit_after
+            note(f"no model yet: `vote` watches alone, with low confidence; after {after} slots a model is fitted")
         with Bars() as bars, interruptible() as stopping:
             ended = runner.run(stopping, bars.standing(stream))
-            bars.done()
+            if ended:
+                bars.done()
         standing = runner.progress
         found = {
             "stream": stream, "rows": standing.rows, "windows": standing.windows, "alerts": standing.alerts,
@@ -68,12 +71,12 @@ def run(
                 name.removeprefix("unknown:"): count for name, count in runner.counts.items() if "unknown:" in name
             }, "ended": ended,
         }  # fmt: skip
-    table = Table("Figure", "Value")
-    for name, value in found.items():
-        table.add_row(name.replace("_", " "), str(value))
-    show(found, table, json)
+    show(found, run_table(found), json)
     if not ended:
+        note("interrupted; the next run goes on from here")
         raise typer.Exit(INTERRUPTED)
+    if not standing.rows:
+        note("nothing new: what the source holds was read before")
 
 
 @app.command("try")

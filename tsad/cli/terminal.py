@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+import typer
 from rich.console import Console, RenderableType
 
 from tsad.app import App
@@ -41,11 +42,16 @@ def fail(text: str, code: int = FAILED) -> NoReturn:
 
 @contextmanager
 def fail_on(expected: tuple[type[Exception], ...], codes: Mapping[type[Exception], int]) -> Iterator[None]:
-    """Turn the expected errors of the block into one line each and an exit code."""
+    """Turn the expected errors of the block, and wrong usage, into one line each and an exit code."""
     try:
         yield
     except expected as error:
         fail(str(error), codes.get(type(error), FAILED))
+    except typer.TyperException as error:
+        said = " ".join(error.format_message().split())
+        if said:  # else the help was asked for by saying nothing, and is on the screen
+            fail(f"{said} (--help says more)", error.exit_code)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
 
