@@ -125,7 +125,7 @@ class ArrivalSource:
         if not self._paths:
             self._seen = position["row"]
             return
-        self._checksum.check(position["checksum"])
+        self._check(position)
         self.close()
         self._seen = 0
         self._told_empty = False
@@ -138,6 +138,19 @@ class ArrivalSource:
             self._seen += len(raw)
         if "decoder" in position:
             self.decoder.restore(position["decoder"])
+
+    def _check(self, position: dict[str, Any]) -> None:
+        if "checksum" not in position:
+            raise SourceChanged(f"{self._name}: the stream was read from standard input before, and goes on there only")
+        try:
+            self._checksum.check(position["checksum"])
+        except SourceChanged as error:
+            if position["path"] == self._name:
+                raise
+            raise SourceChanged(
+                f"{self._name}: the stream was read from {position['path']} before, and this is another file; "
+                "feed it other records through standard input"
+            ) from error
 
     def close(self) -> None:
         """Close the file that is open."""

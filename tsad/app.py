@@ -106,8 +106,11 @@ class App:
         return ModelShelf(self.config.models, stream, ensemble_settings(self.config.of(stream)))
 
     def paths(self, stream: str, given: Paths) -> dict[Topic, str]:
-        """The sources of a stream's topics: `given`, else configured. ConfigError where one is missing."""
+        """The sources of a stream's topics: `given`, else configured. ConfigError where one is missing or not read."""
         config = self.config.of(stream)
+        for topic in given.keys() - set(config.topics):
+            read = " and ".join(config.topics)
+            raise ConfigError(f"stream {stream!r} is configured to read {read} only, not {topic} {given[topic]!r}")
         configured = {"telemetry": config.telemetry or None, "logs": config.logs}
         found: dict[Topic, str] = {}
         for topic in config.topics:

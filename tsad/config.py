@@ -149,7 +149,7 @@ class StreamConfig(Section):
     alert_budget: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     expected_entities: int | None = Field(default=None, ge=1)
     settle: int = Field(default=10, ge=2, le=64)
-    quiet: int = Field(default=20, ge=1)
+    quiet: int = Field(default=60, ge=1)
     fit_after: int = Field(default=2000, ge=100)
     max_windows: int = Field(default=30_000, ge=100)
     explain_per_poll: int = Field(default=50, ge=0)
@@ -236,8 +236,13 @@ def load_config(path: Path) -> Config:
 
 def parse_config(raw: dict[str, Any], origin: str = "tsad.toml") -> Config:
     """Validate a parsed file. Strings may name environment variables as ${NAME}."""
+    return validated(_from_environment(raw), origin)
+
+
+def validated(raw: dict[str, Any], origin: str) -> Config:
+    """Validate a configuration whose strings are taken as they are; ConfigError says what is wrong with `origin`."""
     try:
-        return Config.model_validate(_from_environment(raw))
+        return Config.model_validate(raw)
     except ValidationError as error:
         lines = [_fault(fault) for fault in error.errors()]
         raise ConfigError("\n".join(f"{origin}: {line}" for line in lines)) from None

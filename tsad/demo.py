@@ -6,6 +6,7 @@ fitted on the first stretch and watched on the second.
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.resources import as_file, files
@@ -80,13 +81,15 @@ class DemoReport:
         )
 
 
-def run_demo(folder: Path, bars: Bars, stopping: Callable[[], bool]) -> DemoReport:
-    """Fit, watch and report, in `folder`; what an earlier run did is skipped."""
+def run_demo(
+    folder: Path, bars: Bars, stopping: Callable[[], bool], other: Path | None = None, profile: str = "default"
+) -> DemoReport:
+    """Fit, watch and report, in `folder`; what an earlier run did is skipped. `other` is input like the bundled."""
     begun = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
-    with as_file(files("tsad") / "demo_data") as data:
+    with as_file(files("tsad") / "demo_data") if other is None else nullcontext(other) as data:
         work = folder / "tsad-models" / "demo-input"
-        app = App.open(_config(folder))
+        app = App.open(_config(folder, profile))
         try:
             with app.claim():
                 _prepare(data, work)
@@ -98,16 +101,17 @@ def run_demo(folder: Path, bars: Bars, stopping: Callable[[], bool]) -> DemoRepo
             app.close()
 
 
-def _config(folder: Path) -> Config:
+def _config(folder: Path, profile: str) -> Config:
     machine = {"layout": "wide", "entity": False, "default_entity": "machine-1-6"}
     # Nezha's publishers say that a fault lasts about four minutes: by then an alert is settled
-    pods = {"telemetry": {"layout": "wide"}, "logs": {}, "window": 16, "settle": 4, "lateness": "60s"}
+    pods = {"telemetry": {"layout": "wide"}, "logs": {}, "window": 16, "settle": 4, "quiet": 20, "lateness": "60s"}
+    chosen = {"profile": profile}
     return parse_config(
         {
             "database": f"sqlite:///{folder / 'tsad.db'}",
             "models": str(folder / "tsad-models"),
             "history": str(folder / "tsad-history"),
-            "stream": {SMD: {"telemetry": machine}, TRAINTICKET: pods},
+            "stream": {SMD: {"telemetry": machine} | chosen, TRAINTICKET: pods | chosen},
         },
         "the demo's configuration",
     )

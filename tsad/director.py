@@ -69,10 +69,17 @@ class Director:
         return lambda: self._era(partition, COLD, self.shelf.cold(known), slot)
 
     def missing_slots(self, closed: int | None) -> int | None:
-        """Slots still missing before the first fit; None where none is awaited."""
-        if self.newest is not None or self.first_slot is None or closed is None:
+        """Slots that still have to close after `closed` before the first fit; None where none is awaited."""
+        if self.newest is not None or self.tried:
             return None
-        return max(0, self.first_slot + self.fit_after - closed)
+        if self.first_slot is None or closed is None:
+            return self._wanted
+        return max(0, self.first_slot + self._wanted - closed - 1)
+
+    @property
+    def _wanted(self) -> int:
+        # a fit uses slots that nothing late can change any more
+        return self.fit_after + self.timing.late_horizon + self.shelf.settings.settle
 
     def model(self, version: str, features: Sequence[str] = ()) -> Model:
         """The model of a version; `features` matter to the unfitted one."""
@@ -81,7 +88,7 @@ class Director:
     def _fit_due(self, slot: int) -> bool:
         if self.tried or self.first_slot is None or any(order.first_slot > slot for order in self.orders):
             return False
-        return slot - self.first_slot >= self.fit_after + self.timing.late_horizon + self.shelf.settings.settle
+        return slot - self.first_slot >= self._wanted
 
     def _fitted_era(self, partition: Partition, slot: int) -> Era | None:
         """The first model, in force from `slot` on; None where none could be fitted."""

@@ -22,7 +22,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
     Config: {
         "database": "SQLAlchemy URL; postgresql+psycopg://... for several processes",
         "models": "folder or fsspec URL of model and snapshot files",
-        "history": "folder or fsspec URL of closed slots (Parquet), from which models are fitted",
+        "history": "folder of closed slots (Parquet), from which a stream without a model fits itself",
         "retention_days": "days that a table's rows are kept (`tsad db prune`)",
     },
     StreamConfig: {

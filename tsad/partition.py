@@ -319,7 +319,8 @@ class Partition:
         self._log(changes, slot.slot)
         for name, row in slot.evicted:
             one = np.array([row], np.int32)
-            learnt = State(self.era.scorer.rows(one), {"version": self.era.version})
+            seen = int(self.windower.roster.seen[row])
+            learnt = State(self.era.scorer.rows(one), {"version": self.era.version, "seen": seen})
             self.findings.evicted.append((name, slot.slot, learnt))
             self.findings.events.append(Event("entity evicted", name, slot.slot, None, {"reason": "max_entities"}))
         for era in self.eras:

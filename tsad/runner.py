@@ -211,7 +211,7 @@ class Runner:
             list(self.director.fresh),
             writer.audit(findings.events, self.clock()),
             [],
-            self._born(findings),
+            self._entities(findings),
             evicted_rows(findings),
             [],
         )
@@ -274,9 +274,14 @@ class Runner:
                 held[alert.id].told = told
         return len(waiting)
 
-    def _born(self, findings: Findings) -> list[EntityRow]:
+    def _entities(self, findings: Findings) -> list[EntityRow]:
+        """Those that came (again), and those that go: a row that is there keeps its first slot."""
         labels = self.partition.windower.roster.labels
-        return [EntityRow(name, labels.get(name, {}), slot, slot) for name, slot in findings.born]
+        spans: dict[str, tuple[int, int]] = {}
+        for name, slot in [*findings.born, *((name, learnt.meta["seen"]) for name, _, learnt in findings.evicted)]:
+            first, last = spans.get(name, (slot, slot))
+            spans[name] = min(first, slot), max(last, slot)
+        return [EntityRow(name, labels.get(name, {}), first, last) for name, (first, last) in spans.items()]
 
     def _everyone(self) -> list[EntityRow]:
         """Every entity with its last slot; the first one is already stored and stays."""

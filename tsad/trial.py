@@ -8,9 +8,9 @@ from rich.console import Console
 
 from storage.read import AlertFilter
 from streaming.settings import SECOND
-from streaming.sniff import sniff
-from tsad.app import App
-from tsad.config import Config, ConfigError, StreamConfig, TelemetryConfig
+from streaming.sniff import Sniffed, sniff
+from tsad.app import App, ensemble_settings
+from tsad.config import Config, ConfigError, TelemetryConfig, validated
 from tsad.console import Bars, heeding
 from tsad.pictures import draw, strongest
 from tsad.report import alert_row, alert_table
@@ -27,12 +27,13 @@ class TrialReport:
     """What was found in a file: sample, alerts, pictures."""
 
     def __init__(
-        self, file: Path, rows: list[dict[str, object]], pictures: list[Path], facts: dict[str, object]
+        self, file: Path, rows: list[dict[str, object]], pictures: list[Path], facts: dict[str, object], ended: bool
     ) -> None:
         self.file = file
         self.rows = rows
         self.pictures = pictures
         self.facts = facts
+        self.interrupted = not ended
 
     def figures(self) -> dict[str, object]:
         """Everything, as plain values."""
@@ -42,10 +43,11 @@ class TrialReport:
         """The report, on standard output."""
         console = Console(highlight=False)
         console.print(alert_table(self.rows))
-        facts = self.facts
+        facts, retracted = self.facts, sum(row["state"] == "retracted" for row in self.rows)
         console.print(
             f"{facts['rows']} rows of {facts['entities']} entities in slots of {facts['step']}; fitted on the first "
-            f"{facts['fitted_rows']}, watched the rest: {counted(len(self.rows), 'alert')}."
+            f"{facts['fitted_rows']}, watched the rest: "
+            f"{counted(len(self.rows) - retracted, 'alert')}, {retracted} more that were retracted."
         )
         for path in self.pictures:
             console.print(f"picture: {path}")
@@ -63,21 +65,12 @@ def try_out(
     found = sniff(str(file))
     if found.rows < LEAST_ROWS:
         raise ValueError(f"{file}: {found.rows} rows are too few to fit and to watch; at least {LEAST_ROWS} are needed")
-    _fresh(folder)
-    telemetry = TelemetryConfig.model_validate(
-        {name: False if (value := getattr(found.format, name)) is None and name in ("entity", "time") else value
-         for name in TelemetryConfig.model_fields if name != "source"} | {"source": str(file), "order": "time"}
-    )  # fmt: skip
-    stream = StreamConfig.model_validate(
-        {"telemetry": telemetry, "step": found.step_ns / SECOND, "alert_budget": budget, "profile": profile}
-    )
-    url = f"sqlite:///{folder / 'tsad.db'}"
-    config = Config(
-        database=url, models=str(folder / "models"), history=str(folder / "history"), stream={STREAM: stream}
-    )
+    config = _config(file, folder, budget, profile, found)
+    ensemble_settings(config.of(STREAM))  # before anything is emptied
+    _fresh(folder, file)
     app = App.open(config)
     try:
-        rows = _run(app, int(found.rows * FIT_SHARE), found.rows, bars, stopping)
+        rows, ended = _run(app, int(found.rows * FIT_SHARE), found.rows, bars, stopping)
         alerts = app.reader.alerts(AlertFilter(stream=STREAM, limit=None))
         shown = [alert_row(*app.reader.alert(alert.id), template_texts(alert)) for alert in alerts]
         best = strongest(alerts, PICTURES)
@@ -86,14 +79,33 @@ def try_out(
         app.close()
     facts = {
         "file": str(file), "rows": found.rows, "fitted_rows": rows, "entities": found.entities,
-        "step": f"{found.step_ns / 1e9:g}s", "notes": found.notes, "database": url,
+        "step": f"{found.step_ns / 1e9:g}s", "notes": found.notes, "database": config.database,
     }  # fmt: skip
-    return TrialReport(file, shown, pictures, facts)
+    return TrialReport(file, shown, pictures, facts, ended)
 
 
-def _fresh(folder: Path) -> None:
-    """An empty folder; only one that a trial made is emptied."""
+def _config(file: Path, folder: Path, budget: float, profile: str, found: Sniffed) -> Config:
+    telemetry = {
+        name: False if (value := getattr(found.format, name)) is None and name in ("entity", "time") else value
+        for name in TelemetryConfig.model_fields if name != "source"
+    } | {"source": str(file), "order": "time"}  # fmt: skip
+    stream = {"telemetry": telemetry, "step": found.step_ns / SECOND, "alert_budget": budget, "profile": profile}
+    return validated(
+        {
+            "database": f"sqlite:///{folder / 'tsad.db'}", "models": str(folder / "models"),
+            "history": str(folder / "history"), "stream": {STREAM: stream},
+        },
+        "tsad try",
+    )  # fmt: skip
+
+
+def _fresh(folder: Path, file: Path) -> None:
+    """An empty folder; only one that a trial made, and that does not hold `file`, is emptied."""
     mark = folder / ".tsad-try"
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; name a folder with --out")
+    if file.resolve().is_relative_to(folder.resolve()) and mark.exists():
+        raise ConfigError(f"{folder} holds {file} and would be emptied; name another folder with --out")
     if folder.exists() and any(folder.iterdir()) and not mark.exists():
         raise ConfigError(f"{folder} holds something else; name another folder with --out")
     shutil.rmtree(folder, ignore_errors=True)
@@ -101,7 +113,8 @@ def _fresh(folder: Path) -> None:
     mark.touch()
 
 
-def _run(app: App, fitted: int, total: int, bars: Bars, stopping: Callable[[], bool]) -> int:
+def _run(app: App, fitted: int, total: int, bars: Bars, stopping: Callable[[], bool]) -> tuple[int, bool]:
+    """The rows that were fitted on, and whether the rest was watched to its end."""
     collected = app.collect(STREAM, {}, until=fitted, tell=bars.count("read", fitted))
     row = app.fit(STREAM, collected, heeding(bars.stages("fit"), stopping))
     app.models.promote(STREAM, row.version)
@@ -109,6 +122,7 @@ def _run(app: App, fitted: int, total: int, bars: Bars, stopping: Callable[[], b
     # the same source goes on where the fit stopped
     for topic, position in collected.positions.items():
         runner.sources[topic].seek(position)  # type: ignore[index]
-    runner.run(stopping, bars.standing("watch", total))
-    bars.done()
-    return len(collected.rows.codes)
+    ended = runner.run(stopping, bars.standing("watch", total))
+    if ended:
+        bars.done()
+    return len(collected.rows.codes), ended

@@ -1,10 +1,12 @@
 """One fitted model for all tests of the path."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.tsad.command_line import fresh_home, tsad
 from tests.tsad.streams import FIT_SLOTS, STREAM, ListApp, cells_with_anomalies, configuration, list_app, payloads
 
 
@@ -42,3 +44,20 @@ def make_app(tmp_path: Path, fitted: Any) -> Any:
     yield make
     for app in made:
         app.close()
+
+
+@pytest.fixture(scope="session")
+def watched_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `tsad fit` and then `tsad run` were typed. Not to be changed."""
+    home = fresh_home(tmp_path_factory.mktemp("watched"))
+    for arguments in (("fit", "s", "--from", "history.jsonl"), ("run", "s", "--source", "live.jsonl")):
+        said = tsad(home, *arguments)
+        assert said.code == 0, said.err
+    return home
+
+
+@pytest.fixture
+def home(watched_home: Path, tmp_path: Path) -> Path:
+    """A copy of `watched_home` of the test's own."""
+    shutil.copytree(watched_home, tmp_path / "home")
+    return tmp_path / "home"

@@ -1,6 +1,6 @@
 """A small stream with known anomalies, a source that can crash, and the rows that must come out the same."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,15 @@ class Crash(Exception):
 @dataclass
 class ListSource:
     """Payloads in memory. `crashes`: rows before which a poll dies; `late_crashes`: rows behind which it dies when the
-    batch was processed and before it is saved. Each happens once."""
+    batch was processed and before it is saved. Each happens once. `sizes`: how many records the next poll gives at most
+    (0 too), which makes any interleaving of two topics."""
 
     topic: Topic
     payloads: Sequence[bytes]
     decoder: TelemetryDecoder | LineDecoder
     crashes: set[int] = field(default_factory=set)
     late_crashes: set[int] = field(default_factory=set)
+    sizes: Callable[[], int] | None = None
     at: int = 0
 
     def poll(self, max_records: int = 5000) -> Batch | None:
@@ -45,7 +47,8 @@ class ListSource:
             raise Crash
         if self.at >= len(self.payloads):
             return None
-        stop = min([self.at + max_records, len(self.payloads), *(c for c in self.crashes if c > self.at)])
+        most = max_records if self.sizes is None else min(max_records, self.sizes())
+        stop = min([self.at + most, len(self.payloads), *(c for c in self.crashes if c > self.at)])
         part = self.payloads[self.at : stop]
         positions = np.arange(self.at, stop, dtype=np.int64)
         batch = self.decoder.decode(part, positions, np.full(len(part), NOW, np.int64), stop)
@@ -135,15 +138,17 @@ class ListApp(App):
 
     lists: dict[Topic, Sequence[bytes]]
     crashes: dict[str, set[int]]
+    sizes: dict[Topic, Callable[[], int]]
 
     def sources(self, stream: str, paths: Any, columns: Columns) -> Any:
         found = {}
         for topic, lines in self.lists.items():
             one = source(topic, lines, columns)
-            if topic == "telemetry":
-                # shared, so that a crash happens once and not again after the restart
-                one.crashes = self.crashes.setdefault("poll", set())
-                one.late_crashes = self.crashes.setdefault("save", set())
+            # shared, so that a crash happens once and not again after the restart
+            of = "" if topic == "telemetry" else f"{topic} "
+            one.crashes = self.crashes.setdefault(f"{of}poll", set())
+            one.late_crashes = self.crashes.setdefault(f"{of}save", set())
+            one.sizes = self.sizes.get(topic)
             found[topic] = one
         return found
 
@@ -151,7 +156,7 @@ class ListApp(App):
 def list_app(config: Any, lists: dict[Topic, Sequence[bytes]], crashes: dict[str, set[int]] | None = None) -> ListApp:
     app = ListApp.open(config, clock=lambda: NOW)
     assert isinstance(app, ListApp)
-    app.lists, app.crashes = lists, {} if crashes is None else crashes
+    app.lists, app.crashes, app.sizes = lists, {} if crashes is None else crashes, {}
     return app
 
 

@@ -1,10 +1,7 @@
 """The commands. Exit codes: 0 done, 1 wrong (a check failed, data or database refused), 2 usage, 130 interrupted."""
 
-import logging
 import sys
 from typing import NoReturn
-
-import structlog
 
 from tsad.cli.alerts import alerts, explain
 from tsad.cli.commands import app
@@ -26,11 +23,6 @@ def main() -> NoReturn:
     from storage.types import FileRefusedError, StoreError
     from streaming.types import SourceChanged
 
-    # asked for at each line: while progress bars are shown, standard error is theirs, and lines appear above them
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
-    )
     expected = (ConfigError, StoreError, FileRefusedError, SourceChanged, LeaseLostError, OSError, ValueError)
     with fail_on(expected, {ConfigError: 2}):
         # not standalone: typer would print boxes for wrong usage, and nothing of its own for Ctrl-C

@@ -1,8 +1,11 @@
 """The typer application that every command registers with, and the options that they share."""
 
+import logging
+import sys
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 
 app = typer.Typer(
@@ -12,6 +15,16 @@ app = typer.Typer(
     help="Watches streams of telemetry and logs, says which windows are anomalous, how sure it is and why.",
     epilog="Exit codes: 0 done, 1 wrong (a check failed, data or database refused), 2 usage, 130 interrupted.",
 )
+
+
+@app.callback()
+def log_warnings() -> None:
+    """Warnings go to standard error; while progress bars are shown, that is theirs, and lines appear above them."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+    )
+
 
 ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", envvar="TSAD_CONFIG")]
 DatabaseUrl = Annotated[

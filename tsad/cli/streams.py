@@ -55,9 +55,10 @@ def run(
     """Watch a stream until its source ends (or Ctrl-C); the next run goes on where this one stopped."""
     with opened(config, database, needed=True, create=True) as opened_app, opened_app.claim():
         runner = opened_app.runner(stream, _paths(source, logs))
+        missing = runner.director.missing_slots(runner.partition.windower.closed_through)
         if runner.director.newest is None:
-            after = opened_app.config.of(stream).fit_after
-            note(f"no model yet: `vote` watches alone, with low confidence; after {after} slots a model is fitted")
+            fitted = "" if missing is None else f"; {missing} slots are missing until a model is fitted"
+            note(f"no model yet: `vote` watches alone, with low confidence{fitted}")
         with Bars() as bars, interruptible() as stopping:
             ended = runner.run(stopping, bars.standing(stream))
             if ended:
@@ -96,6 +97,9 @@ def try_file(
         print_line(as_json(report.figures()))
     else:
         report.print()
+    if report.interrupted:
+        note("interrupted: the rest of the file was not watched")
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command()

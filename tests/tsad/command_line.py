@@ -1,0 +1,83 @@
+"""The commands as a user types them: in this process, which spares the imports, or in one of their own."""
+
+import io
+import json
+import subprocess
+import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from tests.tsad.streams import FIT_SLOTS, cells_with_anomalies, payloads
+from tsad.cli import main
+
+CONFIGURATION = """
+[stream.s]
+detectors = ["subspace", "vote"]
+window = 16
+settle = 5
+quiet = 8
+late_horizon = 8
+alert_budget = 3.0
+max_windows = 1000
+"""
+COMMAND = [sys.executable, "-c", "from tsad.cli import main; main()"]
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> str:
+        """The one line of an error, with nothing on standard output."""
+        lines = [line for line in self.err.splitlines() if line.startswith("tsad: ")]
+        assert len(lines) == 1, self.err
+        assert self.out == ""
+        assert "Traceback" not in self.err
+        return lines[0].removeprefix("tsad: ")
+
+
+def tsad(folder: Path, *arguments: str) -> Said:
+    """Type `tsad ARGUMENTS` in `folder`."""
+    out, err = io.StringIO(), io.StringIO()
+    code: Any = 0
+    with chdir(folder), patch.object(sys, "argv", ["tsad", *arguments]), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    return Said(code, out.getvalue(), err.getvalue())
+
+
+def started(folder: Path, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
+    """`tsad ARGUMENTS` in a process of its own."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*COMMAND, *arguments], cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe, **options)
+
+
+def lines_before_and_after() -> tuple[bytes, bytes]:
+    """The history and the rest of the stream with anomalies, JSON Lines."""
+    cells = cells_with_anomalies()
+    history = payloads({key: values for key, values in cells.items() if key[1] < FIT_SLOTS})
+    return tuple(b"".join(line + b"\n" for line in part) for part in (history, payloads(cells, FIT_SLOTS)))  # type: ignore[return-value]
+
+
+def fresh_home(folder: Path, configuration: str = CONFIGURATION) -> Path:
+    """A folder with a configuration, `history.jsonl` and `live.jsonl`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tsad.toml").write_text(configuration)
+    history, live = lines_before_and_after()
+    (folder / "history.jsonl").write_bytes(history)
+    (folder / "live.jsonl").write_bytes(live)
+    return folder
