@@ -1,8 +1,10 @@
 """From raw bytes in a file to committed SQL: rows a second on one core, by profile, scope and format (`make bench`).
 
-Every row closes a slot and scores a window; 1 row in 500 is an anomaly planted in a third of its channels. Each case
-runs in a process of its own, pinned to one core. Left out: start-up, the fit (one a profile), a warm-up until every
-entity's ring is in memory, and the final snapshot. Prints a table and writes benchmarks/out/pipeline.json.
+Every row closes a slot and scores a window; 1 row in 1,500 is an anomaly planted in a third of its channels. Each case
+runs in a process of its own, pinned to one core. Left out: start-up, the fit (one a profile and scope), the first 30
+slots of each entity (until what a score reads is whole and slots become final), and the end: the final snapshot
+(`finish_s`) and the history's Parquet files (`history_us_per_row`). Of log lines the warm-up has one a row. Prints a
+table and writes benchmarks/out/pipeline.json.
 """
 
 import argparse
@@ -25,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 import msgspec  # noqa: E402
 import numpy as np  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
 
 from benchmarks.stages import Stages, watch  # noqa: E402
 from detectors.types import Rows  # noqa: E402
@@ -36,8 +39,8 @@ from tsad.runner import Limits, Runner  # noqa: E402
 
 CHANNELS, WINDOW, STREAM = 38, 64, "bench"
 FEATURES = [f"c{number}" for number in range(CHANNELS)]
-FIT_ENTITIES, FIT_SLOTS = 20, 600
-PLANTED = 1 / 500
+FIT_ENTITIES, FIT_SLOTS, WARM_SLOTS = 20, 470, 30
+PLANTED = 1 / 1500
 LINES = ("INFO request {n} served in {m} ms from 10.0.0.{k}", "WARN slow disk sd{k} took {m} ms", "INFO user {n} in")
 
 
@@ -52,26 +55,31 @@ def values(entities: int, slots: int, first: int, seed: int) -> np.ndarray:
 
 
 def write_input(folder: Path, case: dict[str, Any], first: int) -> dict[str, str]:
-    """The case's JSON Lines: telemetry, and log lines if it has any."""
-    entities, slots = case["entities"], case["rows"] // case["entities"]
+    """The case's JSON Lines: telemetry, and log lines if it has any; kept for the next case with the same input."""
+    entities, slots = case["entities"], WARM_SLOTS + case["rows"] // case["entities"]
+    paths = {"telemetry": str(folder / "telemetry.jsonl")} | (
+        {"logs": str(folder / "logs.jsonl")} if case["lines_per_row"] else {}
+    )
+    if Path(paths["telemetry"]).exists():
+        return paths
     rng = np.random.default_rng(3)
     block = values(entities, slots, first, 1)
     block[rng.random((slots, entities)) < PLANTED, : CHANNELS // 3] += 8
     encode = msgspec.json.Encoder().encode
-    paths = {"telemetry": str(folder / "telemetry.jsonl")}
     with Path(paths["telemetry"]).open("wb") as file:
         for slot, entity in itertools.product(range(slots), range(entities)):
             row = [round(float(value), 4) for value in block[slot, entity]]
-            body = {"v": row} if case["format"] == "packed" else {"values": dict(zip(FEATURES, row, strict=True))}
-            file.write(encode({"entity": f"e{entity}", "time": (first + slot) * 60, **body}) + b"\n")
+            numbers: dict[str, Any] = (
+                {"v": row} if case["format"] == "packed" else {"values": dict(zip(FEATURES, row, strict=True))}
+            )
+            file.write(encode({"entity": f"e{entity}", "time": (first + slot) * 60, **numbers}) + b"\n")
     if case["lines_per_row"]:
-        paths["logs"] = str(folder / "logs.jsonl")
         with Path(paths["logs"]).open("wb") as file:
-            for slot, entity, line in itertools.product(range(slots), range(entities), range(case["lines_per_row"])):
-                text = LINES[line % 3].format(n=entity * 7 + line, m=slot + line, k=line)
-                file.write(
-                    encode({"entity": f"e{entity}", "time": (first + slot) * 60 + line, "message": text}) + b"\n"
-                )
+            for slot, entity in itertools.product(range(slots), range(entities)):
+                for line in range(case["lines_per_row"] if slot >= WARM_SLOTS else 1):
+                    text = LINES[line % 3].format(n=entity * 7 + line, m=slot + line, k=line)
+                    body = {"time": (first + slot) * 60 + line, "message": text}
+                    file.write(encode({"entity": f"e{entity}", **body}) + b"\n")
     return paths
 
 
@@ -96,49 +104,68 @@ def fit(folder: Path, case: dict[str, Any]) -> None:
 
 
 def bytes_of_state(runner: Runner) -> dict[str, int]:
-    """What one entity holds: the rings, and what was learnt of it."""
+    """What one entity holds: the rings, and what was learnt of it (with what follows from that and is kept)."""
     partition, one = runner.partition, np.zeros(1, np.int32)
+    scorer, readings, rollups = partition.era.scorer, partition.readings, partition.rollups
     ring = partition.windower.ring.bytes_per_row + partition.era.plane.bytes_per_row
-    learnt = sum(array.nbytes for array in partition.era.scorer.rows(one).values())
-    readings = sum(getattr(partition.readings, name)[0].nbytes for name in ("written", "score", "p", "settled"))
-    return {"ring": ring, "learnt": learnt + readings}
+    arrays = [*scorer.rows(one).values(), *scorer._scaling._map.rows(one).values()]
+    arrays += [array[:1] for part in (readings, rollups) for array in part.state().arrays.values()]
+    return {"ring": ring, "learnt": sum(array.nbytes for array in arrays)}
 
 
 def run_case(case: dict[str, Any]) -> dict[str, Any]:
     """One case, in this process, pinned to one core."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    fitted, source = Path(case.pop("fitted")), Path(case.pop("input"))
+    paths = write_input(source, case, FIT_SLOTS)
     with tempfile.TemporaryDirectory() as name:
-        folder, fitted = Path(name), Path(case.pop("fitted"))
+        folder = Path(name)
         shutil.copy(fitted / "tsad.db", folder / "tsad.db")
         app = configured(folder, fitted / "models", case)
-        runner = app.runner(STREAM, write_input(folder, case, FIT_SLOTS), limits=Limits(snapshot_every=10**9))  # type: ignore[arg-type]
-        warm = max(3 * case["entities"], case["rows"] // 5)
-        while runner.progress.windows < warm and runner.step():
+        runner = app.runner(STREAM, paths, limits=Limits(snapshot_every=10**9))  # type: ignore[arg-type]
+        while runner.progress.windows < WARM_SLOTS * case["entities"] and runner.step():
             pass
-        stages, before = Stages(), runner.progress.windows
-        watch(stages, runner)
-        wall, cpu = time.perf_counter(), time.process_time()
-        while runner.step():
-            pass
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        rows = runner.progress.windows - before
-        begun = time.process_time()
-        runner.finish()
+        figures = timed(runner) | ended(runner, folder)
         alerts = app.reader.alerts(AlertFilter(stream=STREAM, limit=None))
-        result = case | {
-            "rows_per_s": rows / cpu,
-            "cpu_us_per_row": cpu / rows * 1e6,
-            "wall_us_per_row": wall / rows * 1e6,
-            "rows_measured": rows,
-            "alerts": len(alerts),
-            "alerts_explained": sum(alert.explanation == "done" for alert in alerts),
-            "cores": 1,
-            "stages": {stage: seconds / cpu for stage, seconds in sorted(stages.seconds.items(), key=lambda s: -s[1])},
-            "finish_s": time.process_time() - begun,
-            "state": bytes_of_state(runner),
-        }
+        explained = sum(alert.explanation == "done" for alert in alerts)
         app.close()
-    return result
+    return case | figures | {"alerts_explained": explained / max(len(alerts), 1), "cores": 1}
+
+
+def timed(runner: Runner) -> dict[str, Any]:
+    """The rest of the input, up to the last save."""
+    stages, progress = Stages(), runner.progress
+    rows, alerts = progress.windows, progress.alerts
+    watch(stages, runner)
+    wall, cpu = time.perf_counter(), time.process_time()
+    while runner.step():
+        pass
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    rows, alerts = progress.windows - rows, progress.alerts - alerts
+    waiting = runner.reader.pending(runner.writer.stream, runner.writer.run, 10**6)
+    return {
+        "rows_per_s": rows / cpu,
+        "cpu_us_per_row": cpu / rows * 1e6,
+        "wall_us_per_row": wall / rows * 1e6,
+        "rows_measured": rows,
+        "alerts": alerts,
+        "alerts_waiting": len(waiting),
+        "stages": {stage: seconds / cpu for stage, seconds in sorted(stages.seconds.items(), key=lambda s: -s[1])},
+        "state": bytes_of_state(runner),
+    }
+
+
+def ended(runner: Runner, folder: Path) -> dict[str, float]:
+    """What the end costs: the history's files (µs of a final row), and the rest with the snapshot (s)."""
+    begun = time.process_time()
+    runner.partition.history.flush()
+    flushed = time.process_time()
+    runner.finish()
+    final = sum(pq.read_metadata(path).num_rows for path in folder.glob("history/**/*.parquet"))
+    return {
+        "history_us_per_row": (flushed - begun) / max(final, 1) * 1e6,
+        "finish_s": time.process_time() - flushed,
+    }
 
 
 def river_rows_per_s(rows: int) -> float | None:
@@ -159,25 +186,30 @@ def river_rows_per_s(rows: int) -> float | None:
 
 
 def cases(rows: int | None, many: int) -> list[dict[str, Any]]:
-    """Every combination; the table is ordered by profile and scope."""
+    """Every combination; those with the same input stand together."""
     found = []
-    for profile, scope, kind, lines in itertools.product(
-        ("default", "fast"), ("stream", "entity"), ("packed", "named"), (0, 20)
+    for scope, kind, lines, profile in itertools.product(
+        ("stream", "entity"), ("packed", "named"), (0, 20), ("default", "fast")
     ):
         entities = many if scope == "stream" else 20
-        count = rows or (120_000 if scope == "stream" else 16_000) // (2 if lines else 1)
+        count = max(rows or (60_000 if scope == "stream" else 16_000) // (2 if lines else 1), entities)
         case = {"profile": profile, "scope": scope, "format": kind, "lines_per_row": lines}
         found.append({**case, "entities": entities, "rows": count // entities * entities})
     return found
 
 
-def run_apart(case: dict[str, Any], fitted: Path) -> dict[str, Any]:
-    """`run_case` in a process of its own, with the model in `fitted` (made if it is not there)."""
-    place = fitted / f"{case['profile']}-{case['scope']}"
-    if not place.exists():
-        place.mkdir()
-        fit(place, case)
-    command = [sys.executable, __file__, "--case", json.dumps({**case, "fitted": str(place)})]
+def run_apart(case: dict[str, Any], place: Path) -> dict[str, Any]:
+    """`run_case` in a process of its own, with model and input in `place` (made if they are not there)."""
+    fitted = place / f"{case['profile']}-{case['scope']}"
+    if not fitted.exists():
+        fitted.mkdir()
+        fit(fitted, case)
+    source = place / f"{case['scope']}-{case['format']}-{case['lines_per_row']}"
+    if not source.exists():
+        for old in place.glob("*/*.jsonl"):
+            old.unlink()  # no later case reads it
+        source.mkdir()
+    command = [sys.executable, __file__, "--case", json.dumps({**case, "fitted": str(fitted), "input": str(source)})]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     found: dict[str, Any] = json.loads(output.splitlines()[-1])
     return found
@@ -199,8 +231,10 @@ def main() -> None:
     parser.add_argument(
         "--rows",
         type=int,
-        help="rows of each case (default: 120,000 at stream scope, 16,000 else, half with log lines)",
+        help="rows of each case (default: 60,000 at stream scope, 16,000 else, half with log lines)",
     )
+    parser.add_argument("--profile", choices=("default", "fast"), help="only this one")
+    parser.add_argument("--scope", choices=("stream", "entity"), help="only this one")
     parser.add_argument("--entities", type=int, default=10_000, help="entities at stream scope")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "out" / "pipeline.json")
     given = parser.parse_args()
@@ -209,22 +243,26 @@ def main() -> None:
         return
     print("profile  scope   format  lines    rows/s   us/row  alerts  largest stages")
     runs = []
-    with tempfile.TemporaryDirectory() as fitted:
+    with tempfile.TemporaryDirectory() as place:
         for case in cases(given.rows, given.entities):
-            runs.append(run_apart(case, Path(fitted)))
+            if given.profile not in (None, case["profile"]) or given.scope not in (None, case["scope"]):
+                continue
+            runs.append(run_apart(case, Path(place)))
             print(line_of(runs[-1]), flush=True)
-    state = next(run["state"] for run in runs if run["profile"] == "default" and run["scope"] == "stream")
+    wanted = ("default", "stream")
+    state = next((run["state"] for run in runs if (run["profile"], run["scope"]) == wanted), None)
     river = river_rows_per_s(given.rows or 5000)
     result = {
         "runs": runs,
-        "state_bytes_per_entity": state["ring"] + state["learnt"],
-        "ring_bytes_per_entity": state["ring"],
-        "learnt_bytes_per_entity": state["learnt"],
+        "state_bytes_per_entity": state and state["ring"] + state["learnt"],
+        "ring_bytes_per_entity": state and state["ring"],
+        "learnt_bytes_per_entity": state and state["learnt"],
         "river_rows_per_s": river,
     }
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(result, indent=2))
-    print(f"state of an entity: rings {state['ring']:,} bytes, learnt {state['learnt']:,} bytes")
+    if state:
+        print(f"state of an entity: rings {state['ring']:,} bytes, learnt {state['learnt']:,} bytes")
     print(f"River HalfSpaceTrees: {'not installed' if river is None else f'{river:,.0f} rows/s'}")
     print(f"written to {given.out}")
 

@@ -1,4 +1,4 @@
-"""Exclusive time by stage, measured from outside: methods of the objects in use are wrapped, the product stays as it is."""
+"""Exclusive time by stage, measured from outside: methods of the objects in use are wrapped."""
 
 import time
 from collections import defaultdict

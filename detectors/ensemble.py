@@ -40,7 +40,7 @@ class EnsembleSettings:
     alert_budget: float = 1.0
     expected_entities: int | None = None
     settle: int = 10
-    quiet: int = 60
+    quiet: int = 10
     calibration: Mode = "online"
     seed: int = 0
     max_windows: int = 30_000

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
@@ -142,16 +142,18 @@ class Explainer:
         score: Scoring,
         forecast: ForecastInputs | None = None,
         texts: Mapping[str, str] | None = None,
+        span: int | None = None,
     ) -> list[Explanation]:
         """One explanation for each window, the same alone as in any batch.
 
         `score` is the version's fused score; `forecast` the forecaster's `explain_inputs`, where one is loaded;
-        `texts` what to call features in the sentence (log templates).
+        `texts` what to call features in the sentence (log templates); `span` how many of the newest slots `score` reads
+        (None = all).
         """
         windows = suspects.windows
         if not len(windows):
             return []
-        found = self._attribute(suspects, score)
+        found = self._attribute(suspects, score, span)
         lower, upper = (suspects.origin + suspects.width * edge for edge in self._background.bands(windows))
         strongest = found.values.argmax(axis=1)
         inputs = self._forecasts(suspects, strongest, forecast) if forecast else [()] * len(windows)
@@ -191,7 +193,7 @@ class Explainer:
         surrogate = Surrogate.restore(state.part("surrogate")) if state.meta["fitted"] else None
         return cls(background, surrogate, settings or ExplainSettings())
 
-    def _attribute(self, suspects: Suspects, score: Scoring) -> _Attribution:
+    def _attribute(self, suspects: Suspects, score: Scoring, span: int | None) -> _Attribution:
         windows, shape = suspects.windows, suspects.shares.shape
         actual = np.nan_to_num(score(windows).astype(np.float64))
         found = _Attribution(actual, np.zeros(shape[0]), np.zeros(shape), np.zeros(shape[0], np.bool_))
@@ -201,7 +203,7 @@ class Explainer:
             found.trusted = self._trusted(found, suspects.shares, self.surrogate)
         doubted = np.flatnonzero(~found.trusted)
         if len(doubted):
-            found.values[doubted], found.base[doubted] = self._ask(suspects, doubted, score)
+            found.values[doubted], found.base[doubted] = self._ask(suspects, doubted, score, span)
         return found
 
     def _trusted(self, found: _Attribution, shares: Floats, surrogate: Surrogate) -> NDArray[np.bool_]:
@@ -213,15 +215,15 @@ class Explainer:
         return trusted
 
     def _ask(
-        self, suspects: Suspects, at: NDArray[np.int64], score: Scoring
+        self, suspects: Suspects, at: NDArray[np.int64], score: Scoring, span: int | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Permutation SHAP of the windows at `at`: values (n x F) and bases (n)."""
         windows, shares = suspects.windows.take(at), suspects.shares[at]
         player = players(shares, self.settings.strongest)
         seeds = [seed_of(suspects.alerts[b], int(suspects.windows.ends[b])) for b in at]
-        won, base = shapley(
-            windows, self._background.references(windows), player, score, seeds=seeds, pairs=self.settings.pairs
-        )
+        reference, first = self._background.references(windows), -(span or windows.values.shape[1])
+        read = replace(windows, values=windows.values[:, first:])
+        won, base = shapley(read, reference[:, first:], player, score, seeds=seeds, pairs=self.settings.pairs)
         return np.take_along_axis(won, player, axis=1) * _within(player, shares), base
 
     def _forecasts(

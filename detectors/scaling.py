@@ -20,6 +20,8 @@ _SHARE_OF_FLEET, _SHARE_OF_LEVEL, _SMALLEST = 0.01, 0.001, 1e-6
 """A width is at least 1% of the fleet's, 0.1% of the level's size and 1e-6, so that a constant channel stays still
 under rounding noise, and scores when it moves."""
 _FREE_ROWS = 16
+_CHUNK = 512
+"""Young entities that learn together: their arrays stay in the cache."""
 _GROWTH = 0.25
 """After its first 16 values a young range grows by at most a quarter of its width a slot: a spike does not swell it."""
 
@@ -120,7 +122,9 @@ class Scaling:
         if not young.any():
             return self._apply(entities, values)
         if learn:
-            self._learn(entities[young], values[young])
+            rows, taught = entities[young], values[young]
+            for start in range(0, len(rows), _CHUNK):
+                self._learn(rows[start : start + _CHUNK], taught[start : start + _CHUNK])
             return self._apply(entities, values)
         scaled = self._apply(entities, values)
         scaled[(self._young["seen"][entities] == 0) & ~np.isnan(values)] = 0.5

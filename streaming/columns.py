@@ -50,6 +50,13 @@ class Columns:
             column = self._index[name] = len(self._index)
         return column
 
+    def admit(self, names: Iterable[str]) -> None:
+        """Give `names` columns also while closed: a model that knows them is to judge."""
+        was_open, self.open = self.open, True
+        for name in names:
+            self.index(name)
+        self.open = was_open
+
     def count_unknown(self, name: str, count: int) -> str:
         """Count `count` values of a feature without a column; returns the name they were counted under."""
         known = name in self.unknown or (len(self.unknown) < self.max_unknown and legal_name(name))

@@ -112,6 +112,12 @@ class Inlet:
         return None if self._pending is None else int(self._pending.marks[0])
 
     @property
+    def newest_slot(self) -> int:
+        """The newest slot of all records taken, fed or not; `NEVER` before the first."""
+        pending = self._pending
+        return self.mark.newest_slot if pending is None else int(pending.newest[-1]) // self._timing.step
+
+    @property
     def next_slot(self) -> int | None:
         """The first slot that has a record waiting for its close."""
         return min((int(held.slots[0]) for held in self._open), default=None)

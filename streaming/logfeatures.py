@@ -70,8 +70,7 @@ class LogFeatures:
         self._limit = max_template_columns
         self._open = True
         self._names: dict[int, str] = {}
-        self._newest: set[int] = set()
-        self._made = 0
+        self._given: dict[int, str] = {}
         self._index()
 
     @property
@@ -79,43 +78,40 @@ class LogFeatures:
         """Whether new templates still get columns."""
         return self._open
 
-    def columns(self, lines: Lines, ids: Codes, is_new: NDArray[np.bool_]) -> Codes:
+    def columns(self, severities: NDArray[np.int8], ids: Codes, is_new: NDArray[np.bool_]) -> Codes:
         """Columns to add 1 to, N x 5 (int32, -1 = none), for N lines with their template ids (-1 = none).
 
-        `lines.severities` as `with_severities` leaves them.
+        `severities` (N) as `with_severities` leaves them.
         """
         if self._open:
             self._admit(ids)
         counted = np.full((len(ids), 5), -1, np.int32)
         counted[:, 0] = self._column(LINES)
         counted[is_new, 1] = self._column(NEW)
-        counted[:, 2] = self._severities[lines.severities]
+        counted[:, 2] = self._severities[severities]
         if len(self._ids):
             place = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
             known = (self._ids[place] == ids) & (self._templates[place] >= 0)
             counted[known, 3] = self._templates[place[known]]
-            named = known & self._is_newest[place]
         else:
-            named = np.zeros(len(ids), np.bool_)
-        counted[~named, 4] = self._column(OTHER)
+            known = np.zeros(len(ids), np.bool_)
+        counted[~known, 4] = self._column(OTHER)
         return counted
 
     def close(self, models: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
         """Count the templates of the loaded models only, each given as {feature name: template text}, the newest last.
 
         Returns for each model {its feature name: the ring's feature name}: a template that has a column keeps it with
-        its history, whatever a model calls it. `log.other` is what the newest model has no column for. New columns are
-        asked for here, so the ring's columns are closed after this call, not before.
+        its history, whatever a model calls it. `log.other` is what no loaded model has a column for (who reads the ring
+        for one model adds the columns of the others). New columns are asked for here, so the ring's columns are closed
+        after this call, not before.
         """
         if not models:
             raise ValueError("close needs at least one model's templates")
         adopted = [self._miner.adopt(list(model.values())) for model in models]
         self._open = False
-        held = self._names
-        self._names = {}
-        for key in dict.fromkeys(int(key) for ids in adopted for key in ids):
-            self._names[key] = held[key] if key in held else self._name()
-        self._newest = {int(key) for key in adopted[-1]}
+        wanted = dict.fromkeys(int(key) for ids in adopted for key in ids)
+        self._names = {key: self._name(key) for key in wanted}
         self._index()
         return [
             {name: self._names[int(key)] for name, key in zip(model, ids, strict=True)}
@@ -129,28 +125,25 @@ class LogFeatures:
 
     def state(self) -> State:
         """Mode and which template has which column, by name; the miner's state is the miner's."""
-        names = [[key, name, key in self._newest] for key, name in self._names.items()]
-        return State(meta={"open": self._open, "names": names, "made": self._made})
+        return State(meta={"open": self._open, "counted": list(self._names), "given": list(self._given.items())})
 
     def restore(self, state: State) -> None:
         """Go on from what `state` gave; the miner is restored already."""
         self._open = state.meta["open"]
-        self._names = {key: name for key, name, _ in state.meta["names"]}
-        self._newest = {key for key, _, newest in state.meta["names"] if newest}
-        self._made = state.meta["made"]
+        self._given = {int(key): name for key, name in state.meta["given"]}
+        self._names = {int(key): self._given[int(key)] for key in state.meta["counted"]}
         self._index()
 
     def _admit(self, ids: Codes) -> None:
         unseen, first = np.unique(ids[~np.isin(ids, self._ids) & (ids >= 0)], return_index=True)
         fresh = unseen[np.argsort(first)][: max(self._limit - len(self._names), 0)].tolist()
         if fresh:
-            self._names |= {key: self._name() for key in fresh}
-            self._newest.update(fresh)
+            self._names |= {key: self._name(key) for key in fresh}
             self._index()
 
-    def _name(self) -> str:
-        self._made += 1
-        return f"{TEMPLATE_PREFIX}{self._made - 1}"
+    def _name(self, key: int) -> str:
+        """The column of a template for good: it has the same one when it counts again."""
+        return self._given.setdefault(key, f"{TEMPLATE_PREFIX}{len(self._given)}")
 
     def _index(self) -> None:
         for name in (LINES, NEW, OTHER):
@@ -160,7 +153,6 @@ class LogFeatures:
         self._severities = np.array([*(by_level.get(name, -1) for name in SEVERITIES), -1], np.int32)
         self._ids = np.array(sorted(self._names), np.int32)
         self._templates = np.array([self._column(self._names[int(key)]) for key in self._ids], np.int32)
-        self._is_newest = np.array([int(key) in self._newest for key in self._ids], np.bool_)
 
 
 def is_log_feature(name: str) -> bool:

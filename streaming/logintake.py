@@ -10,7 +10,7 @@ from streaming.logfeatures import LogFeatures, with_severities
 from streaming.masking import Masking
 from streaming.miner import Miner
 from streaming.settings import Timing
-from streaming.types import Lines, State
+from streaming.types import Codes, Ints, Lines, State
 from streaming.windower import LogCounts
 
 
@@ -34,30 +34,61 @@ class LogIntake:
         self.features = LogFeatures(self.miner, self._admit, max_template_columns)
         self._timing = timing
         self._newest = np.iinfo(np.int64).min // 2
+        self._queue: list[tuple[int, str, list[dict[str, str]]]] = []
+        self.renamed: dict[str, dict[str, str]] = {}
 
     def take(self, lines: Lines) -> LogCounts:
         """Count each line in its columns; in position order, each line once."""
         lines = with_severities(lines)
-        count = len(lines.codes)
         newest = np.maximum.accumulate(np.r_[self._newest, lines.times])[1:]
-        step = self._timing.step
-        late = lines.times // step < (newest - self._timing.lateness) // step
-        ids, is_new = np.full(count, -1, np.int32), np.zeros(count, np.bool_)
-        for start, stop in _runs(late):
-            part = lines.messages[start:stop]
-            if late[start]:
-                ids[start:stop] = self.miner.match(part)
-            else:
-                ids[start:stop], is_new[start:stop] = self.miner.learn(part)
-        if count:
+        columns, start = np.full((len(newest), 5), -1, np.int32), 0
+        while start < len(newest):
+            stop = len(newest)
+            if self._queue:
+                stop = int(np.searchsorted(newest // self._timing.step, self._queue[0][0]))
+                if stop <= start:
+                    self._adopt_next()
+                    continue
+            columns[start:stop] = self._count(lines, newest, slice(start, stop))
+            start = stop
+        if len(newest):
             self._newest = int(newest[-1])
-        columns = self.features.columns(lines, ids, is_new)
         names = self._columns.names
         return LogCounts(lines.names, lines.codes, lines.times, columns, lines.positions, names, lines.next_position)
+
+    def _count(self, lines: Lines, newest: Ints, part: slice) -> Codes:
+        """The columns of each line of `part`; `newest` (N, ns) is the newest event time up to each line."""
+        step, times, messages = self._timing.step, lines.times[part], lines.messages[part]
+        late = times // step < (newest[part] - self._timing.lateness) // step
+        ids, is_new = np.full(len(times), -1, np.int32), np.zeros(len(times), np.bool_)
+        for start, stop in _runs(late):
+            if late[start]:
+                ids[start:stop] = self.miner.match(messages[start:stop])
+            else:
+                ids[start:stop], is_new[start:stop] = self.miner.learn(messages[start:stop])
+        return self.features.columns(lines.severities[part], ids, is_new)
 
     def adopt(self, models: Sequence[dict[str, str]]) -> list[dict[str, str]]:
         """Count the log templates of these models only (the newest last): what the ring calls each one's features."""
         return self.features.close(models)
+
+    def adopt_from(self, slot: int, version: str, models: Sequence[dict[str, str]]) -> None:
+        """`adopt` before the first line (in position order) that comes when the newest line lies in `slot` or above.
+
+        So the columns of every line follow from this topic's lines alone, if none of those was taken yet. `version`
+        names the newest model, the last of `models`.
+        """
+        self._queue.append((slot, version, list(models)))
+
+    def adopted(self, version: str) -> dict[str, str]:
+        """What the ring calls the features of `version`, which is adopted now if its line has not come."""
+        while any(waiting == version for _, waiting, _ in self._queue):
+            self._adopt_next()
+        return self.renamed.get(version, {})
+
+    def _adopt_next(self) -> None:
+        _, version, models = self._queue.pop(0)
+        self.renamed[version] = self.adopt(models)[-1]
 
     def _admit(self, name: str) -> int:
         """Log columns are bounded by their own rules: they are admitted where new telemetry is not."""
@@ -68,14 +99,15 @@ class LogIntake:
 
     def state(self) -> State:
         """Miner, columns and watermark."""
-        whole = State(meta={"newest": int(self._newest)})
+        whole = State(meta={"newest": int(self._newest), "queue": self._queue, "renamed": self.renamed})
         whole.put("miner", self.miner.state())
         whole.put("features", self.features.state())
         return whole
 
     def restore(self, state: State) -> None:
         """What `state` gave."""
-        self._newest = state.meta["newest"]
+        self._newest, self.renamed = state.meta["newest"], state.meta["renamed"]
+        self._queue = [(slot, version, models) for slot, version, models in state.meta["queue"]]
         self.miner.restore(state.part("miner"))
         self.features.restore(state.part("features"))
 

@@ -25,9 +25,17 @@ class Roster:
         self.first_line: Ints = np.empty(0, np.int64)
         self._rows: dict[str, int] = {}
         self._free: list[int] = []  # falling
+        self._filled: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def filled(self) -> list[str]:
+        """`names` with "" for a free row: one list until the roster changes, which its holders may keep."""
+        if self._filled is None:
+            self._filled = [name or "" for name in self.names]
+        return self._filled
 
     def rows(self, names: Sequence[str]) -> Codes:
         """The row of each name, -1 for an unknown one."""
@@ -36,6 +44,7 @@ class Roster:
 
     def admit(self, names: Sequence[str]) -> list[int]:
         """Give a row to each of `names`, all of them unknown."""
+        self._filled = None
         given = [self._free.pop() for _ in range(min(len(self._free), len(names)))]
         given += range(len(self.names), len(self.names) + len(names) - len(given))
         self._grow(max(given, default=-1) + 1)
@@ -66,6 +75,7 @@ class Roster:
 
     def release(self, names: Sequence[str]) -> None:
         """Forget `names`; their rows may be given again."""
+        self._filled = None
         rows = [self._rows.pop(name) for name in names]
         for name, row in zip(names, rows, strict=True):
             self.names[row] = None
@@ -88,6 +98,7 @@ class Roster:
 
     def restore(self, state: State) -> None:
         """Take over what `state` gave."""
+        self._filled = None
         self.names = list(state.meta["names"])
         self.labels = dict(state.meta["labels"])
         self.seen = state.arrays["seen"].copy()

@@ -132,6 +132,12 @@ class Windower:
         """Late records so far that took or will take effect."""
         return sum(inlet.late for inlet in self._inlets.values())
 
+    @property
+    def taken_through(self) -> int | None:
+        """The newest slot of any record taken, closed or not; None before the first record."""
+        newest = max(inlet.newest_slot for inlet in self._inlets.values())
+        return None if newest == NEVER else newest
+
     def fed(self, topic: Topic) -> int | None:
         """The position up to which records of `topic` were fed: the place to go on from. None before the first."""
         return self._inlets[topic].fed
@@ -140,14 +146,25 @@ class Windower:
         """Whether the last batch of `topic` waits for another topic to come on: poll that one."""
         return self._inlets[topic].paused
 
-    def declare(self, features: Sequence[str]) -> None:
-        """Let `features` count from the next slot to close on, whether values have come or not."""
+    def declare(self, features: Sequence[str], first: int | None = None) -> None:
+        """Let `features` count from the slot `first` on (None = the next to close), whether values have come or not."""
         known = set(self.features)
         self._extend([*self.features, *(name for name in features if name not in known)])
         wanted = set(features)
         declared = np.array([name in wanted for name in self.features], np.bool_)
-        first = ALWAYS if self._next is None else self._next
+        if first is None:
+            first = ALWAYS if self._next is None else self._next
         self.ring.since[declared] = np.minimum(self.ring.since[declared], first)
+
+    def begin(self, features: Sequence[str], first: int) -> None:
+        """Append columns that count from the slot `first` on; their values in earlier slots are dropped."""
+        fresh = np.arange(len(self.features) + len(features)) >= len(self.features)
+        self.declare(features, first)
+        self._writer.begin(fresh, first)
+
+    def widen(self, names: Sequence[str]) -> None:
+        """Append the columns that `names` (prefix-stable, as a batch's `features`) has more."""
+        self._extend(names)
 
     def process(self, topic: Topic, batch: Records | LogCounts) -> Iterator[Stretch]:
         """Take a poll; yields what closes and what changes by it. RuntimeError when `topic` is paused.

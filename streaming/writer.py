@@ -1,6 +1,7 @@
 """What goes into the cells of the ring: telemetry joined, log lines counted, and zero where logs are covered."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -41,6 +42,7 @@ class CellWriter:
         self._covered: Ints = np.full(ring.size, NEVER, np.int64)
         self._origin: int | None = None
         self._log: Mask = np.empty(0, np.bool_)
+        self._begin: Ints = np.empty(0, np.int64)
 
     @property
     def log_columns(self) -> Mask:
@@ -50,8 +52,13 @@ class CellWriter:
     def extend(self, names: Sequence[str]) -> None:
         """Append columns."""
         self._log = np.append(self._log, [self._is_log(name) for name in names]).astype(np.bool_)
+        self._begin = np.append(self._begin, np.full(len(names), ALWAYS))
         self._derivation.extend(names)
         self._ring.widen(len(self._log))
+
+    def begin(self, columns: Mask, first: int) -> None:
+        """Drop the values that `columns` have in slots before `first`."""
+        self._begin[columns] = first
 
     def write(self, telemetry: Samples | None, lines: Samples | None) -> tuple[Codes, Ints]:
         """Write slots at their close, with all that came on time; returns the cells (rows, slots) by (slot, row)."""
@@ -108,7 +115,7 @@ class CellWriter:
     def state(self) -> State:
         """Everything but the ring."""
         meta = {"duplicates": self.duplicates, "origin": self._origin, "kept": list(self._kept)}
-        state = State({"covered": self._covered}, meta)
+        state = State({"covered": self._covered, "begin": self._begin}, meta)
         for slot, kept in self._kept.items():
             state.put(f"kept{slot}", kept.state())
         return state
@@ -117,12 +124,17 @@ class CellWriter:
         """Take over what `state` gave; the ring is restored and the columns are appended already."""
         self.duplicates, self._origin = state.meta["duplicates"], state.meta["origin"]
         self._covered = state.arrays["covered"].copy()
+        self._begin = state.arrays["begin"].copy()
         self._kept = {slot: Samples.restored(state.part(f"kept{slot}")) for slot in state.meta["kept"]}
 
     def _joined(self, telemetry: Samples) -> Samples:
         samples, duplicates = collapse(telemetry.ordered())
         self.duplicates += duplicates
-        return samples
+        begin = self._begin[: samples.values.shape[1]]
+        if not (begin > ALWAYS).any():
+            return samples
+        values = np.where(samples.slots[:, None] < begin, np.float32(np.nan), samples.values)
+        return replace(samples, values=values)
 
     def _kinds(self, samples: Samples) -> NDArray[np.str_]:
         return self._derivation.aggregates[: samples.values.shape[1]]

@@ -1,5 +1,11 @@
 """Fixtures that several test files share: a migrated database of each kind."""
 
+import os
+
+# Read when the libraries are first imported: on a busy machine, waiting threads cost more than they give.
+for library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
 import shutil
 from collections.abc import Iterator
 from itertools import count

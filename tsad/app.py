@@ -1,5 +1,6 @@
 """Where everything is put together: configuration in, a runner, a fitted model or a reader out."""
 
+import functools
 import os
 import socket
 import time
@@ -21,6 +22,7 @@ from storage.types import LIVE, ModelRow, Order, StoreError, StreamRow
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
 from streaming.files import open_source
+from streaming.logfeatures import is_log_feature
 from streaming.logintake import LogIntake
 from streaming.masking import Masking
 from streaming.types import Source, State, Topic
@@ -163,6 +165,7 @@ class App:
         columns = self.columns(stream)
         intake = self.intake(stream, columns, FIT_TEMPLATES)
         windower = self.windower(stream, {topic: DeadLetters() for topic in self.config.of(stream).topics})
+        windower.declare(columns.names)
         sources = self.sources(stream, paths, columns)
         try:
             return collect(windower, sources, intake, until, tell)
@@ -193,8 +196,9 @@ class App:
         rejects = {topic: DeadLetters() for topic in config.topics}
         windower = self.windower(stream, rejects)
         director = Director(
-            shelf, config.timing(), intake, lambda version: self._row(stream, version),
+            shelf, config.timing(), intake, functools.cache(lambda version: self._row(stream, version)),
             lambda partition, slot: self._first_fit(stream, partition, intake, slot), config.fit_after, orders,
+            columns, windower,
         )  # fmt: skip
         folder = Path(self.config.history) / run / stream / str(partition_number) if config.history_days else None
         judge = Judge(Rule(config.settle, config.quiet), Readings(config.late_horizon + config.settle))
@@ -228,18 +232,17 @@ class App:
         """Order what was promoted since: it judges from the next slot to close."""
         active = self.models.active(stream)
         if active is not None and active.version != runner.director.newest:
-            closed = runner.partition.windower.closed_through
-            runner.director.order(active.version, 0 if closed is None else closed + 1)
+            runner.director.follow(active.version)
 
     def _features(
         self, stream: str, shelf: ModelShelf, orders: list[Order], active: ModelRow | None
     ) -> list[str] | None:
-        """Telemetry features of the models that may judge, in order of first use; None before the first model."""
-        rows = [self._row(stream, order.version) for order in orders] + ([active] if active else [])
-        names: dict[str, None] = {}
-        for row in rows:
-            names |= dict.fromkeys(name for name in shelf.read(row).ensemble.features if not name.startswith("log."))
-        return list(names) if rows else None
+        """Telemetry features of the model that judges from the beginning; None where the stream began without one."""
+        cold = orders[0].first_slot > 0 if orders else active is None
+        if cold:
+            return None
+        row = self._row(stream, orders[0].version) if orders else active
+        return None if row is None else [n for n in shelf.read(row).ensemble.features if not is_log_feature(n)]
 
     def _row(self, stream: str, version: str) -> ModelRow:
         found = {row.version: row for row in self.models.listing(stream)}

@@ -9,10 +9,12 @@ import structlog
 
 from detectors.scorer import Scorer
 from storage.types import ModelRow, Order
+from streaming.columns import Columns
 from streaming.logfeatures import is_log_feature
 from streaming.logintake import LogIntake
 from streaming.settings import Timing
 from streaming.types import State
+from streaming.windower import Windower
 from tsad.era import Era, begin_era
 from tsad.models import COLD, Model, ModelShelf
 from tsad.partition import Partition
@@ -35,10 +37,13 @@ class Director:
     fit: FitHistory
     fit_after: int
     orders: list[Order]
+    columns: Columns
+    windower: Windower
     fresh: list[Order] = field(default_factory=list)
     first_slot: int | None = None
-    renamed: dict[str, dict[str, str]] = field(default_factory=dict)
     tried: bool = False
+    announced: int = 0
+    declared: list[str] = field(default_factory=list)
     log: Any = field(default_factory=structlog.get_logger)
 
     @property
@@ -47,9 +52,48 @@ class Director:
         known = [*self.orders, *self.fresh]
         return known[-1].version if known else None
 
+    @property
+    def renamed(self) -> dict[str, dict[str, str]]:
+        """By version, what the ring calls its features, where that differs."""
+        return self.intake.renamed if self.intake is not None else {}
+
+    def follow(self, version: str) -> None:
+        """Order `version` for the slots behind all that was taken, whose records it can still decode and mine."""
+        taken = self.windower.taken_through
+        self.order(version, 0 if taken is None else taken + 1)
+
     def order(self, version: str, first_slot: int) -> None:
         """From `first_slot` on, `version` judges."""
         self.fresh.append(Order("model", version, first_slot))
+        self.announce()
+
+    def announce(self) -> None:
+        """Let the input know the orders that it does not know yet: which features and log templates will count."""
+        known = [*self.orders, *self.fresh]
+        for place in range(self.announced, len(known)):
+            order, model = known[place], self.model(known[place].version)
+            self.windower.widen(self.columns.names)
+            before = len(self.columns)
+            self.columns.admit(name for name in model.ensemble.features if not is_log_feature(name))
+            self.windower.begin(self.columns.names[before:], order.first_slot)
+            if self.intake is not None:
+                keep = order.first_slot - self.timing.late_horizon - self.shelf.settings.settle
+                ends = [following.first_slot for following in known[1 : place + 1]]
+                loaded = [old for old, end in zip(known[:place], ends, strict=True) if end > keep]
+                texts = [self.model(old.version).templates for old in loaded]
+                self.intake.adopt_from(order.first_slot, order.version, [*texts, model.templates])
+        self.announced = len(known)
+
+    def adopted(self) -> None:
+        """Declare the log columns of the versions whose line has come, before that line is processed."""
+        if self.intake is None:
+            return
+        for order in [*self.orders, *self.fresh]:
+            names = self.intake.renamed.get(order.version)
+            if names is not None and order.version not in self.declared:
+                self.declared.append(order.version)
+                self.windower.widen(self.columns.names)
+                self.windower.declare(list(names.values()), order.first_slot)
 
     def next_era(self, partition: Partition, slot: int) -> Callable[[], Era | None] | None:
         """How to make the era that begins with `slot`; None where none does."""
@@ -102,14 +146,10 @@ class Director:
         return self._model_era(partition, row.version, slot)
 
     def _model_era(self, partition: Partition, version: str, slot: int) -> Era:
-        model = self.model(version)
-        renamed: dict[str, str] = {}
         if self.intake is not None:
-            models = [self.model(era.version).templates for era in partition.eras if era.version != COLD]
-            renamed = self.intake.adopt([*models, model.templates])[-1]
-        self.renamed[version] = renamed
-        partition.windower.declare([renamed.get(name, name) for name in model.ensemble.features])
-        return self._era(partition, version, model, slot)
+            self.intake.adopted(version)
+            self.adopted()
+        return self._era(partition, version, self.model(version), slot)
 
     def _known_features(self, partition: Partition, slot: int) -> list[str]:
         """What `vote` watches before the first fit: the features seen so far; log templates wait for the fit."""
@@ -130,12 +170,13 @@ class Director:
 
     def state(self) -> State:
         """What an order does not say."""
-        return State(meta={"first_slot": self.first_slot, "renamed": self.renamed, "tried": self.tried})
+        meta = {"first_slot": self.first_slot, "tried": self.tried}
+        return State(meta=meta | {"announced": self.announced, "declared": self.declared})
 
     def restore(self, state: State) -> None:
         """What `state` gave."""
-        self.first_slot, self.renamed = state.meta["first_slot"], state.meta["renamed"]
-        self.tried = state.meta["tried"]
+        self.first_slot, self.tried = state.meta["first_slot"], state.meta["tried"]
+        self.announced, self.declared = state.meta["announced"], list(state.meta["declared"])
 
 
 def feature_order(names: Sequence[str]) -> list[str]:

@@ -7,11 +7,13 @@ import numpy as np
 from detectors.ensemble import Ensemble
 from detectors.scorer import Scorer
 from detectors.types import joined
+from streaming.logfeatures import OTHER, TEMPLATE_PREFIX
 from streaming.ring import WindowPlane
 from streaming.settings import Timing
 from streaming.types import Codes, Floats, Ints, Windows
 from streaming.windower import Windower
 from tsad.cases import Judged
+from tsad.models import COLD
 
 BLOCK = 2048
 """Windows that are gathered and scored at a time: more cost fresh memory pages, fewer each call's overhead."""
@@ -21,7 +23,8 @@ class Era:
     """`columns` are the windower's features; one of the model's that is not among them is missing.
 
     `renamed`: what the model's features are called in the ring, where that differs (log templates have the number of
-    the partition's own column).
+    the partition's own column). Templates that the model does not know are what it calls `log.other`, whether the ring
+    counts them apart or not.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class Era:
         self._span = scorer.ensemble.span
         self._known = -1
         self._pick: list[int] | None = None
+        self._others: list[int] = []
+        self._other = self._wanted.index(OTHER) if OTHER in self._wanted and version != COLD else None
 
     @property
     def ensemble(self) -> Ensemble:
@@ -58,9 +63,13 @@ class Era:
         width = values.shape[1]
         if self._known != width:
             self._known, self._pick = width, self._picked(width)
+            self._others = self._foreign(width)
         if self._pick is None:
             return values
-        return np.pad(values, ((0, 0), (0, 1)), constant_values=np.nan)[:, self._pick]
+        picked: Floats = np.pad(values, ((0, 0), (0, 1)), constant_values=np.nan)[:, self._pick]
+        if self._others:
+            picked[:, self._other] += np.nan_to_num(values[:, self._others]).sum(axis=1)
+        return picked
 
     def _picked(self, width: int) -> list[int] | None:
         """Column of each feature, `width` (one beyond) where there is none; None where they are the columns as such."""
@@ -68,6 +77,14 @@ class Era:
             return None
         place = {name: number for number, name in enumerate(self._columns[:width])}
         return [place.get(name, width) for name in self._wanted]
+
+    def _foreign(self, width: int) -> list[int]:
+        """Columns of log templates that are not the model's, where it counts such lines."""
+        if self._other is None:
+            return []
+        known = set(self._wanted)
+        names = enumerate(self._columns[:width])
+        return [place for place, name in names if name.startswith(TEMPLATE_PREFIX) and name not in known]
 
     def take_in(self, rows: Codes, slot: int, values: Floats) -> None:
         """Scale one closed slot's rows, once, and keep them."""

@@ -58,6 +58,7 @@ def _explain_group(requests: Sequence[Request], model: Model) -> list[Answer]:
         lambda windows: ensemble.fused(windows).astype(np.float64),
         ensemble.forecast_inputs(),
         model.templates,
+        ensemble.span,
     )
     return [_answer(request, shap, model.templates) for request, shap in zip(requests, found, strict=True)]
 

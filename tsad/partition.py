@@ -57,7 +57,7 @@ class Partition:
     @property
     def _names(self) -> list[str]:
         """Entity names by row; empty where a row is free."""
-        return [name or "" for name in self.windower.roster.names]
+        return self.windower.roster.filled
 
     @property
     def readings(self) -> Readings:
@@ -299,8 +299,8 @@ class Partition:
         self._give_out(self.rollups.add(rows, slot, scores))
         if self.history.folder is not None:
             values = self.windower.derived(rows, np.full(len(rows), slot, np.int64))
-            names = [self._names[row] for row in rows.tolist()]
-            self.history.add(names, slot, values, scores, list(self.windower.features))
+            names = self._names
+            self.history.add([names[row] for row in rows.tolist()], slot, values, scores, list(self.windower.features))
 
     def _give_out(self, ended: HourlyScores | None) -> None:
         if ended is not None and len(ended.rows):

@@ -13,14 +13,19 @@ def recover(runner: Runner, kept: Restored) -> None:
     """Bring a fresh runner to the state of its last save. SourceChanged where a source is not the one it was."""
     runner.director.orders = [order for order in kept.orders if order.kind == "model"]
     newest = kept.snapshots[0] if kept.snapshots else None
-    if newest is not None:
+    if newest is None:
+        runner.partition.windower.declare(runner.columns.names)
+    else:
         _load(runner, newest)
+    runner.director.announce()
     checkpoint = kept.checkpoint
     if checkpoint is None:
         return
+    left: list[Topic] = []
     if newest is None or newest.position != checkpoint.positions:
-        _replay(runner, checkpoint)
-    runner.positions = {topic: place for topic, place in checkpoint.positions.items() if topic != ENDED}
+        left = _replay(runner, checkpoint)
+    places = checkpoint.positions | {topic: runner.positions.get(topic) for topic in left}
+    runner.positions = {topic: place for topic, place in places.items() if topic != ENDED and place}
     runner.counts = dict(checkpoint.counts)
 
 
@@ -42,22 +47,31 @@ def _load(runner: Runner, row: SnapshotRow) -> None:
     runner.positions = dict(row.position)
 
 
-def _replay(runner: Runner, checkpoint: Checkpoint) -> None:
-    """Read every topic up to its checkpointed row, exactly; nothing is written. Standard input cannot be read again."""
+def _replay(runner: Runner, checkpoint: Checkpoint) -> list[Topic]:
+    """Read every topic up to its checkpointed row, exactly; nothing is written. Standard input cannot be read again.
+
+    Returns the topics that wait before that row, since their polls were cut in another way then: what is left comes
+    with the next polls, and writes the same rows again.
+    """
     gone = [topic for topic in runner.sources if (checkpoint.positions.get(topic) or {}).get("path") == "-"]
     for topic in gone:
         runner.sources[topic].seek(checkpoint.positions[topic])
     targets = {topic: _row(checkpoint.positions.get(topic)) for topic in runner.sources if topic not in gone}
+    ended = list(checkpoint.positions.get(ENDED, []))
     while True:
         behind = [topic for topic, target in targets.items() if _row(runner.positions.get(topic)) < target]
         ready = [topic for topic in behind if not runner.partition.windower.paused(topic)]
-        if not ready:
+        over = [topic for topic in ended if topic not in behind]
+        if ready:
+            _read(runner, ready[0], targets[ready[0]])
+        elif over:
+            ended.remove(over[0])
+            runner.partition.end(over[0], runner.clock())
+            runner.explain(runner.partition.take().jobs)
+        else:
             break
-        _read(runner, ready[0], targets[ready[0]])
-    for topic in checkpoint.positions.get(ENDED, []):
-        runner.partition.end(topic, runner.clock())
-        runner.explain(runner.partition.take().jobs)
     runner.forget_unsaved()
+    return behind
 
 
 def _read(runner: Runner, topic: Topic, target: int) -> None:

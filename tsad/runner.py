@@ -153,6 +153,7 @@ class Runner:
             if self.intake is None:
                 raise ValueError("a stream without a [logs] section was given log lines")
             counts = self.intake.take(batch)
+            self.director.adopted()
             self.partition.process(topic, counts, self.clock(), ingested)
         else:
             for name, count in batch.unknown.items():

@@ -15,12 +15,13 @@ from tsad.console import Bars, heeding
 from tsad.pictures import draw, strongest
 from tsad.report import alert_row, alert_table
 from tsad.texts import template_texts
-from tsad.wording import counted
+from tsad.wording import counted, one_line
 
 STREAM = "try"
 FIT_SHARE = 0.5
 LEAST_ROWS = 50
 PICTURES = 3
+DAY = 86_400 * SECOND
 
 
 class TrialReport:
@@ -49,6 +50,7 @@ class TrialReport:
             f"{facts['fitted_rows']}, watched the rest: "
             f"{counted(len(self.rows) - retracted, 'alert')}, {retracted} more that were retracted."
         )
+        console.print(f"read as: {one_line('; '.join(facts['notes']), 600)}", markup=False)  # type: ignore[arg-type]
         for path in self.pictures:
             console.print(f"picture: {path}")
         console.print(
@@ -77,6 +79,8 @@ def try_out(
         pictures = [draw(a, found.step_ns, folder / f"alert-{n}.png") for n, a in enumerate(best, 1)]
     finally:
         app.close()
+    if found.end_ns < 365 * DAY:
+        found.notes.append("all times lie in 1970: if they are row numbers, --budget counts days of such seconds")
     facts = {
         "file": str(file), "rows": found.rows, "fitted_rows": rows, "entities": found.entities,
         "step": f"{found.step_ns / 1e9:g}s", "notes": found.notes, "database": config.database,

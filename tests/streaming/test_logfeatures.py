@@ -42,7 +42,7 @@ class Desk:
         """How often each column was counted."""
         lines = lines_of(messages, severities)
         ids, is_new = self.miner.learn(lines.messages)
-        return self.named(self.features.columns(lines, ids, is_new))
+        return self.named(self.features.columns(lines.severities, ids, is_new))
 
     def named(self, counted: np.ndarray) -> dict[str, int]:
         assert counted.dtype == np.int32
@@ -131,7 +131,7 @@ def test_lines_of_no_template_are_others() -> None:
     desk.count(["disk full"])
     late = lines_of(["disk full", "never seen before"])
     ids = desk.miner.match(late.messages)
-    counted = desk.features.columns(late, ids, np.zeros(2, np.bool_))
+    counted = desk.features.columns(late.severities, ids, np.zeros(2, np.bool_))
     assert desk.named(counted) == {"log.lines": 2, "log.template.0": 1, "log.other": 1}
 
 
@@ -189,15 +189,16 @@ def test_a_template_keeps_its_column_whatever_a_model_calls_it() -> None:
     assert desk.features.texts() == {"log.template.1": "login of <*>", "log.template.3": "cache miss"}
 
 
-def test_two_loaded_models_share_columns_and_the_newest_says_what_is_other() -> None:
+def test_two_loaded_models_share_columns_and_other_is_what_neither_knows() -> None:
     desk = Desk()
     old = {"log.template.0": "disk full", "log.template.1": "login of <*>"}
     new = {"log.template.0": "login of <*>", "log.template.1": "cache miss"}
     first, second = desk.features.close([old, new])
     assert first["log.template.1"] == second["log.template.0"]
-    counted = desk.count(["disk full", "login of a", "cache miss"])
+    counted = desk.count(["disk full", "login of a", "cache miss", "never seen"])
     assert counted["log.other"] == 1
     assert counted[first["log.template.0"]] == counted[second["log.template.0"]] == 1
+    assert counted[second["log.template.1"]] == 1
     assert desk.features.close([new]) == [second]
     assert "log.template.0" not in desk.count(["disk full"])
 

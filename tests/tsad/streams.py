@@ -164,9 +164,8 @@ def run_through(app: ListApp, limits: Limits) -> int:
     """Run to the end, starting again after each crash; how many there were."""
     crashed = 0
     while True:
-        runner = app.runner(STREAM, {}, limits=limits)
         try:
-            runner.run()
+            app.runner(STREAM, {}, limits=limits).run()
         except Crash:
             crashed += 1
         else:

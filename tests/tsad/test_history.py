@@ -1,0 +1,150 @@
+"""Closed slots for good: what was kept comes back once, in order, with the columns that are asked for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detectors.types import Rows
+from streaming.settings import SECOND
+from tsad.history import History
+
+MINUTE = 60 * SECOND
+Cells = dict[tuple[str, int], list[float]]
+
+
+def add(history: History, slot: int, values: dict[str, list[float]], features: Sequence[str] = ("x", "y")) -> None:
+    """Keep one slot: the values of each entity; the score is the first value."""
+    array = np.array(list(values.values()), np.float32)
+    history.add(list(values), slot, array, array[:, 0], features)
+
+
+def cells(rows: Rows) -> Cells:
+    parts = zip(rows.codes.tolist(), rows.slots.tolist(), rows.values.tolist(), strict=True)
+    return {(rows.names[code], slot): values for code, slot, values in parts}
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    return History(tmp_path / "kept", MINUTE, 30)
+
+
+def test_what_is_added_comes_back_before_and_after_it_was_written(history: History) -> None:
+    add(history, 5, {"b": [1, 2], "a": [3, 4]})
+    add(history, 6, {"a": [5, 6]})
+    expected = {("a", 5): [3, 4], ("a", 6): [5, 6], ("b", 5): [1, 2]}
+    assert cells(history.rows(["x", "y"], 100)) == expected
+    history.flush()
+    again = history.rows(["x", "y"], 100)
+    assert cells(again) == expected
+    assert (again.names, again.codes.tolist(), again.slots.tolist()) == (["a", "b"], [0, 0, 1], [5, 6, 5])
+    assert again.features == ["x", "y"]
+
+
+def test_only_slots_below_the_bound_are_read(history: History) -> None:
+    for slot in range(5):
+        add(history, slot, {"a": [slot, 0]})
+    assert sorted(cells(history.rows(["x"], 3))) == [("a", 0), ("a", 1), ("a", 2)]
+
+
+def test_columns_come_in_the_order_that_is_asked_for_and_unknown_ones_are_missing(history: History) -> None:
+    add(history, 0, {"a": [1, 2]})
+    history.flush()
+    values = history.rows(["y", "z", "x"], 9).values
+    np.testing.assert_array_equal(values, [[2, np.nan, 1]])
+
+
+def test_a_column_that_came_later_is_missing_before(history: History) -> None:
+    features = ["x"]
+    add(history, 0, {"a": [1]}, features)
+    history.flush()
+    add(history, 1, {"a": [2]}, features)
+    features.append("y")
+    add(history, 2, {"a": [3, 4]}, features)
+    expected = [[1, np.nan], [2, np.nan], [3, 4]]
+    np.testing.assert_array_equal(history.rows(features, 9).values, expected)
+    history.flush()
+    np.testing.assert_array_equal(history.rows(features, 9).values, expected)
+
+
+def test_a_file_for_each_stretch_named_by_its_slots(history: History, tmp_path: Path) -> None:
+    add(history, 3, {"a": [1, 1]})
+    add(history, 9, {"a": [1, 1]})
+    history.flush()
+    history.flush()
+    assert files(tmp_path / "kept") == [f"{3:020d}-{9:020d}.parquet"]
+    table = pq.read_table(tmp_path / "kept" / files(tmp_path / "kept")[0])
+    assert table.column_names == ["entity", "slot", "score", "value:x", "value:y"]
+    assert table.column("score").to_pylist() == [1.0, 1.0]
+
+
+def test_slots_written_twice_by_a_replay_count_once(history: History) -> None:
+    for _ in range(2):
+        for slot in range(4):
+            add(history, slot, {"a": [slot, 1], "b": [slot, 2]})
+        history.flush()
+        add(history, 4, {"a": [4, 1]})
+    assert len(cells(history.rows(["x"], 9))) == len(history.rows(["x"], 9).slots) == 9
+
+
+def test_files_that_are_too_old_are_removed(tmp_path: Path) -> None:
+    history = History(tmp_path, MINUTE, days=1 / 24)
+    for slot in (0, 30, 70, 130):
+        add(history, slot, {"a": [slot, 0]})
+        history.flush()
+    assert [slot for _, slot in cells(history.rows(["x"], 1000))] == [70, 130]
+
+
+def test_nothing_is_kept_without_a_folder() -> None:
+    history = History(None, MINUTE, 30)
+    add(history, 0, {"a": [1, 2]})
+    history.flush()
+    rows = history.rows(["x", "y"], 9)
+    assert len(rows.slots) == 0
+    assert rows.values.shape == (0, 2)
+
+
+def test_nothing_kept_is_no_rows(history: History, tmp_path: Path) -> None:
+    history.flush()
+    assert not (tmp_path / "kept").exists()
+    assert history.rows(["x"], 9).names == []
+
+
+def test_a_half_written_file_is_not_read(history: History, tmp_path: Path) -> None:
+    add(history, 0, {"a": [1, 2]})
+    history.flush()
+    (tmp_path / "kept" / ".half.parquet.partial").write_bytes(b"half")
+    assert len(history.rows(["x"], 9).slots) == 1
+
+
+NAMES = st.sampled_from(["a", "b", "ü", "x" * 200, ""])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.dictionaries(st.integers(0, 15), st.dictionaries(NAMES, st.floats(-9, 9, width=32), min_size=1), max_size=12),
+    st.sets(st.integers(0, 15)),
+    st.integers(0, 16),
+)
+def test_whatever_is_flushed_when_the_rows_are_those_of_a_dictionary(
+    tmp_path_factory: pytest.TempPathFactory, slots: dict[int, dict[str, float]], flushes: set[int], until: int
+) -> None:
+    history = History(tmp_path_factory.mktemp("any"), MINUTE, 30)
+    expected: Cells = {}
+    for slot, values in sorted(slots.items()):
+        add(history, slot, {name: [value] for name, value in values.items()}, ["x"])
+        expected |= {(name, slot): [value] for name, value in values.items() if slot < until}
+        if slot in flushes:
+            history.flush()
+    rows = history.rows(["x"], until)
+    assert cells(rows) == expected
+    order = list(zip(rows.codes.tolist(), rows.slots.tolist(), strict=True))
+    assert order == sorted(order)
