@@ -1,12 +1,14 @@
 """A promotion in mid-stream: an order from a slot on, the old version for what lies before, and a replay that obeys."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from storage.read import AlertFilter
+from storage.types import FileRefusedError, ModelRow
 from tests.tsad.streams import (
     FEATURES,
     FIT_SLOTS,
@@ -16,8 +18,10 @@ from tests.tsad.streams import (
     Crash,
     ListApp,
     cells_with_anomalies,
+    configuration,
     differences,
     final_rows,
+    list_app,
     payloads,
     record,
 )
@@ -57,31 +61,28 @@ def history(gpu: bool) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def versions() -> dict[str, bytes]:
-    """Files of the models fitted here, by path: fitted once for all tests."""
-    return {}
+def second(tmp_path_factory: pytest.TempPathFactory, fitted: Any) -> dict[bool, ModelRow]:
+    """The rows of two further models beside the fitted one: with `gpu`, and without."""
+    rows = {}
+    for gpu in (True, False):
+        folder = tmp_path_factory.mktemp("second")
+        (folder / "models").mkdir()
+        (folder / "models" / "models").symlink_to(fitted[0] / "models")
+        app = list_app(configuration(folder, f"sqlite:///{folder}/fit.db"), {"telemetry": history(gpu)})
+        rows[gpu] = app.fit(STREAM, app.collect(STREAM, {}))
+        app.close()
+    return rows
 
 
 @pytest.fixture
-def make_two(make_app: Any, versions: dict[str, bytes]) -> Callable[..., tuple[ListApp, str]]:
+def make_two(make_app: Any, second: dict[bool, ModelRow]) -> Callable[..., tuple[ListApp, str]]:
     """Makes applications with the first model active and a second one (with `gpu`, or without) as a candidate."""
 
     def make(gpu: bool = True, late: bool = False, crashes: Any = None, **stream: Any) -> tuple[ListApp, str]:
-        app: ListApp = make_app({"telemetry": history(gpu)}, crashes, **stream)
-        key = f"gpu {gpu}"
-        if key not in versions:
-            versions[key] = app.fit(STREAM, app.collect(STREAM, {})).version.encode()
-        else:
-            shelf = app.shelf(STREAM)
-            rows = {row.version: row for row in app.models.listing(STREAM)}
-            if versions[key].decode() not in rows:
-                app.models.add(kept_rows[key])
-            assert shelf.read(kept_rows[key]).ensemble.features
-        kept_rows.setdefault(key, next(r for r in app.models.listing(STREAM) if r.version == versions[key].decode()))
-        app.lists = {"telemetry": live(late)}
-        return app, versions[key].decode()
+        app: ListApp = make_app({"telemetry": live(late)}, crashes, **stream)
+        app.models.add(second[gpu])
+        return app, second[gpu].version
 
-    kept_rows: dict[str, Any] = versions.setdefault("rows", {})  # type: ignore[arg-type, assignment]
     return make
 
 
@@ -227,14 +228,18 @@ def test_late_data_of_the_old_versions_slots_is_judged_by_it(make_two: Any) -> N
     drive(app, Limits(poll=30), {150: second})
     assert app.reader.health(STREAM)["partitions"][0]["counts"]["late"] == 1
     slot = FIRST + border - 2
-    (row,) = [row for row in app.reader.scores(STREAM, "a", limit=100_000) if row["slot"] == slot]
-    assert row["model_version"] == first
-    assert row["score"] > 1
-    (behind_it,) = [row for row in app.reader.scores(STREAM, "a", limit=100_000) if row["slot"] == slot + 2]
-    assert behind_it["model_version"] == second
+    begun = orders(app)[1][1]
+    rows = {row["slot"]: row for row in app.reader.scores(STREAM, "a", limit=100_000)}
+    assert rows[slot]["model_version"] == first
+    assert rows[slot]["score"] > 1
+    assert slot < begun < slot + 8
+    touched = [row for at, row in rows.items() if slot <= at < slot + 8]
+    assert {row["model_version"] for row in touched} == {first, second}
+    assert all((row["model_version"] == second) == (row["slot"] >= begun) for row in touched)
     alerts = app.reader.alerts(AlertFilter(stream=STREAM, entity="a", limit=None))
-    (found,) = [a for a in alerts if a.opened_slot == slot]
-    assert found.model_version in {first, second}
+    (found,) = [a for a in alerts if a.state != "retracted" and a.first_slot <= slot <= a.last_slot]
+    assert found.amended_at is not None
+    assert found.last_slot >= slot
 
 
 def original(entity: str, slot: int) -> bytes:
@@ -270,22 +275,18 @@ def test_the_end_of_a_run_is_no_border_for_orders(make_two: Any) -> None:
 
 
 def test_a_version_whose_file_changed_is_refused_at_the_start(make_two: Any) -> None:
-    from storage.types import FileRefusedError
-
     app, second = make_two()
-    models = {row.version: row for row in app.models.listing(STREAM)}
-    path = app.config.models + "/" + models[second].file
-    before = open(path, "rb").read()  # noqa: SIM115
+    row = next(row for row in app.models.listing(STREAM) if row.version == second)
+    path = Path(app.config.models, row.file)
+    before = path.read_bytes()
     app.models.promote(STREAM, second)
     try:
-        with open(path, "r+b") as file:
-            file.seek(len(before) // 2)
-            file.write(b"changed!")
-        with pytest.raises(FileRefusedError, match=models[second].file):
+        path.write_bytes(before[:-100] + b"changed!" + before[-92:])
+        with pytest.raises(FileRefusedError, match=second):
             app.runner(STREAM, {})
     finally:
-        with open(path, "wb") as file:
-            file.write(before)
+        path.write_bytes(before)
+    app.runner(STREAM, {})
 
 
 def test_payloads_are_those_of_the_shared_stream() -> None:
