@@ -116,7 +116,9 @@ def test_torch_is_pinned_for_the_makefile() -> None:
 
 
 def test_make_help_lists_every_target() -> None:
-    listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert phony
     assert [line.split()[1] for line in listed.splitlines()] == phony[1].split()

@@ -73,9 +73,13 @@ class Director:
         for place in range(self.announced, len(known)):
             order, model = known[place], self.model(known[place].version)
             self.windower.widen(self.columns.names)
-            before = len(self.columns)
-            self.columns.admit(name for name in model.ensemble.features if not is_log_feature(name))
-            self.windower.begin(self.columns.names[before:], order.first_slot)
+            before, named = len(self.columns), [name for name in model.ensemble.features if not is_log_feature(name)]
+            self.columns.admit(named)
+            if self.columns.open:
+                self.windower.widen(self.columns.names)
+                self.windower.declare(named, order.first_slot)
+            else:  # their values up to now were not decoded
+                self.windower.begin(self.columns.names[before:], order.first_slot)
             if self.intake is not None:
                 keep = order.first_slot - self.timing.late_horizon - self.shelf.settings.settle
                 ends = [following.first_slot for following in known[1 : place + 1]]

@@ -30,7 +30,10 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """A run of flags with fewer than `quiet` slots without one between them; `score` and `p` are those of its peak."""
+    """A run of flags with fewer than `quiet` slots without one between them; `score` and `p` are those of its peak.
+
+    `ended` is the slot in which it was resolved or retracted, None while it runs.
+    """
 
     first: int
     last: int
@@ -40,6 +43,7 @@ class Episode:
     flags: int = 1
     confirmed: bool = False
     state: State = "open"
+    ended: int | None = None
 
     @property
     def running(self) -> bool:
@@ -65,7 +69,7 @@ def advance(episode: Episode | None, reading: Reading, rule: Rule) -> tuple[Epis
         return (_open(reading) if reading.flagged else None), None
     calm = reading.slot - episode.last - reading.flagged
     if calm >= rule.quiet:
-        ended = replace(episode, state="resolved")
+        ended = replace(episode, state="resolved", ended=reading.slot)
         return (_open(reading) if reading.flagged else None), ended
     if reading.flagged:
         episode = _extend(episode, reading)
@@ -89,7 +93,7 @@ def _decide(episode: Episode, reading: Reading, rule: Rule) -> tuple[Episode | N
         return episode, None
     if reading.settled > 1:
         return replace(episode, confirmed=True, state="confirmed"), None
-    return None, replace(episode, state="retracted")
+    return None, replace(episode, state="retracted", ended=reading.slot)
 
 
 def fold(episode: Episode | None, readings: list[Reading], rule: Rule) -> tuple[Episode | None, list[Episode]]:

@@ -13,17 +13,20 @@ from tsad.readings import Readings, meta_rows
 class Track:
     """An episode and its identity: the slot that first opened it.
 
-    `merged_into` is the identity of an older track that swallowed it, `ended` the slot at which it ended.
+    `merged_into` is the identity of an older track that swallowed it.
     """
 
     identity: int
     episode: Episode
     merged_into: int | None = None
-    ended: int | None = None
 
     def meets(self, episode: Episode) -> bool:
         """Whether `episode` shares a slot with this track."""
         return self.episode.first <= episode.last and episode.first <= self.episode.last
+
+    def after(self, slot: int) -> bool:
+        """Whether it runs still, or ended behind `slot`."""
+        return self.episode.ended is None or self.episode.ended > slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ class Judge:
         for row in sorted(rows.tolist()):
             entity = self.entities.pop(row, None)
             if entity is not None and entity.head is not None:
-                entity.head.episode = replace(entity.head.episode, state="resolved")
+                entity.head.episode = replace(entity.head.episode, state="resolved", ended=self.closed)
                 changes.append(Change(row, entity.head, "evicted"))
         self.readings.forget(rows)
         return changes
@@ -107,7 +110,7 @@ class Judge:
         episode, ended = advance(before, reading, self.rule)
         changes = []
         if ended is not None and entity.head is not None:
-            entity.head.episode, entity.head.ended = ended, reading.slot
+            entity.head.episode = ended
             entity.recent.append(entity.head)
             changes.append(Change(row, entity.head, ended.state))
             entity.head, before = None, None
@@ -130,7 +133,7 @@ class Judge:
             entity = self.entities.setdefault(row, Entity())
             entity.tail, _ = advance(entity.tail, self.readings.reading(row, slot), self.rule)
         for row, entity in list(self.entities.items()):
-            entity.recent = [track for track in entity.recent if track.ended is None or track.ended > slot]
+            entity.recent = [track for track in entity.recent if track.after(slot)]
             if entity.idle:
                 del self.entities[row]
 
@@ -171,7 +174,7 @@ def _match(episodes: list[Episode], old: Iterable[Track], closed: int) -> list[T
         met = [track for track in left if track.meets(episode)]
         same = next((track for track in left if track.identity == episode.first), None)
         keeper = met[0] if met else same
-        tracks.append(_keep(keeper, episode, closed))
+        tracks.append(Track(keeper.identity if keeper else episode.first, episode))
         if keeper:
             left.remove(keeper)
         for younger in met[1:]:
@@ -182,18 +185,12 @@ def _match(episodes: list[Episode], old: Iterable[Track], closed: int) -> list[T
     return tracks + [_retracted(track, None, closed) for track in left]
 
 
-def _keep(keeper: Track | None, episode: Episode, closed: int) -> Track:
-    ended = None if episode.running else closed
-    if keeper is None:
-        return Track(episode.first, episode, None, ended)
-    return Track(keeper.identity, episode, None, keeper.ended if ended and keeper.ended else ended)
-
-
 def _retracted(track: Track, merged_into: int | None, closed: int) -> Track:
     gone = track.episode.state == "retracted"
     if gone and merged_into is None:
         return track
-    return Track(track.identity, replace(track.episode, state="retracted"), merged_into, track.ended or closed)
+    ended = closed if track.episode.running else track.episode.ended
+    return Track(track.identity, replace(track.episode, state="retracted", ended=ended), merged_into)
 
 
 def _reason(track: Track, before: tuple[Episode, int | None] | None) -> str:

@@ -1,6 +1,7 @@
 """One fitted model for all tests of the path."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,19 @@ def make_app(tmp_path: Path, fitted: Any) -> Any:
     yield make
     for app in made:
         app.close()
+
+
+@pytest.fixture(scope="session")
+def once() -> Callable[[Any, Callable[[], Any]], Any]:
+    """Makes something once for each key: what an undisturbed run gives is compared with many others."""
+    made: dict[Any, Any] = {}
+
+    def make(key: Any, how: Callable[[], Any]) -> Any:
+        if key not in made:
+            made[key] = how()
+        return made[key]
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,7 @@ class Desk:
         for change in changes:
             track = change.track
             self.reasons.append(change.reason)
-            copy = Track(track.identity, track.episode, track.merged_into, track.ended)
+            copy = Track(track.identity, track.episode, track.merged_into)
             self.stored[change.row, track.identity] = copy
 
     def expected(self, row: int) -> tuple[Episode | None, list[Episode]]:
@@ -208,6 +208,17 @@ def test_a_late_settled_score_confirms_or_retracts() -> None:
         desk.amend(2, {0: (0.2, settled)})
         assert desk.tracks() == [(0, 0, 0, state)]
         agree(desk)
+
+
+def test_an_episode_found_late_stands_when_its_slots_have_left() -> None:
+    """It ended in the slot that its quiet came to, not in the one that was newest when it was found."""
+    desk = Desk(Rule(settle=2, quiet=2), horizon=5)
+    desk.play("....")
+    desk.amend(0, {0: (2.0, NAN)})
+    desk.play("....")
+    desk.amend(7, {0: (0.1, NAN)})
+    assert desk.tracks() == [(0, 0, 0, "resolved")]
+    agree(desk)
 
 
 def test_nothing_late_nothing_changed() -> None:
