@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from streaming.types import State
 from tsad.cases import Case, Evidence
 from tsad.readings import HourlyScores
@@ -19,15 +16,15 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class NotedScore:
-    """A judged window worth a row: beyond half of the threshold."""
+class NotedScores:
+    """Judged windows worth a row: B entities, slots, scores and tail probabilities, B x D tails and votes."""
 
-    entity: str
-    slot: int
-    score: float
-    p: float
-    tails: NDArray[np.float64]
-    votes: NDArray[np.bool_]
+    entities: list[str]
+    slots: list[int]
+    scores: list[float]
+    p: list[float]
+    tails: list[list[float]]
+    votes: list[list[bool]]
     detectors: tuple[str, ...]
     version: str
 
@@ -49,7 +46,7 @@ class Findings:
 
     cases: dict[tuple[int, int], Case] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
-    scores: list[NotedScore] = field(default_factory=list)
+    scores: list[NotedScores] = field(default_factory=list)
     rollups: list[tuple[list[str], HourlyScores]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     evicted: list[tuple[str, int, State]] = field(default_factory=list)

@@ -6,12 +6,13 @@ Everything here is a function of the partition's records and orders; sources, da
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streaming.types import Codes, Floats, Ints, Records, State, Topic
 from streaming.windower import Amended, ClosedSlot, LogCounts, Stretch, Windower
 from tsad.cases import Case, CaseBook, Evidence, Judged, slots_of
 from tsad.era import Era
-from tsad.findings import Event, Findings, Job, NotedScore
+from tsad.findings import Event, Findings, Job, NotedScores
 from tsad.history import History
 from tsad.judge import Change, Judge
 from tsad.readings import HourlyScores, Readings, Rollups
@@ -274,21 +275,20 @@ class Partition:
             self.findings.jobs.append(Job(case, evidence))
         return evidence
 
-    def _note(self, judged: Judged, indices: np.ndarray) -> None:
+    def _note(self, judged: Judged, which: NDArray[np.int64]) -> None:
+        """Keep the windows `which` for the table of scores, as plain numbers: numpy's own, one by one, cost more."""
         verdicts, names = judged.verdicts, self._names
-        for index in indices.tolist():
-            self.findings.scores.append(
-                NotedScore(
-                    names[judged.rows[index]],
-                    int(judged.ends[index]),
-                    float(verdicts.score[index]),
-                    float(verdicts.p[index]),
-                    verdicts.tails[:, index],
-                    verdicts.votes[:, index],
-                    verdicts.detectors,
-                    judged.version,
-                )
-            )
+        noted = NotedScores(
+            [names[row] for row in judged.rows[which].tolist()],
+            judged.ends[which].tolist(),
+            verdicts.score[which].tolist(),
+            verdicts.p[which].tolist(),
+            verdicts.tails[:, which].T.tolist(),
+            verdicts.votes[:, which].T.tolist(),
+            verdicts.detectors,
+            judged.version,
+        )
+        self.findings.scores.append(noted)
 
     def _finish(self, slot: int) -> None:
         """`slot` is final now: it enters the hourly roll-ups and the history."""

@@ -5,14 +5,13 @@ from datetime import UTC, datetime, timedelta
 from math import isnan
 
 import numpy as np
-from numpy.typing import NDArray
 
 from storage.arrays import pack
 from storage.types import Alert, Audit, EvictedState, Rollup, ScoreRow, Vote, alert_id
 from streaming.types import Floats
 from tsad.cases import Case, Evidence
 from tsad.episodes import severity
-from tsad.findings import Event, Findings, NotedScore
+from tsad.findings import Event, Findings, NotedScores
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NEGLIGIBLE = float(np.float32(0.001))
@@ -26,13 +25,10 @@ def utc(ns: int) -> datetime:
     return EPOCH + timedelta(microseconds=ns // 1000)
 
 
-def votes_of(detectors: Sequence[str], tails: NDArray[np.float64], votes: NDArray[np.bool_]) -> dict[str, Vote]:
+def votes_of(detectors: Sequence[str], tails: Sequence[float], votes: Sequence[bool]) -> dict[str, Vote]:
     """Each detector's own tail probability and vote; NaN is no opinion."""
-    # plain numbers first: numpy's own, one by one, cost ten times as much
-    return {
-        name: Vote(p=None if isnan(tail) else tail, voted=vote)
-        for name, tail, vote in zip(detectors, tails.tolist(), votes.tolist(), strict=True)
-    }
+    opinions = zip(detectors, tails, votes, strict=True)
+    return {name: {"p": None if isnan(tail) else tail, "voted": vote} for name, tail, vote in opinions}
 
 
 def strongest(evidence: Evidence, count: int) -> list[int]:
@@ -104,7 +100,7 @@ class RowWriter:
             detected_at=utc(case.detected_ns),
             ingested_at=utc(case.ingested_ns),
             amended_at=None if case.amended_ns is None else utc(case.amended_ns),
-            votes=votes_of(evidence.detectors, evidence.tails, evidence.votes),
+            votes=votes_of(evidence.detectors, evidence.tails.tolist(), evidence.votes.tolist()),
             attribution=attribution(evidence),
             explanation="pending" if told.pending else "done",
             explained_by=told.explained_by,
@@ -115,19 +111,14 @@ class RowWriter:
             reason=case.reason,
         )
 
-    def scores(self, noted: Sequence[NotedScore]) -> list[ScoreRow]:
+    def scores(self, noted: Sequence[NotedScores]) -> list[ScoreRow]:
         """Score rows; of a window judged twice the later counts."""
         return [
-            ScoreRow(
-                row.entity,
-                row.slot,
-                self.time(row.slot),
-                row.score,
-                row.p,
-                votes_of(row.detectors, row.tails, row.votes),
-                row.version,
+            ScoreRow(entity, slot, self.time(slot), score, p, votes_of(part.detectors, tails, votes), part.version)
+            for part in noted
+            for entity, slot, score, p, tails, votes in zip(
+                part.entities, part.slots, part.scores, part.p, part.tails, part.votes, strict=True
             )
-            for row in noted
         ]
 
     def rollups(self, findings: Findings) -> list[Rollup]:
