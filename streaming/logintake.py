@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from streaming.cells import COUNTED
 from streaming.columns import Columns
 from streaming.logfeatures import LogFeatures, with_severities
 from streaming.masking import Masking
@@ -12,6 +13,9 @@ from streaming.miner import Miner
 from streaming.settings import Timing
 from streaming.types import Codes, Ints, Lines, State
 from streaming.windower import LogCounts
+
+LONGEST_TEXT = 300
+"""Characters of a rare line that are kept for people."""
 
 
 class LogIntake:
@@ -42,6 +46,7 @@ class LogIntake:
         lines = with_severities(lines)
         newest = np.maximum.accumulate(np.r_[self._newest, lines.times])[1:]
         columns, start = np.full((len(newest), 5), -1, np.int32), 0
+        said, texts = np.full((len(newest), COUNTED), -1, np.int32), list[str]()
         while start < len(newest):
             stop = len(newest)
             if self._queue:
@@ -49,15 +54,21 @@ class LogIntake:
                 if stop <= start:
                     self._adopt_next()
                     continue
-            columns[start:stop] = self._count(lines, newest, slice(start, stop))
+            part = slice(start, stop)
+            columns[part], said[part] = self._count(lines, newest, part, texts)
             start = stop
         if len(newest):
             self._newest = int(newest[-1])
         names = self._columns.names
-        return LogCounts(lines.names, lines.codes, lines.times, columns, lines.positions, names, lines.next_position)
+        return LogCounts(
+            lines.names, lines.codes, lines.times, columns, lines.positions, names, lines.next_position, said, texts
+        )
 
-    def _count(self, lines: Lines, newest: Ints, part: slice) -> Codes:
-        """The columns of each line of `part`; `newest` (N, ns) is the newest event time up to each line."""
+    def _count(self, lines: Lines, newest: Ints, part: slice, texts: list[str]) -> tuple[Codes, Codes]:
+        """The columns of each line of `part` and what it said, whose words join `texts`.
+
+        `newest` (N, ns) is the newest event time up to each line.
+        """
         step, times, messages = self._timing.step, lines.times[part], lines.messages[part]
         late = times // step < (newest[part] - self._timing.lateness) // step
         ids, is_new = np.full(len(times), -1, np.int32), np.zeros(len(times), np.bool_)
@@ -66,7 +77,12 @@ class LogIntake:
                 ids[start:stop] = self.miner.match(messages[start:stop])
             else:
                 ids[start:stop], is_new[start:stop] = self.miner.learn(messages[start:stop])
-        return self.features.columns(lines.severities[part], ids, is_new)
+        columns = self.features.columns(lines.severities[part], ids, is_new)
+        said = np.full((len(ids), COUNTED), -1, np.int32)
+        for place in np.flatnonzero(is_new | self.features.is_other(columns)).tolist():
+            said[place] = int(ids[place]) + 1, is_new[place], len(texts)
+            texts.append(self.miner.masked(messages[place])[:LONGEST_TEXT])
+        return columns, said
 
     def adopt(self, models: Sequence[dict[str, str]]) -> list[dict[str, str]]:
         """Count the log templates of these models only (the newest last): what the ring calls each one's features."""

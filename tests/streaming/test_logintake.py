@@ -52,6 +52,22 @@ def test_lines_become_counts_of_their_columns() -> None:
     assert (found.next_position, found.times.tolist()) == (3, [0, 0, MINUTE])
 
 
+def told(counts: LogCounts) -> list[str | None]:
+    """What is kept of what each line said."""
+    return [counts.texts[place] if place >= 0 else None for place in counts.said[:, 2].tolist()]
+
+
+def test_lines_without_a_column_say_what_they_said_and_others_do_not() -> None:
+    desk = intake()
+    assert told(desk.take(lines([(0, "user 5 in"), (0, "user 6 in")]))) == ["user <NUM> in", None]
+    desk.adopt([{"log.template.0": "user <NUM> in"}])
+    said = [(1, "user 7 in"), (1, "disk 3 full " + "x" * 500), (1, "disk 4 full " + "x" * 500), (0, "late")]
+    first, second, third, fourth = told(desk.take(lines(said, 2)))
+    assert first is None
+    assert second == third == ("disk <NUM> full " + "x" * 500)[:300]
+    assert fourth == "late"
+
+
 def test_late_lines_are_matched_and_not_learnt() -> None:
     desk = intake()
     desk.take(lines([(9, "user 5 in")]))
