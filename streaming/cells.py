@@ -25,7 +25,7 @@ class Samples:
     """N records at their place in the ring: `rows`, `slots`, `times` (ns).
 
     `values` are, of telemetry, N x F float32 (NaN = absent); of log lines, N x k int32: first the template's number,
-    whether the line founded it and the place of its text in `texts` (-1 = not told, since it has a column), then, from
+    whether the line founded it and the place of its text in `texts` (-1 = not told, since it is well known), then, from
     `COUNTED` on, the columns that each line is counted in (-1 = none).
     """
 

@@ -100,11 +100,6 @@ class LogFeatures:
         counted[~known, 4] = self._column(OTHER)
         return counted
 
-    def is_other(self, columns: Codes) -> NDArray[np.bool_]:
-        """Which of N lines, as `columns` gave them, are of no template with a column."""
-        other: NDArray[np.bool_] = columns[:, 4] >= 0
-        return other
-
     def close(self, models: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
         """Count the templates of the loaded models only, each given as {feature name: template text}, the newest last.
 

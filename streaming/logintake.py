@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streaming.cells import COUNTED
 from streaming.columns import Columns
@@ -40,6 +41,7 @@ class LogIntake:
         self._newest = np.iinfo(np.int64).min // 2
         self._queue: list[tuple[int, str, list[dict[str, str]]]] = []
         self.renamed: dict[str, dict[str, str]] = {}
+        self._founded: dict[int, int] = {}
 
     def take(self, lines: Lines) -> LogCounts:
         """Count each line in its columns; in position order, each line once."""
@@ -77,12 +79,26 @@ class LogIntake:
                 ids[start:stop] = self.miner.match(messages[start:stop])
             else:
                 ids[start:stop], is_new[start:stop] = self.miner.learn(messages[start:stop])
-        columns = self.features.columns(lines.severities[part], ids, is_new)
         said = np.full((len(ids), COUNTED), -1, np.int32)
-        for place in np.flatnonzero(is_new | self.features.is_other(columns)).tolist():
-            said[place] = int(ids[place]) + 1, is_new[place], len(texts)
+        for place in self._fresh(ids, is_new, newest[part] // step):
+            said[place] = ids[place], is_new[place], len(texts)
             texts.append(self.miner.masked(messages[place])[:LONGEST_TEXT])
-        return columns, said
+        return self.features.columns(lines.severities[part], ids, is_new), said
+
+    def _fresh(self, ids: Codes, is_new: NDArray[np.bool_], now: Ints) -> list[int]:
+        """Places of the lines whose template was founded less than a window ago; `now` (N) is the topic's slot.
+
+        Whether the template has a column does not count: that follows from when a model came, not from the lines.
+        """
+        for place in np.flatnonzero(is_new).tolist():
+            self._founded[int(ids[place])] = int(now[place])
+        if not self._founded or not len(now):
+            return []
+        recent = np.flatnonzero(np.isin(ids, list(self._founded))).tolist()
+        fresh = [place for place in recent if now[place] - self._founded[int(ids[place])] < self._timing.window]
+        oldest = int(now[-1]) - self._timing.window
+        self._founded = {key: slot for key, slot in self._founded.items() if slot > oldest}
+        return fresh
 
     def adopt(self, models: Sequence[dict[str, str]]) -> list[dict[str, str]]:
         """Count the log templates of these models only (the newest last): what the ring calls each one's features."""
@@ -116,6 +132,7 @@ class LogIntake:
     def state(self) -> State:
         """Miner, columns and watermark."""
         whole = State(meta={"newest": int(self._newest), "queue": self._queue, "renamed": self.renamed})
+        whole.meta["founded"] = list(self._founded.items())
         whole.put("miner", self.miner.state())
         whole.put("features", self.features.state())
         return whole
@@ -124,6 +141,7 @@ class LogIntake:
         """What `state` gave."""
         self._newest, self.renamed = state.meta["newest"], state.meta["renamed"]
         self._queue = [(slot, version, models) for slot, version, models in state.meta["queue"]]
+        self._founded = dict(state.meta["founded"])
         self.miner.restore(state.part("miner"))
         self.features.restore(state.part("features"))
 

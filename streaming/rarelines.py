@@ -1,4 +1,4 @@
-"""What log lines without a column of their own said: a few texts for each (entity, slot), for people to read."""
+"""What log lines of new templates said: a few texts for each (entity, slot), for people to read."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class _Saying:
 
 
 class RareLines:
-    """Which rare templates each entity (by row) wrote in the last slots, each by the masked text of its first line.
+    """Which new templates each entity (by row) wrote in the last slots, each by the masked text of its first line.
 
     The text is the line's own and not the template's: that one changes with every line mined, also with those that
     were read ahead.
@@ -31,7 +31,7 @@ class RareLines:
         self._slots: dict[int, dict[int, dict[int, _Saying]]] = {}
 
     def add(self, lines: Samples) -> None:
-        """Keep the rare ones of `lines`, in order of arrival within each slot."""
+        """Keep the ones of `lines` that are told, in order of arrival within each slot."""
         rare = lines.take(lines.values[:, TEMPLATE] >= 0)
         held = {slot: sum(map(len, rows.values())) for slot, rows in self._slots.items()} if len(rare) else {}
         for row, slot, values in zip(rare.rows.tolist(), rare.slots.tolist(), rare.values.tolist(), strict=True):
