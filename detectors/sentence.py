@@ -73,9 +73,9 @@ def _called(name: str, texts: Mapping[str, str]) -> str:
     if not name.startswith(LOGS):
         return texts.get(name, name)
     kind = name.removeprefix(LOGS)
-    if name in texts:
-        return f'log lines "{texts[name]}"'
     plain = {"lines": "log lines", "new": "log lines never seen before", "other": "log lines of rare templates"}
+    if name in texts:
+        return f'{plain[kind]} ("{texts[name]}")' if kind in plain else f'log lines "{texts[name]}"'
     level = kind.removeprefix("severity.")
     return plain.get(kind, f"log lines of severity {level}" if level != kind else f"log lines of {kind}")
 

@@ -208,7 +208,8 @@ class Partition:
         observed = self.windower.derived(np.full(era.window, row, np.int32), slots)
         window = era.plane.gather(one, np.array([slot], np.int64))[0].copy()
         origin, width = era.scorer.ranges(one)
-        return judged.evidence(index, window, era.project(observed), origin[0], width[0])
+        said = self.windower.said(row, int(slots[0]), slot)
+        return judged.evidence(index, window, era.project(observed), origin[0], width[0], said)
 
     def _era_at(self, slot: int) -> Era:
         """The era in force at `slot`: an old one stays as long as late data may reach it."""

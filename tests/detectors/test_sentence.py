@@ -95,6 +95,8 @@ def test_log_features_are_counts_of_lines(name, says):
 
 
 def test_a_template_is_called_by_its_text():
+    new = say(ending(14), names=("log.new",), lower=0, upper=0, texts={"log.new": "disk <NUM> full"})
+    assert new.startswith('14 log lines never seen before ("disk <NUM> full") in a slot')
     texts = {"log.template.3": "connection to <*> lost"}
     assert say(ending(14), names=("log.template.3",), lower=0, upper=0, texts=texts).startswith(
         '14 log lines "connection to <*> lost" in a slot, usually 0; '
