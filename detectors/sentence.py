@@ -48,6 +48,8 @@ def _phrase(name: str, series: Floats, lower: float, upper: float, texts: Mappin
         return f"{_number(value)} {called} in a slot{usual}"
     if verb:
         return f"{called} {verb} {_number(value)}{usual}"
+    if len(present) == 1:
+        return f"{called} has only one value, {_number(value)}{usual}"
     if np.ptp(recent) == 0 and upper > lower:
         return f"{called} stood still at {_number(value)}{usual}"
     return f"{called} at {_number(value)} moved out of step with its peers{usual}"

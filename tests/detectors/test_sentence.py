@@ -42,6 +42,7 @@ def test_a_rise_with_a_follower_and_three_votes():
         (ending(-0.5, 0.2), "cpu_r dropped to -0.5, usual range 0.1 to 0.32"),
         (ending(0.2), "cpu_r stood still at 0.2, usual range 0.1 to 0.32"),
         (ending(0.25, 0.15), "cpu_r at 0.15 moved out of step with its peers, usual range 0.1 to 0.32"),
+        ([*[np.nan] * 15, 0.2], "cpu_r has only one value, 0.2, usual range 0.1 to 0.32"),
         (ending(np.nan), "cpu_r is missing"),
         (np.full(16, np.nan), "cpu_r is missing"),
     ],
