@@ -4,7 +4,7 @@ from typing import Any
 
 from storage import snapshots
 from storage.types import Checkpoint, Restored, SnapshotRow
-from streaming.types import SourceChanged, State, Topic
+from streaming.types import Source, SourceChanged, State, Topic
 from tsad.runner import ENDED, Runner
 from tsad.snapshots import restore
 
@@ -56,6 +56,8 @@ def _replay(runner: Runner, checkpoint: Checkpoint) -> list[Topic]:
     gone = [topic for topic in runner.sources if (checkpoint.positions.get(topic) or {}).get("path") == "-"]
     for topic in gone:
         runner.sources[topic].seek(checkpoint.positions[topic])
+    for topic in runner.sources.keys() - runner.positions.keys() - set(gone):
+        _check(runner.sources[topic], checkpoint.positions.get(topic))
     targets = {topic: _row(checkpoint.positions.get(topic)) for topic in runner.sources if topic not in gone}
     ended = list(checkpoint.positions.get(ENDED, []))
     while True:
@@ -72,6 +74,12 @@ def _replay(runner: Runner, checkpoint: Checkpoint) -> list[Topic]:
             break
     runner.forget_unsaved()
     return behind
+
+
+def _check(source: Source, position: Any) -> None:
+    """A source that no snapshot has sought is read from its start: SourceChanged unless it is still the same one."""
+    if position:
+        source.seek({name: part for name, part in position.items() if name != "decoder"} | {"row": 0})
 
 
 def _read(runner: Runner, topic: Topic, target: int) -> None:
