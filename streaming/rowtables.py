@@ -94,7 +94,7 @@ def ranked(tables: Iterable[Any]) -> Iterator[Any]:
 
 
 def joined(tables: Iterable[Any], width: Callable[[], int]) -> Iterator[Any]:
-    """Long rows, sorted by (time, entity), into one row for each (time, entity), of the rank of its first.
+    """Long rows, sorted by (time, entity), into one row for each (time, entity), otherwise like its first.
 
     A value that comes again goes into a row of its own, for the windower to count. `width` tells the number of
     features; it is first asked when the first table has come.

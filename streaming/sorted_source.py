@@ -23,7 +23,8 @@ class SortedSource:
 
     All of it is read, decoded and sorted at the first poll; what `memory_bytes` cannot hold lies on disk until
     `close`. Positions: with n raw rows, dead letters have the numbers of their rows, 0 to n - 1, and all come with the
-    first poll; the sorted records go on from n. A source that has changed since a position was made is refused.
+    first poll, which has no record; the sorted records are n, n + 1 and so on. A source that has changed since a
+    position was made is refused.
     """
 
     def __init__(self, source: Source, columns: Columns, long: bool, memory_bytes: int = MEMORY_BYTES) -> None:
@@ -39,14 +40,16 @@ class SortedSource:
     def poll(self, max_records: int = 5000) -> Batch | None:
         """Up to `max_records` records; None at the end."""
         table = self._next_rows()
+        if not self._told:
+            return self._rejects()
         if table is None:
-            return None if self._told else self._with_rejects(empty_batch(self.topic, self._rows))
+            return None
         part, self._held = table[:max_records], table[max_records:]
         positions = part["rank"].to_numpy() + self._rows
         following = int(positions[-1]) + 1
         if self.topic == "logs":
-            return self._with_rejects(to_lines(part, positions, following))
-        return self._with_rejects(to_records(part, positions, following, self._columns.names))
+            return to_lines(part, positions, following)
+        return to_records(part, positions, following, self._columns.names)
 
     def position(self, next_position: int) -> dict[str, Any]:
         """JSON: path, checksum of all bytes, row."""
@@ -88,8 +91,7 @@ class SortedSource:
         self._directory = tempfile.TemporaryDirectory(prefix="tsad-sort-")
         keys = ["time", "entity", "position"] if self._long else ["time", "position"]
         blocks = sorted_blocks(self._decoded(), keys, self._memory_bytes, Path(self._directory.name))
-        tables = ranked(blocks)
-        return joined(tables, lambda: len(self._columns)) if self._long else tables
+        return ranked(joined(blocks, lambda: len(self._columns)) if self._long else blocks)
 
     def _decoded(self) -> Iterator[Any]:
         while (batch := self._source.poll(_READ_ROWS)) is not None:
@@ -101,11 +103,10 @@ class SortedSource:
             if len(batch.codes):
                 yield to_table(batch, self._long)
 
-    def _with_rejects(self, batch: Batch) -> Batch:
-        """The first batch tells of all that was rejected while sorting."""
-        if self._told:
-            return batch
+    def _rejects(self) -> Batch:
+        """All that was rejected while sorting, without a record: a replay that reads up to a position reads no more."""
         self._told = True
+        batch = empty_batch(self.topic, self._rows)
         if isinstance(batch, Records):
             return replace(batch, dead=self._dead, dead_counts=self._counts, unknown=self._unknown)
         return replace(batch, dead=self._dead, dead_counts=self._counts)

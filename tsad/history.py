@@ -4,6 +4,7 @@ One file for each stretch of slots between two snapshots, or more where they are
 again that a file holds already, with the same values: a reader takes each (entity, slot) once.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from streaming.types import Codes, Floats, State
 DAY = 86_400 * SECOND
 BUFFERED = 1 << 24
 """Values in the buffer from which it is written (64 MiB): 10,000 entities of 38 channels reach it in 44 slots."""
+
+NAME = re.compile(r"-?\d+-(-?\d+)\.parquet")
+"""First and last slot of a file."""
 
 
 class History:
@@ -86,11 +90,14 @@ class History:
         return pa.table(columns)
 
     def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("[0-9]*.parquet")) if self.folder and self.folder.exists() else []
+        """The files by name; those of slots before the epoch begin with a minus sign."""
+        found = self.folder.glob("*.parquet") if self.folder else ()
+        return sorted(path for path in found if NAME.fullmatch(path.name))
 
     def _remove_before(self, slot: int) -> None:
         for path in self._files():
-            if int(path.stem.split("-")[1]) < slot:
+            named = NAME.fullmatch(path.name)
+            if named and int(named[1]) < slot:
                 path.unlink(missing_ok=True)
 
 

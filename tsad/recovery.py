@@ -1,10 +1,11 @@
 """Back to where a partition was: the newest snapshot, then the records behind it up to the checkpoint, writes off."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from storage import snapshots
-from storage.types import Checkpoint, Restored, SnapshotRow
-from streaming.types import SourceChanged, State, Topic
+from storage.types import Checkpoint, FileRefusedError, Restored, SnapshotRow
+from streaming.types import Source, SourceChanged, State, Topic
 from tsad.runner import ENDED, Runner
 from tsad.snapshots import restore
 
@@ -12,11 +13,9 @@ from tsad.snapshots import restore
 def recover(runner: Runner, kept: Restored) -> None:
     """Bring a fresh runner to the state of its last save. SourceChanged where a source is not the one it was."""
     runner.director.orders = [order for order in kept.orders if order.kind == "model"]
-    newest = kept.snapshots[0] if kept.snapshots else None
+    newest = _newest(runner, kept.snapshots)
     if newest is None:
         runner.partition.windower.declare(runner.columns.names)
-    else:
-        _load(runner, newest)
     runner.director.announce()
     checkpoint = kept.checkpoint
     if checkpoint is None:
@@ -29,9 +28,21 @@ def recover(runner: Runner, kept: Restored) -> None:
     runner.counts = dict(checkpoint.counts)
 
 
-def _load(runner: Runner, row: SnapshotRow) -> None:
-    parts = snapshots.read(runner.models_url, row.file, row.checksum)
-    held = {name: State(arrays, meta) for name, arrays, meta in parts}
+def _newest(runner: Runner, rows: Sequence[SnapshotRow]) -> SnapshotRow | None:
+    """Load the newest snapshot that can be read: from an older one, or from the start, the replay is only longer."""
+    for row in rows:
+        try:
+            parts = snapshots.read(runner.models_url, row.file, row.checksum)
+            held = {name: State(arrays, meta) for name, arrays, meta in parts}
+        except FileRefusedError as error:
+            runner.log.warning("a snapshot cannot be read; more is replayed instead", reason=str(error))
+            continue
+        _load(runner, row, held)
+        return row
+    return None
+
+
+def _load(runner: Runner, row: SnapshotRow, held: dict[str, State]) -> None:
     runner.columns.restore(held["columns"].meta["names"])
     director = runner.director
     director.restore(held["director"])
@@ -56,6 +67,8 @@ def _replay(runner: Runner, checkpoint: Checkpoint) -> list[Topic]:
     gone = [topic for topic in runner.sources if (checkpoint.positions.get(topic) or {}).get("path") == "-"]
     for topic in gone:
         runner.sources[topic].seek(checkpoint.positions[topic])
+    for topic in runner.sources.keys() - runner.positions.keys() - set(gone):
+        _check(runner.sources[topic], checkpoint.positions.get(topic))
     targets = {topic: _row(checkpoint.positions.get(topic)) for topic in runner.sources if topic not in gone}
     ended = list(checkpoint.positions.get(ENDED, []))
     while True:
@@ -72,6 +85,12 @@ def _replay(runner: Runner, checkpoint: Checkpoint) -> list[Topic]:
             break
     runner.forget_unsaved()
     return behind
+
+
+def _check(source: Source, position: Any) -> None:
+    """A source that no snapshot has sought is read from its start: SourceChanged unless it is still the same one."""
+    if position:
+        source.seek({name: part for name, part in position.items() if name != "decoder"} | {"row": 0})
 
 
 def _read(runner: Runner, topic: Topic, target: int) -> None:

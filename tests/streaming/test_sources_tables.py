@@ -331,6 +331,10 @@ def test_what_memory_cannot_hold_is_spilled_and_comes_out_the_same(tmp_path, mon
     monkeypatch.setattr("tempfile.tempdir", None)
     path = many(tmp_path)
     source = open_source(str(path), WIDE, Columns(), memory_bytes=memory)
+    assert (len(source.poll(1).codes), source.poll(1).positions.tolist()) == (0, [3000]), (
+        "what was rejected comes first"
+    )
+    source.seek(source.position(3000))
     first = source.poll(1)
     assert bool(list((tmp_path / "spill").rglob("*.arrow"))) == (memory < 1 << 30)
     rest = drain(source, 371)

@@ -63,7 +63,8 @@ class ListSource:
 
     def seek(self, position: dict[str, Any]) -> None:
         self.at = position["row"]
-        self.decoder.restore(position["decoder"])
+        if "decoder" in position:
+            self.decoder.restore(position["decoder"])
 
     def close(self) -> None:
         pass
