@@ -1,6 +1,7 @@
 """The metrics as plain loops over rows, thresholds and buffers: what the vectorised ones are held against."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def stretches(labels, width):
     """Events half a width longer on both sides, merged where they meet."""
     half, events, merged = width // 2, runs(labels), []
     begin = max(events[0][0] - half, 0)
-    for (_, last), (first, _) in zip(events, events[1:], strict=False):
+    for (_, last), (first, _) in pairwise(events):
         if last + half < first - half:
             merged.append((begin, last + half))
             begin = first - half
@@ -62,7 +63,7 @@ def _areas(labels, scores, points, width):
         pr += (recall - curve[-1][1]) * true / sum(flags)
         curve.append(((sum(flags) - true) / (len(labels) - expected), recall))
     curve.append((1.0, 1.0))
-    roc = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in zip(curve, curve[1:], strict=False))
+    roc = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(curve))
     return pr, roc
 
 
@@ -98,13 +99,13 @@ def adjusted_f1(labels, flags, percent):
 
 def pa_k_area(labels, scores):
     best = [best_over_thresholds(labels, scores, lambda flags, k=k: adjusted_f1(labels, flags, k)) for k in range(101)]
-    return sum((a + b) / 2 for a, b in zip(best, best[1:], strict=False)) / 100
+    return sum((a + b) / 2 for a, b in pairwise(best)) / 100
 
 
 def affiliation(labels, flags, cells=64):
     """Precision and recall of affiliation by small cells: `cells` to a row."""
     events = [(first, last + 1) for first, last in runs(labels)]
-    middles = [(a[1] + b[0]) / 2 for a, b in zip(events, events[1:], strict=False)]
+    middles = [(a[1] + b[0]) / 2 for a, b in pairwise(events)]
     zones = list(zip([0, *middles], [*middles, len(labels)], strict=True))
     times = [(i + 0.5) / cells for i in range(len(labels) * cells)]
     precisions, recalls = [], []

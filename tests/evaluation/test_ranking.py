@@ -33,8 +33,8 @@ def scored(draw, most=60):
 @given(scored(), st.sampled_from([0, 1, 5, 20]))
 def test_the_volume_is_that_of_the_plain_loops(case, buffer):
     labels, scores = case
-    found = volume(labels, scores, buffer)
-    assert (found.pr, found.roc) == pytest.approx(plain_loops.volume(labels.tolist(), scores.tolist(), buffer), abs=1e-9)
+    found, plain = volume(labels, scores, buffer), plain_loops.volume(labels.tolist(), scores.tolist(), buffer)
+    assert (found.pr, found.roc) == pytest.approx(plain, abs=1e-9)
 
 
 def test_the_volume_of_a_longer_series_is_that_of_the_plain_loops():
@@ -105,7 +105,8 @@ def test_affiliation_is_that_of_small_cells(case):
 
 
 def test_affiliation_by_hand():
-    # one event [4, 6) in a zone [0, 10); the flag [7, 8) lies 1 to 2 from it: it beats a random place by 1 - (2 + 2d) / 10
+    # one event [4, 6) in a zone [0, 10); the flag [7, 8) lies d = 1 to 2 from it:
+    # a random place is farther with 1 - (2 + 2d) / 10
     labels, flags = np.zeros(10, bool), np.zeros(10, bool)
     labels[4:6], flags[7] = True, True
     zones = Zones(Extents.of(labels))

@@ -58,7 +58,8 @@ def echoes(events: Extents, episodes: list[Episode]) -> Ints:
     following = np.append(events.starts[1:], events.rows)
     met = meeting(events, episodes)
     ends = [min(max(one.last for one in met[event]) + 1, int(following[event])) for event in met]
-    return np.maximum(np.array(ends, np.int64) - events.stops[list(met)], 0)
+    rows: Ints = np.maximum(np.array(ends, np.int64) - events.stops[list(met)], 0)
+    return rows
 
 
 def meeting(events: Extents, episodes: list[Episode]) -> dict[int, list[Episode]]:

@@ -43,7 +43,7 @@ class TrainPart:
         """ "400", "25%" or "15%,750"; ValueError otherwise."""
         match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%(?:,(\d+))?", text.strip())
         if match is None or (match[2] is not None and not 0 < float(match[2]) < 100):
-            raise ValueError(f"--train needs a number of rows or a percentage such as 400, 25% or 15%,750, got {text!r}")
+            raise ValueError(f"--train needs rows or a percentage such as 400, 25% or 15%,750, got {text!r}")
         if match[1] is not None:
             return cls(rows=int(match[1]))
         return cls(percent=float(match[2]), most=int(match[3]) if match[3] else None)
@@ -100,7 +100,7 @@ class Series:
 
 
 def find_series(path: Path) -> list[SeriesFile]:
-    """The series of `path`: one file, a folder of series, or a folder of such folders. ValueError where there is none."""
+    """The series of `path`: one file, a folder of series, or one of such folders. ValueError where there is none."""
     if path.is_file():
         found = _in_folder(path.parent, [path])
     else:
@@ -136,7 +136,8 @@ def read_series(file: SeriesFile, part: TrainPart) -> Series:
         train = values[:first]
     if not channels or not len(train) or first >= rows:
         raise ValueError(f"{file.test}: {len(train)} rows to fit on and {max(rows - first, 0)} to score are too few")
-    labels = next((table[name].to_numpy()[first:] != 0 for name in ("label", "Label") if name in table.column_names), None)
+    label = next((table[name].to_numpy() for name in ("label", "Label") if name in table.column_names), None)
+    labels = None if label is None else label[first:] != 0
     step, origin = _time(file, table, first)
     return Series(file, channels, train, values[first:], first, labels, _causes(file, table), step, origin)
 
@@ -194,7 +195,8 @@ def _causes(file: SeriesFile, table: pa.Table) -> list[Cause]:
         return []
     events = msgspec.json.decode(path.read_bytes())["events"]
     readings = [
-        [Cause(event["start"], event["end"] + more, frozenset(event["channels"])) for event in events] for more in (0, 1)
+        [Cause(event["start"], event["end"] + more, frozenset(event["channels"])) for event in events]
+        for more in (0, 1)
     ]
     labels = table["label"].to_numpy() != 0
     return min(readings, key=lambda causes: _disagreement(causes, labels))

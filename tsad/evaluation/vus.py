@@ -1,7 +1,8 @@
 """Volume under the surface (Paparrizos et al., VLDB 2022), as the TSB-AD package computes it, without its loops.
 
-For each buffer from 0 to `buffer` rows, labels fade out around each event by sqrt(1 - distance / buffer) up to half the
-buffer, and curves over 250 thresholds (rows of equally spaced rank) are integrated; the mean over buffers is the volume.
+For each buffer from 0 to `buffer` rows, labels fade out around each event by sqrt(1 - distance / buffer) up to half
+the buffer, and curves over 250 thresholds (rows of equally spaced rank) are integrated; the mean over buffers is the
+volume.
 A row within reach of two events counts whole: its two parts add up to more than 1.
 """
 
