@@ -97,17 +97,26 @@ class SlotSource:
 def run_together(group: Sequence[Series], config: StreamConfig, poll: int = 5000) -> list[Scored]:
     """Fit one model on the train parts of series with the same channels and step, and stream each test part.
 
-    The train parts end in the same slot. Each series is a partition of its own: what is said of an entity does not
-    depend on others.
+    Each series is a partition of its own: what is said of an entity does not depend on others.
     """
-    first = group[0]
-    start = max(first.origin // first.step, *(len(series.train) for series in group))
     begun = time.perf_counter()
-    parts = {one.file.name: (start - len(one.train), one.train) for one in group}
-    collected = collect(_windower(config), {TELEMETRY: SlotSource(parts, first.channels, first.step)}, None)
-    ensemble = Ensemble.fit(worth_fitting(collected.rows, {}, 0), ensemble_settings(config))
+    start = first_slot(group)
+    ensemble = fit_together(group, config, start)
     fitted = (time.perf_counter() - begun) / len(group)
     return [replace(Stream(config, ensemble, start, one).run(poll), fit_seconds=fitted) for one in group]
+
+
+def first_slot(group: Sequence[Series]) -> int:
+    """The slot of every first test row: the first one's event time tells the season, and train parts lie before it."""
+    return max(group[0].origin // group[0].step, *(len(series.train) for series in group))
+
+
+def fit_together(group: Sequence[Series], config: StreamConfig, start: int) -> Ensemble:
+    """A model of the train parts, which all end right before slot `start`."""
+    parts = {one.file.name: (start - len(one.train), one.train) for one in group}
+    source = SlotSource(parts, group[0].channels, group[0].step)
+    collected = collect(_windower(config), {TELEMETRY: source}, None)
+    return Ensemble.fit(worth_fitting(collected.rows, {}, 0), ensemble_settings(config))
 
 
 class Stream:
@@ -134,15 +143,19 @@ class Stream:
 
     def run(self, poll: int) -> Scored:
         """Stream the last train rows and the test rows; what was said of the latter."""
-        begun, series = time.perf_counter(), self._series
-        before = series.train[-self._config.window :]
-        parts = {series.file.name: (self._start - len(before), np.concatenate([before, series.test]))}
-        source = SlotSource(parts, series.channels, series.step)
+        begun, source = time.perf_counter(), self.source()
         while (batch := source.poll(poll)) is not None:
             self.partition.process(TELEMETRY, batch, 0, 0)
             self.partition.take()
         self.partition.end(TELEMETRY, 0)
         return replace(self._scored(), stream_seconds=time.perf_counter() - begun)
+
+    def source(self) -> SlotSource:
+        """The last train rows and the test rows."""
+        series = self._series
+        before = series.train[-self._config.window :]
+        parts = {series.file.name: (self._start - len(before), np.concatenate([before, series.test]))}
+        return SlotSource(parts, series.channels, series.step)
 
     def _scored(self) -> Scored:
         count, ensemble = len(self._series.test), self._ensemble
