@@ -123,6 +123,16 @@ class Scorer:
             confidence=confidence,
         )
 
+    def settle_rest(self, entities: Codes, end: int) -> NDArray[np.float64]:
+        """At the end of a stream, the settled tail probabilities ((settle - 1) x B) of the slots up to `end` whose
+        look-ahead is not over: each over what is left of it. Nothing is learnt."""
+        each = self.ensemble.tails
+        rest = np.empty((self.ensemble.settings.settle - 1, len(entities)))
+        for place, row in enumerate(rest):
+            own = self._looked_ahead(entities, end + place + 1)
+            row[:] = self._settled.probability(entities, fuse(self.ensemble.settings.fusion, own, each, self._quiet))
+        return rest
+
     def promote(self, ensemble: Ensemble) -> "Scorer":
         """A scorer of another version for the same entities.
 
@@ -193,7 +203,7 @@ class Scorer:
     def _settle(self, windows: Windows, slots: list[slice], own: Floats) -> Floats:
         """Keep the ratios (D x B), and answer the settled ones of the slot `settle` - 1 before each window's end."""
         ring, written = self._ring["ratios"], self._ring["slots"]
-        settle, places = self.ensemble.settings.settle, ring.shape[1]
+        places = ring.shape[1]
         settled = np.empty_like(own)
         for part in slots:
             entities, end = windows.entities[part], int(windows.ends[part.start])
@@ -202,11 +212,16 @@ class Scorer:
             kept = entities if fresh.all() else entities[fresh]
             ring[kept, end % places] = own[:, part].T[fresh]
             written[kept, end % places] = end
-            wanted: Ints = np.arange(end - settle + 1, end + 1)
-            at = (entities[:, None], wanted % places)
-            stretch = np.where((written[at] == wanted)[:, :, None], ring[at], np.float32(np.nan))
-            settled[:, part] = settled_mean(stretch.transpose(1, 2, 0))
+            settled[:, part] = self._looked_ahead(entities, end)
         return settled
+
+    def _looked_ahead(self, entities: Codes, end: int) -> Floats:
+        """D x B: the mean ratios over the `settle` slots up to `end`, of those that were judged."""
+        ring, written = self._ring["ratios"], self._ring["slots"]
+        wanted: Ints = np.arange(end - self.ensemble.settings.settle + 1, end + 1)
+        at = (entities[:, None], wanted % ring.shape[1])
+        stretch = np.where((written[at] == wanted)[:, :, None], ring[at], np.float32(np.nan))
+        return settled_mean(stretch.transpose(1, 2, 0))
 
     def _carry(self, old: "Scorer", entities: Codes) -> None:
         """Take over from `old` what stays meaningful of `entities`."""

@@ -4,10 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import structlog
 
-from detectors.scorer import Scorer
 from storage.types import ModelRow, Order
 from streaming.columns import Columns
 from streaming.logfeatures import is_log_feature
@@ -15,7 +13,7 @@ from streaming.logintake import LogIntake
 from streaming.settings import Timing
 from streaming.types import State
 from streaming.windower import Windower
-from tsad.era import Era, begin_era
+from tsad.era import Era, begin_era, first_scorer
 from tsad.models import COLD, Model, ModelShelf
 from tsad.partition import Partition
 
@@ -165,10 +163,7 @@ class Director:
         if partition.eras:
             scorer = partition.eras[-1].scorer.promote(model.ensemble)
         else:
-            scorer = Scorer(model.ensemble, late_horizon=self.timing.late_horizon)
-            names = partition.windower.roster.names
-            rows = np.array([row for row, name in enumerate(names) if name is not None], np.int32)
-            scorer.bind(rows, [names[row] or "" for row in rows.tolist()])
+            scorer = first_scorer(model.ensemble, partition.windower, self.timing)
         self.log.info("model in force", version=version, slot=slot, features=len(model.ensemble.features))
         return begin_era(version, slot, scorer, partition.windower, self.timing, self.renamed.get(version, {}))
 

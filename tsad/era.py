@@ -106,6 +106,15 @@ class Era:
         return Judged(rows, ends, features, joined(parts), self.version, self.ensemble.alpha)
 
 
+def first_scorer(ensemble: Ensemble, windower: Windower, timing: Timing) -> Scorer:
+    """A scorer for the entities that the windower knows by now, none of which was judged before."""
+    scorer = Scorer(ensemble, late_horizon=timing.late_horizon)
+    names = windower.roster.names
+    rows = np.array([row for row, name in enumerate(names) if name is not None], np.int32)
+    scorer.bind(rows, [names[row] or "" for row in rows.tolist()])
+    return scorer
+
+
 def begin_era(
     version: str, slot: int, scorer: Scorer, windower: Windower, timing: Timing, renamed: dict[str, str]
 ) -> Era:

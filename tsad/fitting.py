@@ -96,22 +96,30 @@ def collect(
     return Collected(parts.rows(windower.features), texts, dict(windower.roster.labels), positions)
 
 
+def worth_fitting(rows: Rows, texts: Mapping[str, str], templates: int) -> Rows:
+    """`rows` with the features that a model gets: those with a value, the most frequent templates apart. ValueError
+    where there are none."""
+    values, features = fold_templates(rows.values, rows.features, texts, templates)
+    wanted = [name for name in feature_order(features) if not np.isnan(values[:, features.index(name)]).all()]
+    values = np.ascontiguousarray(values[:, [features.index(name) for name in wanted]])
+    if not len(rows.codes) or not wanted:
+        raise ValueError("there is nothing to fit on: no entity has a value in any closed slot")
+    return Rows(rows.names, rows.codes, rows.slots, values, wanted)
+
+
 def fit_model(
     rows: Rows, settings: EnsembleSettings, texts: Mapping[str, str], templates: int, progress: Progress | None = None
 ) -> Model:
     """Fit a version on closed slots. ValueError where there is nothing to fit on."""
-    values, features = fold_templates(rows.values, rows.features, texts, templates)
-    wanted = [name for name in feature_order(features) if not np.isnan(values[:, features.index(name)]).all()]
-    values = np.ascontiguousarray(values[:, [features.index(name) for name in wanted]])
-    rows = Rows(rows.names, rows.codes, rows.slots, values, wanted)
-    if not len(rows.codes) or not wanted:
-        raise ValueError("there is nothing to fit on: no entity has a value in any closed slot")
+    rows = worth_fitting(rows, texts, templates)
     ensemble = Ensemble.fit(rows, settings, progress=progress)
     if progress:
         progress("fit explanations", len(settings.detectors), len(settings.detectors) + 1)
     windows = training_windows(ensemble, rows)
     explainer = Explainer.fit(windows, ensemble.background, lambda w: ensemble.fused(w).astype(np.float64))
-    figures = {"rows": len(rows.codes), "entities": len(rows.names), "features": len(wanted), "alpha": ensemble.alpha}
+    figures = {
+        "rows": len(rows.codes), "entities": len(rows.names), "features": len(rows.features), "alpha": ensemble.alpha,
+    }  # fmt: skip
     if explainer.surrogate is not None:
         figures |= {"surrogate_r2": explainer.surrogate.r2, "surrogate_rank": explainer.surrogate.rank}
-    return Model(ensemble, explainer, {name: texts[name] for name in wanted if name in texts}, figures)
+    return Model(ensemble, explainer, {name: texts[name] for name in rows.features if name in texts}, figures)

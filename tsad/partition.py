@@ -26,7 +26,7 @@ class Partition:
 
     `recall(entities, slot)` gives what evicted entities had learnt before `slot`; `next_era` is asked before a slot
     is judged and answers how to make the era that begins there (called when all slots before were judged), or None;
-    `history` is told of each slot that can no longer change.
+    `history` is told of each slot that can no longer change, `witness` of each judgement at the moment of its close.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Partition:
         history: History,
         recall: Callable[[Sequence[str], int], dict[str, State]],
         next_era: Callable[["Partition", int], Callable[[], Era | None] | None],
+        witness: Callable[[Judged], None] = lambda _: None,
     ) -> None:
         self.windower = windower
         self.eras: list[Era] = []
@@ -49,6 +50,7 @@ class Partition:
         self.ingested_ns = 0
         self._recall = recall
         self._next_era = next_era
+        self._witness = witness
 
     @property
     def era(self) -> Era:
@@ -124,6 +126,7 @@ class Partition:
         rows = np.concatenate([slot.rows for slot in segment])
         ends = np.concatenate([np.full(len(slot.rows), slot.slot, np.int64) for slot in segment])
         judged = self.era.judge_windows(rows, ends, self._names, learn=True)
+        self._witness(judged)
         self._decide(judged)
         self._note(judged, np.flatnonzero(judged.verdicts.score > 0.5))
         self.findings.closed += len(segment)

@@ -5,6 +5,7 @@ from typing import NoReturn
 
 from tsad.cli.alerts import alerts, explain
 from tsad.cli.commands import app
+from tsad.cli.quality import evaluate
 from tsad.cli.registers import db, dead_letters, detectors, models
 from tsad.cli.setup import check, init
 from tsad.cli.streams import demo, fit, run, try_file
@@ -13,8 +14,8 @@ from tsad.config import ConfigError
 from tsad.runner import LeaseLostError
 
 __all__ = [
-    "alerts", "app", "check", "db", "dead_letters", "demo", "detectors", "explain", "fit", "init", "main", "models",
-    "run", "try_file",
+    "alerts", "app", "check", "db", "dead_letters", "demo", "detectors", "evaluate", "explain", "fit", "init", "main",
+    "models", "run", "try_file",
 ]  # fmt: skip
 
 
