@@ -18,6 +18,7 @@ GROUP = "tsad.detectors"
 DETECTORS: dict[str, str] = {
     "forecast": "detectors.forecast:Forecast",
     "linear": "detectors.linear:Linear",
+    "neighbours": "detectors.neighbours:Neighbours",
     "reconstruction": "detectors.reconstruction:Reconstruction",
     "subspace": "detectors.subspace:Subspace",
     "vote": "detectors.vote:Vote",
