@@ -82,7 +82,7 @@ class Neighbours:
         values, squares = np.ascontiguousarray(answers[:, 0]), answers[:, 1:]
         present = ~np.isnan(squares)
         weights = np.where(present, squares, np.float32(0)) / np.square(self._usual)
-        return Scores(values, shares_of(weights, present))
+        return Scores(values, shares_of(weights.astype(np.float32, copy=False), present))
 
     def state(self) -> State:
         """Space, prototypes, usual differences; parameters."""
@@ -120,11 +120,11 @@ class Neighbours:
         blamed = min(_BLAMED, slots) * channels
         parts = np.square(flat[:, -blamed:] - self._bank[first] @ self._space.basis[-blamed:].T)
         size = np.full(block, slots * max(int(self._seen.sum()), 1), dtype=np.float32)
-        present = np.broadcast_to(self._seen, (block, channels))
+        present: NDArray[np.bool_] = np.broadcast_to(self._seen, (block, channels))
         if missing is not None:
             parts *= ~missing[:, -blamed:]
             there = ~missing.reshape(rows.shape) & self._seen
-            size, present = there.sum(axis=(1, 2), dtype=np.float32), there.any(axis=1)
+            size, present = there.sum(axis=(1, 2), dtype=np.float32), np.asarray(there.any(axis=1))
             size[size == 0] = np.nan
         answers = np.empty((block, 1 + channels), dtype=np.float32)
         answers[:, 0] = np.sqrt(squares).mean(axis=1) / np.sqrt(size)
