@@ -11,16 +11,15 @@ from detectors.types import Memory, Scores
 from streaming.types import Floats, State, Windows
 
 _TRIM = 0.05
-_KEPT = ("reach", "ahead", "scaled", "cap", "block")
+_KEPT = ("reach", "ahead", "cap", "block")
 
 
 class Linear:
     """Ridge vector autoregression, some slots ahead: each channel from the last values of all.
 
     The newest slot is forecast from what lies `ahead` slots before it: the last `lags` slots of every channel and their
-    exponential mean (`decay` a slot) over `reach` slots; a missing slot takes the value before it. Its residual,
-    `scaled` robustly for each channel (and entity, where it has enough rows) and capped, or in training ranges, is
-    averaged over channels. `penalty` is relative to the inputs' mean variance; `floor` is
+    exponential mean (`decay` a slot) over `reach` slots; a missing slot takes the value before it. Its residual, scaled
+    robustly for each channel (and entity, where it has enough rows) and capped, is averaged over channels. `penalty` is relative to the inputs' mean variance; `floor` is
     in training ranges. Fitted twice, the second time without the worst 5% of the rows.
     """
 
@@ -34,14 +33,13 @@ class Linear:
         reach: int = 10,
         ahead: int = 1,
         decay: float = 0.8,
-        scaled: bool = True,
         penalty: float = 1e-2,
         floor: float = 0.05,
         cap: float = 20.0,
         block: int = BLOCK,
     ) -> None:
         self.lags, self.reach, self.penalty, self.floor, self.cap = lags, reach, penalty, floor, cap
-        self.ahead, self.decay, self.scaled, self.block = ahead, decay, scaled, block
+        self.ahead, self.decay, self.block = ahead, decay, block
         self._mean: Floats = np.zeros(0, dtype=np.float32)
         self._weights: Floats = np.zeros((0, 0), dtype=np.float32)
         self._usual: Floats = np.zeros(0, dtype=np.float32)
@@ -101,11 +99,9 @@ class Linear:
         return self._scale
 
     def _errors(self, windows: Windows) -> Floats:
-        """B x F residuals without sign: over their scale, or in training ranges."""
-        scale, residuals = self._fitted(), self._residuals(windows)
-        if self.scaled:
-            return scale.scaled(residuals, windows.entities, windows.names, self.cap)
-        return np.abs(residuals)
+        """B x F residuals over their scale."""
+        residuals = self._residuals(windows)
+        return self._fitted().scaled(residuals, windows.entities, windows.names, self.cap)
 
     def _newest(self, windows: Windows) -> Floats:
         """B x (reach + ahead) x F."""

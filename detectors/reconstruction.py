@@ -23,9 +23,9 @@ _FEWEST_STEPS = 300
 class Reconstruction:
     """Masked autoencoder (torch): error of the newest slots, filled in from what a narrow layer keeps.
 
-    The newest `slots` slots of all channels pass through layers of `hidden` and at most `bottleneck` units and back (not
-    more than one unit for `narrowing` inputs: a wider layer would copy what it is shown). In training a share `hide` of
-    whole channels and blocks of time are hidden from the input and have to be filled in (context encoding,
+    The newest `slots` slots of all channels pass through layers of `hidden` and at most `bottleneck` units and back,
+    with `narrowing` inputs or more to a unit: a wider layer would copy what it is shown. In training a share `hide` of
+    the channels and blocks of time of others are hidden from the input and have to be filled in (context encoding,
     as StRegA and MemMC-MAE do), so that an anomaly cannot be copied to the output. A channel's error is the root mean
     square over the newest `scored` slots, in units of its training range; the score is the mean over channels. Of each
     batch the worst `trim` of the windows do not teach, since training data may hold anomalies. Missing values enter
