@@ -19,8 +19,9 @@ class Linear:
 
     The newest slot is forecast from what lies `ahead` slots before it: the last `lags` slots of every channel and their
     exponential mean (`decay` a slot) over `reach` slots; a missing slot takes the value before it. Its residual, scaled
-    robustly for each channel (and entity, where it has enough rows) and capped, is averaged over channels. `penalty` is relative to the inputs' mean variance; `floor` is
-    in training ranges. Fitted twice, the second time without the worst 5% of the rows.
+    robustly for each channel (and entity, where it has enough rows) and capped, is averaged over channels. `penalty` is
+    relative to the inputs' mean variance; `floor` is in training ranges. Fitted twice, the second time without the
+    worst 5% of the rows.
     """
 
     name: ClassVar[str] = "linear"
@@ -100,8 +101,8 @@ class Linear:
 
     def _errors(self, windows: Windows) -> Floats:
         """B x F residuals over their scale."""
-        residuals = self._residuals(windows)
-        return self._fitted().scaled(residuals, windows.entities, windows.names, self.cap)
+        scale = self._fitted()
+        return scale.scaled(self._residuals(windows), windows.entities, windows.names, self.cap)
 
     def _newest(self, windows: Windows) -> Floats:
         """B x (reach + ahead) x F."""
