@@ -112,13 +112,15 @@ class Neighbours:
         flat, missing = self._space.centred(rows)
         places = self._space.inside(flat)
         # A window's whole square, so that what lies outside the space counts; it is the same for all prototypes.
-        distances = self._norms - 2 * (places @ self._bank.T)
+        distances = places @ self._bank.T
+        distances *= -2
+        distances += self._norms
         first = distances.argmin(axis=1)
         nearest = min(self.nearest, len(self._bank))
         distances.partition(nearest - 1, axis=1)
-        squares = np.maximum(distances[:, :nearest] + np.square(flat).sum(axis=1)[:, None], 0)
+        squares = np.maximum(distances[:, :nearest] + np.einsum("ij,ij->i", flat, flat)[:, None], 0)
         blamed = min(_BLAMED, slots) * channels
-        parts = np.square(flat[:, -blamed:] - self._bank[first] @ self._space.basis[-blamed:].T)
+        parts = flat[:, -blamed:] - self._bank[first] @ self._space.basis[-blamed:].T
         size = np.full(block, slots * max(int(self._seen.sum()), 1), dtype=np.float32)
         present: NDArray[np.bool_] = np.broadcast_to(self._seen, (block, channels))
         if missing is not None:
@@ -128,8 +130,9 @@ class Neighbours:
             size[size == 0] = np.nan
         answers = np.empty((block, 1 + channels), dtype=np.float32)
         answers[:, 0] = np.sqrt(squares).mean(axis=1) / np.sqrt(size)
-        differences = parts.reshape(block, -1, channels).mean(axis=1)
-        answers[:, 1:] = np.where(present, differences, np.float32(np.nan))
+        parts = parts.reshape(block, -1, channels)
+        answers[:, 1:] = np.einsum("ijk,ijk->ik", parts, parts) / np.float32(parts.shape[1])
+        np.copyto(answers[:, 1:], np.float32(np.nan), where=~present)
         return answers
 
 
