@@ -8,7 +8,7 @@ from detectors import registry
 from detectors.blocks import BLOCK
 from detectors.residuals import ResidualScale
 from detectors.types import Detector, Memory, Scores
-from streaming.types import Floats, State, Windows
+from streaming.types import State, Windows
 
 _FLOOR = 0.01
 """A channel's spread is at least 1% of its training range."""
@@ -77,15 +77,5 @@ class Bent:
         for start in range(0, len(values), BLOCK):
             part = slice(start, start + BLOCK)
             np.multiply(values[part] - centre[part], gain[part], out=bent[part])
-            _bend(bent[part])
+            np.arcsinh(bent[part], out=bent[part])
         return Windows(windows.entities, windows.ends, bent, windows.features, windows.names)
-
-
-def _bend(values: Floats) -> None:
-    """arcsinh in place: numpy's own takes ten times as long in float32."""
-    size = np.square(values)
-    size += 1
-    np.sqrt(size, out=size)
-    size += np.abs(values)
-    np.log(size, out=size)
-    np.copysign(size, values, out=values)
