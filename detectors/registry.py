@@ -42,8 +42,14 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "subspace-long": {"slots": _LONG, "rank": 40},
         "vote": {},
     },
+    "few": {
+        **{f"neighbours-{slots}": {"slots": slots} for slots in (10, 20, 40, 100)},
+        **{f"neighbours-shape-{slots}": {"slots": slots, "level": False} for slots in (20, 40, 100)},
+        "vote": {},
+    },
 }
-"""Detectors and their options by profile. One that stands several times in a list is called `name-label`."""
+"""Detectors and their options by profile. One that stands several times in a list is called `name-label`. `few` is for
+streams of three channels or less, with windows of 100 slots."""
 
 
 @dataclass(frozen=True, slots=True)

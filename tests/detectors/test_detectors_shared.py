@@ -196,7 +196,7 @@ def test_the_registry_names_what_it_loads() -> None:
 
 
 def test_profiles_name_registered_detectors() -> None:
-    assert set(registry.PROFILES) == {"default", "fast", "quality"}
+    assert set(registry.PROFILES) == {"default", "fast", "quality", "few"}
     for detectors in registry.PROFILES.values():
         for name, options in detectors.items():
             assert registry.load(name)(**options).name == registry.registered(name)

@@ -46,7 +46,7 @@ def test_the_share_of_late_records_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stream", "check", "said"),
     [
-        ({"profile": "quick"}, "stream s", "profile = 'quick' is unknown; allowed: default, fast, quality"),
+        ({"profile": "quick"}, "stream s", "profile = 'quick' is unknown; allowed: default, fast, quality, few"),
         ({"detectors": ["none"]}, "stream s", "detector 'none' is unknown; allowed:"),
         ({"telemetry": {"source": "/none.jsonl"}}, "s telemetry", "/none.jsonl: there is no such file"),
         ({"telemetry": {"source": "/dev"}}, "s telemetry", "/dev"),
