@@ -20,8 +20,10 @@ class Bent:
 
     A channel whose training range is made by a few outliers moves too little in that range to be seen; around its
     median it does. Measured: a whole ensemble on this scale is better on SKAB (VUS-PR .906 against .868) and worse on
-    SMD, ASD and JumpStarter; beside the range it adds nothing, so no profile has it. `of` names the detector; all other options are that
-    detector's. Median and spread are those of the entity where training had enough of it, else the fleet's.
+    SMD, ASD and JumpStarter; beside the range it adds nothing, so no profile has it.
+
+    `of` names the detector; all other options are that detector's. Median and spread are those of the entity where
+    training had enough of it, else the fleet's.
     """
 
     name: ClassVar[str] = "bent"
