@@ -33,7 +33,7 @@ class EnsembleSettings:
 
     step_ns: int
     window: int = 64
-    detectors: dict[str, dict[str, Any]] = field(default_factory=lambda: {n: {} for n in registry.PROFILES["default"]})
+    detectors: dict[str, dict[str, Any]] = field(default_factory=lambda: registry.profile("default"))
     fusion: Fusion = "power"
     scope: Literal["auto"] | Scope = "auto"
     groups: dict[str, str] = field(default_factory=dict)

@@ -11,16 +11,17 @@ from detectors.types import Memory, Scores
 from streaming.types import Floats, State, Windows
 
 _TRIM = 0.05
-_DECAY = 0.8
+_KEPT = ("reach", "ahead", "cap", "block")
 
 
 class Linear:
-    """Ridge vector autoregression, one slot ahead: each channel from the last values of all.
+    """Ridge vector autoregression, some slots ahead: each channel from the last values of all.
 
-    Inputs are the last `lags` slots of every channel and their exponential mean over `reach` slots; a missing slot
-    takes the value before it. The residual of the newest slot, scaled robustly for each channel (and entity, where it
-    has enough rows), capped, is averaged over channels. `penalty` is relative to the inputs' mean variance; `floor` is
-    in training ranges. Fitted twice, the second time without the worst 5% of the rows.
+    The newest slot is forecast from what lies `ahead` slots before it: the last `lags` slots of every channel and their
+    exponential mean (`decay` a slot) over `reach` slots; a missing slot takes the value before it. Its residual, scaled
+    robustly for each channel (and entity, where it has enough rows) and capped, is averaged over channels. `penalty` is
+    relative to the inputs' mean variance; `floor` is in training ranges. Fitted twice, the second time without the
+    worst 5% of the rows.
     """
 
     name: ClassVar[str] = "linear"
@@ -31,13 +32,15 @@ class Linear:
         *,
         lags: int = 5,
         reach: int = 10,
+        ahead: int = 1,
+        decay: float = 0.8,
         penalty: float = 1e-2,
         floor: float = 0.05,
         cap: float = 20.0,
         block: int = BLOCK,
     ) -> None:
         self.lags, self.reach, self.penalty, self.floor, self.cap = lags, reach, penalty, floor, cap
-        self.block = block
+        self.ahead, self.decay, self.block = ahead, decay, block
         self._mean: Floats = np.zeros(0, dtype=np.float32)
         self._weights: Floats = np.zeros((0, 0), dtype=np.float32)
         self._usual: Floats = np.zeros(0, dtype=np.float32)
@@ -47,18 +50,20 @@ class Linear:
     @property
     def span(self) -> int:
         """How many of a window's newest slots a score reads."""
-        return self.reach + 1
+        return self.reach + self.ahead
 
     def fit(self, windows: Windows) -> None:
         """Learn the weights from B >= 1 windows of T >= 2 slots."""
-        self.reach = min(self.reach, windows.values.shape[1] - 1)
+        slots = windows.values.shape[1]
+        self.ahead = min(self.ahead, slots // 2)
+        self.reach = min(self.reach, slots - self.ahead)
         rows = self._newest(windows)
         present = ~np.isnan(rows)
         self._seen = np.asarray(present.any(axis=(0, 1)))
         total = np.where(present, rows, 0).sum(axis=(0, 1), dtype=np.float64)
         self._mean = (total / np.maximum(present.sum(axis=(0, 1)), 1)).astype(np.float32)
         targets = np.where(present[:, -1], rows[:, -1] - self._mean, np.float32(0))
-        past = rows[:, :-1] - self._mean
+        past = rows[:, : self.reach] - self._mean
         _carry_forward(past, np.isnan(past), np.zeros_like(self._mean))
         training, validation = held_out(len(rows))
         self._weights = self._solved(past[training], targets[training])
@@ -66,25 +71,24 @@ class Linear:
         kept = training[errors <= np.quantile(errors, 1 - _TRIM)]
         self._weights = self._solved(past[kept], targets[kept])
         held = windows.take(validation)
-        residuals = self._residuals(held)
-        self._scale = ResidualScale.fit(residuals, held.entities, held.names, floor=self.floor)
-        self._usual = usual_errors(self._scale.scaled(residuals, held.entities, held.names, self.cap))
+        self._scale = ResidualScale.fit(self._residuals(held), held.entities, held.names, floor=self.floor)
+        self._usual = usual_errors(self._errors(held))
 
     def score(self, windows: Windows) -> Scores:
         """Mean over channels of the scaled residual; NaN where no known channel has a newest value and a past."""
-        scale, residuals = self._fitted(), self._residuals(windows)
-        return mean_over_channels(scale.scaled(residuals, windows.entities, windows.names, self.cap), self._usual)
+        return mean_over_channels(self._errors(windows), self._usual)
 
     def state(self) -> State:
         """Weights, scales, parameters."""
         arrays = {"mean": self._mean, "weights": self._weights, "usual": self._usual, "seen": self._seen}
-        state = State(arrays, {"reach": self.reach, "cap": self.cap, "block": self.block})
+        state = State(arrays, {key: getattr(self, key) for key in _KEPT})
         state.put("scale", self._fitted().state())
         return state
 
     def restore(self, state: State) -> None:
         """Become the detector that gave `state`."""
-        self.reach, self.cap, self.block = (state.meta[key] for key in ("reach", "cap", "block"))
+        for key in _KEPT:
+            setattr(self, key, state.meta[key])
         self._mean, self._weights, self._usual, self._seen = (
             state.arrays[key] for key in ("mean", "weights", "usual", "seen")
         )
@@ -95,9 +99,14 @@ class Linear:
             raise RuntimeError("linear is not fitted")
         return self._scale
 
+    def _errors(self, windows: Windows) -> Floats:
+        """B x F residuals over their scale."""
+        scale = self._fitted()
+        return scale.scaled(self._residuals(windows), windows.entities, windows.names, self.cap)
+
     def _newest(self, windows: Windows) -> Floats:
-        """B x (reach + 1) x F."""
-        newest: Floats = windows.values[:, -self.reach - 1 :]
+        """B x (reach + ahead) x F."""
+        newest: Floats = windows.values[:, -self.span :]
         return newest
 
     def _solved(self, past: Floats, targets: Floats) -> Floats:
@@ -107,7 +116,7 @@ class Linear:
         """
         rows, reach, channels = past.shape
         lags = min(self.lags, reach)
-        decay = np.float32(_DECAY) ** np.arange(reach - 1, -1, -1, dtype=np.float32)
+        decay = np.float32(self.decay) ** np.arange(reach - 1, -1, -1, dtype=np.float32)
         decay /= decay.sum()
         inputs = np.concatenate([past[:, -lags:].reshape(rows, -1), np.matmul(decay, past)], axis=1)
         gram = (inputs.T @ inputs).astype(np.float64)
@@ -123,7 +132,7 @@ class Linear:
         level = self._mean - np.tile(self._mean, self.reach) @ self._weights
 
         def block(rows: Floats) -> Floats:
-            past, newest = rows[:, :-1], rows[:, -1]
+            past, newest = rows[:, : self.reach], rows[:, -1]
             if has_gaps(rows):
                 missing = np.isnan(past)
                 newest = np.where(missing.all(axis=1), np.float32(np.nan), newest)

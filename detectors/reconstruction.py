@@ -18,15 +18,14 @@ from streaming.types import Floats, State, Windows
 _BATCH = 256
 _WEIGHTS = "net."
 _FEWEST_STEPS = 300
-_NARROWING = 12
-"""The narrow layer has at most a twelfth of the inputs: a wider one would copy what it is shown."""
 
 
 class Reconstruction:
     """Masked autoencoder (torch): error of the newest slots, filled in from what a narrow layer keeps.
 
-    The newest `slots` slots of all channels pass through layers of `hidden` and at most `bottleneck` units and back. In
-    training whole channels and blocks of time are hidden from the input and have to be filled in (context encoding,
+    The newest `slots` slots of all channels pass through layers of `hidden` and at most `bottleneck` units and back,
+    with `narrowing` inputs or more to a unit: a wider layer would copy what it is shown. In training a share `hide` of
+    the channels and blocks of time of others are hidden from the input and have to be filled in (context encoding,
     as StRegA and MemMC-MAE do), so that an anomaly cannot be copied to the output. A channel's error is the root mean
     square over the newest `scored` slots, in units of its training range; the score is the mean over channels. Of each
     batch the worst `trim` of the windows do not teach, since training data may hold anomalies. Missing values enter
@@ -45,6 +44,7 @@ class Reconstruction:
         scored: int = 4,
         hidden: int = 128,
         bottleneck: int = 32,
+        narrowing: int = 12,
         epochs: int = 20,
         hide: float = 0.2,
         rate: float = 2e-3,
@@ -54,6 +54,7 @@ class Reconstruction:
         block: int = BLOCK,
     ) -> None:
         self.slots, self.scored, self.hidden, self.bottleneck = slots, scored, hidden, bottleneck
+        self.narrowing = narrowing
         self.epochs, self.hide, self.rate, self.trim, self.seed, self.block = epochs, hide, rate, trim, seed, block
         cuda = device == "auto" and torch.cuda.is_available()
         self._device = torch.device("cuda" if cuda else "cpu" if device == "auto" else device)
@@ -89,7 +90,7 @@ class Reconstruction:
         arrays = {"mean": self._mean, "usual": self._usual, "seen": self._seen}
         for key, value in self._fitted().state_dict().items():
             arrays[_WEIGHTS + key] = value.detach().cpu().numpy().copy()
-        keys = ("slots", "scored", "hidden", "bottleneck", "block")
+        keys = ("slots", "scored", "hidden", "bottleneck", "narrowing", "block")
         return State(arrays, {key: getattr(self, key) for key in keys})
 
     def restore(self, state: State) -> None:
@@ -109,7 +110,7 @@ class Reconstruction:
     def _fresh(self, channels: int) -> nn.Sequential:
         """An untrained network; its weights come from the seed, not from torch's global generator."""
         width = self.slots * channels
-        narrow = min(self.bottleneck, max(width // _NARROWING, 2))
+        narrow = min(self.bottleneck, max(width // self.narrowing, 2))
         sizes = [width, self.hidden, narrow, self.hidden, width]
         layers: list[nn.Module] = []
         generator = torch.Generator().manual_seed(self.seed)

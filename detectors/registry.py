@@ -11,23 +11,46 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from inspect import Parameter, signature
 from pathlib import Path
+from typing import Any
 
 from detectors.types import Detector
 
 GROUP = "tsad.detectors"
 
 DETECTORS: dict[str, str] = {
+    "bent": "detectors.bending:Bent",
     "forecast": "detectors.forecast:Forecast",
     "linear": "detectors.linear:Linear",
+    "neighbours": "detectors.neighbours:Neighbours",
     "reconstruction": "detectors.reconstruction:Reconstruction",
     "subspace": "detectors.subspace:Subspace",
     "vote": "detectors.vote:Vote",
 }
 
-PROFILES: dict[str, tuple[str, ...]] = {
-    "default": ("forecast", "reconstruction", "subspace", "vote"),
-    "fast": ("linear", "subspace", "vote"),
+_LONG = 40
+_PLAIN = {"hide": 0.0, "scored": 10, "narrowing": 30}
+
+PROFILES: dict[str, dict[str, dict[str, Any]]] = {
+    "default": {name: {} for name in ("forecast", "reconstruction", "subspace", "vote")},
+    "fast": {name: {} for name in ("linear", "subspace", "vote")},
+    "quality": {
+        "linear": {},
+        "linear-far": {"ahead": 10},
+        "neighbours": {},
+        "neighbours-long": {"slots": _LONG},
+        "reconstruction": _PLAIN,
+        "subspace": {"rank": 40},
+        "subspace-long": {"slots": _LONG, "rank": 40},
+        "vote": {},
+    },
+    "few": {
+        **{f"neighbours-{slots}": {"slots": slots} for slots in (10, 20, 40, 100)},
+        **{f"neighbours-shape-{slots}": {"slots": slots, "level": False} for slots in (20, 40, 100)},
+        "vote": {},
+    },
 }
+"""Detectors and their options by profile. One that stands several times in a list is called `name-label`. `few` is for
+streams of three channels or less, with windows of 100 slots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +69,27 @@ def targets() -> dict[str, str]:
     return outside | DETECTORS
 
 
-def load(name: str) -> type[Detector]:
-    """The class of detector `name`. KeyError naming the legal names; ImportError where its module is missing."""
+def profile(name: str) -> dict[str, dict[str, Any]]:
+    """A copy of a profile's detectors and options; KeyError naming the legal names."""
+    if name not in PROFILES:
+        raise KeyError(f"profile = {name!r} is unknown; allowed: {', '.join(PROFILES)}")
+    return {detector: dict(options) for detector, options in PROFILES[name].items()}
+
+
+def registered(name: str) -> str:
+    """The registered detector that `name` stands for: itself, or what precedes its first "-" (a label). KeyError
+    naming the legal names."""
     known = targets()
-    if name not in known:
-        raise KeyError(f"no detector {name!r}; there are {', '.join(sorted(known))}")
-    module, _, attribute = known[name].partition(":")
+    for found in (name, name.partition("-")[0]):
+        if found in known:
+            return found
+    raise KeyError(f"detector {name!r} is unknown; allowed: {', '.join(sorted(known))}")
+
+
+def load(name: str) -> type[Detector]:
+    """The class of detector `name`, labelled or not. KeyError as `registered`; ImportError where its module is
+    missing."""
+    module, _, attribute = targets()[registered(name)].partition(":")
     found: type[Detector] = getattr(import_module(module), attribute)
     return found
 

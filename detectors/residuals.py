@@ -96,12 +96,15 @@ class ResidualScale:
 
     def scaled(self, residuals: Floats, entities: Codes, names: Sequence[str], cap: float) -> Floats:
         """B x F: |residual - centre| / spread of each window's entity, at most `cap`."""
-        row: Ints | int = -1
-        if self.names:
-            known = {name: k for k, name in enumerate(self.names)}
-            row = np.array([known.get(name, -1) for name in names], dtype=np.int64)[entities]
+        row: Ints | int = self.places(entities, names) if self.names else -1
         scaled: Floats = np.minimum(np.abs(residuals - self.centre[row]) / self.spread[row], np.float32(cap))
         return scaled
+
+    def places(self, entities: Codes, names: Sequence[str]) -> Ints:
+        """B: the row of `centre` and `spread` that belongs to each of `entities` (codes into `names`)."""
+        known = {name: k for k, name in enumerate(self.names)}
+        each: Ints = np.array([known.get(name, -1) for name in names], dtype=np.int64)
+        return each[entities]
 
     def state(self) -> State:
         """As plain data."""

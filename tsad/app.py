@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from detectors.ensemble import EnsembleSettings
-from detectors.registry import PROFILES, options, targets
+from detectors.registry import options, profile, registered
 from storage import snapshots
 from storage.engine import Database, open_database
 from storage.leases import Leases
@@ -49,13 +49,13 @@ FIT_TEMPLATES = 500
 
 def ensemble_settings(config: StreamConfig, labels: Mapping[str, Mapping[str, str]] | None = None) -> EnsembleSettings:
     """What the ensemble of a stream is told; ConfigError for an unknown profile or detector."""
-    if config.profile not in PROFILES:
-        raise ConfigError(f"profile = {config.profile!r} is unknown; allowed: {', '.join(PROFILES)}")
-    names = config.detectors or PROFILES[config.profile]
-    known = targets()
-    for name in [*names, *config.detector_options]:
-        if name not in known:
-            raise ConfigError(f"detector {name!r} is unknown; allowed: {', '.join(sorted(known))}")
+    try:
+        offered = profile(config.profile)
+        names = config.detectors or tuple(offered)
+        for name in [*names, *config.detector_options]:
+            registered(name)
+    except KeyError as error:
+        raise ConfigError(error.args[0]) from error
     for name, given in config.detector_options.items():
         _known_options(name, given)
     by = config.group_by or ""
@@ -63,7 +63,7 @@ def ensemble_settings(config: StreamConfig, labels: Mapping[str, Mapping[str, st
     return EnsembleSettings(
         step_ns=config.step,
         window=config.window,
-        detectors={name: dict(config.detector_options.get(name, {})) for name in names},
+        detectors={name: offered.get(name, {}) | config.detector_options.get(name, {}) for name in names},
         fusion=config.fusion,
         scope=config.scope,
         groups=groups,

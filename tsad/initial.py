@@ -36,7 +36,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "on_silence": "whether silence is a sign",
         "max_entities": "entities a partition; beyond it the least recently seen go",
         "max_features": "features a stream; further names are counted",
-        "profile": "named list of detectors: default, or fast (no networks)",
+        "profile": "named list of detectors: default, fast (no networks), quality (more detectors), few (channels)",
         "detectors": "detectors by name, in place of a profile (`tsad detectors` lists them)",
         "detector_options": "options of a detector, by its name",
         "scope": "what a detector is fitted for; auto: each entity while the models fit model_memory_mib",

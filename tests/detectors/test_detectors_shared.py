@@ -196,13 +196,28 @@ def test_the_registry_names_what_it_loads() -> None:
 
 
 def test_profiles_name_registered_detectors() -> None:
-    assert set(registry.PROFILES) == {"default", "fast"}
-    for names in registry.PROFILES.values():
-        assert set(names) <= registry.DETECTORS.keys()
+    assert set(registry.PROFILES) == {"default", "fast", "quality", "few"}
+    for detectors in registry.PROFILES.values():
+        for name, options in detectors.items():
+            assert registry.load(name)(**options).name == registry.registered(name)
+
+
+def test_a_profile_that_was_changed_is_not_the_registry() -> None:
+    registry.profile("quality")["subspace"]["rank"] = 1
+    assert registry.profile("quality")["subspace"]["rank"] != 1
+    with pytest.raises(KeyError, match="profile = 'best' is unknown; allowed: default"):
+        registry.profile("best")
+
+
+def test_a_label_gives_a_detector_a_second_place() -> None:
+    assert registry.load("subspace-long") is registry.load("subspace")
+    assert registry.registered("subspace-long") == "subspace"
+    with pytest.raises(KeyError, match="detector 'magic-long' is unknown"):
+        registry.registered("magic-long")
 
 
 def test_an_unknown_detector_is_refused_with_the_legal_names() -> None:
-    with pytest.raises(KeyError, match=r"no detector 'magic'.*subspace"):
+    with pytest.raises(KeyError, match=r"detector 'magic' is unknown.*subspace"):
         registry.load("magic")
 
 

@@ -48,7 +48,7 @@ def test_subspace_keeps_as_many_components_as_it_is_told(variance: float, rank: 
     detector = Subspace(variance=variance, rank=rank, trim=0.0)
     windows = windows_of()
     detector.fit(windows)
-    kept = detector.state().arrays["basis"].shape[1]
+    kept = detector.state().arrays["space/basis"].shape[1]
     flat = windows.values[:, -10:].reshape(len(windows), -1).astype(np.float64)
     eigenvalues = np.sort(np.linalg.eigvalsh(np.cov(flat.T)))[::-1]
     needed = int(np.searchsorted(np.cumsum(eigenvalues) / eigenvalues.sum(), variance)) + 1
@@ -59,7 +59,7 @@ def test_subspace_of_few_windows_is_not_their_span() -> None:
     windows = windows_of(slots=30).take(slice(0, 10))
     detector = Subspace()
     detector.fit(windows)
-    assert detector.state().arrays["basis"].shape[1] <= 2
+    assert detector.state().arrays["space/basis"].shape[1] <= 2
 
 
 def test_subspace_sees_broken_correlation_that_no_channel_shows_alone() -> None:

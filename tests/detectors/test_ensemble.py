@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_detectors import bits, fitted, joined, noise, planes, polls, rows_of, scorer_of, settings_of, windows_of
 
+from detectors import registry
 from detectors.cutting import by_slot, cut_rows, cut_windows
 from detectors.ensemble import Ensemble
 from detectors.types import Rows
@@ -342,6 +343,21 @@ def test_the_products_own_detectors(scope, tmp_path):
     assert entity == 1
     assert 100 <= slot < 110  # as long as the windows hold the spike
     assert np.nanmean(whole["score"] > 1) < 0.05
+
+
+def test_a_profile_names_a_detector_twice(tmp_path):
+    rows = rows_of(correlated(3, 900, seed=6))
+    model = Ensemble.fit(rows, settings_of(detectors=registry.profile("quality"), window=48, max_windows=2000))
+    assert {"subspace", "subspace-long", "vote"} <= model.detectors.keys()
+    again = Ensemble.restore(through_bytes(model.state(), tmp_path / "model.npz"))
+    assert again.span == model.span == 40
+    values = correlated(4, 120, seed=7)
+    values[1, 100] += 30
+    whole, parts = stream(model, values), stream(again, values, poll=7)
+    assert all(whole[name].tobytes() == parts[name].tobytes() for name in whole)
+    assert divmod(int(whole["score"].argmax()), 4)[1] == 1
+    assert whole["score"][100 * 4 + 1] > 1
+    assert np.nanmean(whole["score"][: 100 * 4] > 1) < 0.05
 
 
 def test_the_fused_number_for_explanations_is_pure(ensemble):

@@ -1,0 +1,172 @@
+"""Distance to the nearest windows of training: what resembles nothing that was there is strange."""
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors import robust
+from detectors.blocks import BLOCK, in_blocks
+from detectors.residuals import shares_of, usual_errors
+from detectors.space import Space
+from detectors.types import Memory, Scores
+from streaming.types import Floats, Ints, State, Windows
+
+_VARIANCE = 0.999
+_CANDIDATES = 2048
+"""Windows, evenly spread, among which the prototypes are chosen."""
+_ROUNDS = 10
+_BLAMED = 10
+"""Newest slots whose differences from the nearest prototype make the shares."""
+
+
+class Neighbours:
+    """Mean distance to the `nearest` prototypes of training windows, in the space that holds their variance.
+
+    The newest `slots` slots (fewer where windows are shorter) of all F channels are one vector, projected to at most
+    `components` principal components. Prototypes are at most `prototypes` training windows, evenly spread, or as many
+    means of a k-means over them (`means`). Training data may hold anomalies: the `trim` of the windows that resemble no
+    window of another time are no prototypes. `level=False` takes each channel's own mean off each window, so that only
+    its shape counts. The score is a root mean square over slots and channels, in training ranges; a channel's share
+    follows its difference from the nearest prototype over the newest slots. Missing values are filled by the
+    projection; a channel never seen in training is left out.
+    """
+
+    name: ClassVar[str] = "neighbours"
+    memory: ClassVar[Memory] = "window"
+
+    def __init__(
+        self,
+        *,
+        slots: int = 10,
+        nearest: int = 5,
+        prototypes: int = 512,
+        components: int = 64,
+        means: bool = False,
+        level: bool = True,
+        trim: float = 0.05,
+        block: int = BLOCK,
+    ) -> None:
+        self.slots, self.nearest, self.prototypes, self.components = slots, nearest, prototypes, components
+        self.means, self.level, self.trim, self.block = means, level, trim, block
+        self._space = Space.none()
+        self._bank: Floats = np.zeros((0, 0), dtype=np.float32)
+        self._norms: Floats = np.zeros(0, dtype=np.float32)
+        self._usual: Floats = np.zeros(0, dtype=np.float32)
+        self._seen: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+
+    @property
+    def span(self) -> int:
+        """How many of a window's newest slots a score reads."""
+        return self.slots
+
+    def fit(self, windows: Windows) -> None:
+        """Learn space and prototypes from B >= 1 windows."""
+        newest = self._levelled(np.ascontiguousarray(windows.values[:, -self.slots :]))
+        self._seen = np.asarray((~np.isnan(newest)).any(axis=(0, 1)))
+        self._space = Space.fit(newest, _VARIANCE, self.components)
+        chosen = _spread(len(newest), _CANDIDATES)
+        places = in_blocks(lambda rows: self._space.inside(self._space.centred(rows)[0]), newest[chosen], self.block)
+        kept = _ordinary(places, windows.ends[chosen], 4 * newest.shape[1], self.nearest, self.trim)
+        places = places[kept]
+        start = places[_spread(len(places), self.prototypes)]
+        self._bank = _means(places, start) if self.means else start
+        self._norms = np.square(self._bank).sum(axis=1)
+        self._usual = usual_errors(np.sqrt(self._answers(newest[chosen])[:, 1:]))
+
+    def score(self, windows: Windows) -> Scores:
+        """Root mean square distance; NaN where no known channel has a value."""
+        if not self._space.slots:
+            raise RuntimeError("neighbours is not fitted")
+        answers = self._answers(self._levelled(windows.values[:, -self._space.slots :]))
+        values, squares = np.ascontiguousarray(answers[:, 0]), answers[:, 1:]
+        present = ~np.isnan(squares)
+        weights = np.where(present, squares, np.float32(0)) / np.square(self._usual)
+        return Scores(values, shares_of(weights.astype(np.float32, copy=False), present))
+
+    def state(self) -> State:
+        """Space, prototypes, usual differences; parameters."""
+        arrays = {"bank": self._bank, "norms": self._norms, "usual": self._usual, "seen": self._seen}
+        state = State(arrays, {key: getattr(self, key) for key in ("slots", "nearest", "level", "block")})
+        state.put("space", self._space.state())
+        return state
+
+    def restore(self, state: State) -> None:
+        """Become the detector that gave `state`."""
+        for key in ("slots", "nearest", "level", "block"):
+            setattr(self, key, state.meta[key])
+        self._space = Space.restore(state.part("space"))
+        self._bank, self._norms = state.arrays["bank"], state.arrays["norms"]
+        self._usual, self._seen = state.arrays["usual"], state.arrays["seen"]
+
+    def _levelled(self, newest: Floats) -> Floats:
+        return newest if self.level else newest - robust.mean(newest, axis=1)[:, None]
+
+    def _answers(self, newest: Floats) -> Floats:
+        """B x (1 + F): the distance, and each channel's mean squared difference from the nearest prototype over the
+        newest slots (NaN where the channel is absent or was never seen)."""
+        return in_blocks(self._block_answers, newest, self.block)
+
+    def _block_answers(self, rows: Floats) -> Floats:
+        block, slots, channels = rows.shape
+        flat, missing = self._space.centred(rows)
+        places = self._space.inside(flat)
+        # A window's whole square, so that what lies outside the space counts; it is the same for all prototypes.
+        distances = places @ self._bank.T
+        distances *= -2
+        distances += self._norms
+        first = distances.argmin(axis=1)
+        nearest = min(self.nearest, len(self._bank))
+        distances.partition(nearest - 1, axis=1)
+        squares = np.maximum(distances[:, :nearest] + np.einsum("ij,ij->i", flat, flat)[:, None], 0)
+        blamed = min(_BLAMED, slots) * channels
+        parts = flat[:, -blamed:] - self._bank[first] @ self._space.basis[-blamed:].T
+        size = np.full(block, slots * max(int(self._seen.sum()), 1), dtype=np.float32)
+        present: NDArray[np.bool_] = np.broadcast_to(self._seen, (block, channels))
+        if missing is not None:
+            parts *= ~missing[:, -blamed:]
+            there = ~missing.reshape(rows.shape) & self._seen
+            size, present = there.sum(axis=(1, 2), dtype=np.float32), np.asarray(there.any(axis=1))
+            size[size == 0] = np.nan
+        answers = np.empty((block, 1 + channels), dtype=np.float32)
+        answers[:, 0] = np.sqrt(squares).mean(axis=1) / np.sqrt(size)
+        parts = parts.reshape(block, -1, channels)
+        answers[:, 1:] = np.einsum("ijk,ijk->ik", parts, parts) / np.float32(parts.shape[1])
+        np.copyto(answers[:, 1:], np.float32(np.nan), where=~present)
+        return answers
+
+
+def _spread(count: int, most: int) -> Ints:
+    """At most `most` of the places 0 .. `count` - 1, evenly spread."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
+
+
+def _ordinary(places: Floats, ends: Ints, apart: int, nearest: int, trim: float) -> NDArray[np.bool_]:
+    """Which of N windows are near one of another time, `apart` slots away: all but the farthest `trim`.
+
+    An anomaly resembles the slots before and after itself, and itself on other entities; what is normal comes again.
+    """
+    farness = np.full(len(places), np.nan, dtype=np.float32)
+    norms = np.square(places).sum(axis=1)
+    for start in range(0, len(places), BLOCK):
+        part = slice(start, start + BLOCK)
+        squares = norms[part, None] + norms - 2 * (places[part] @ places.T)
+        squares[np.abs(ends[part, None] - ends) < apart] = np.inf
+        farness[part] = np.partition(squares, min(nearest, len(places)) - 1, axis=1)[:, min(nearest, len(places)) - 1]
+    known = np.isfinite(farness)
+    if not known.any():
+        return np.ones(len(places), dtype=np.bool_)
+    return ~(farness > np.quantile(farness[known], 1 - trim)) | ~known
+
+
+def _means(places: Floats, start: Floats) -> Floats:
+    """Lloyd's k-means of N x R `places` from the K means `start`; one without members stays where it is."""
+    means = start.copy()
+    for _ in range(_ROUNDS):
+        norms = np.square(means).sum(axis=1)
+        member = (norms - 2 * (places @ means.T)).argmin(axis=1)
+        count = np.bincount(member, minlength=len(means)).astype(np.float32)
+        total = np.zeros_like(means)
+        np.add.at(total, member, places)
+        means = np.where(count[:, None] > 0, total / np.maximum(count, 1)[:, None], means)
+    return means

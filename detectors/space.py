@@ -1,0 +1,92 @@
+"""The space in which training windows lie: mean and principal components, and what a window with gaps is in it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.blocks import has_gaps
+from streaming.types import Floats, State
+
+_IMPUTATIONS = 3
+_STILL = 1e-8
+"""Variance below which a direction does not move, in squared training ranges."""
+_CHUNK = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """`mean` (S x F) of the windows' S slots, and an orthonormal `basis` ((S F) x R) of the directions that matter.
+
+    All methods treat rows independently; products need blocks of one size (`detectors.blocks`).
+    """
+
+    mean: Floats
+    basis: Floats
+
+    @classmethod
+    def fit(cls, windows: Floats, variance: float, rank: int) -> "Space":
+        """From B >= 1 windows (B x S x F, NaN = missing): the components that hold `variance`, at most `rank`.
+
+        Directions without variance say nothing, and few windows span their own space exactly: five a component.
+        """
+        n, slots, channels = windows.shape
+        total, count = np.zeros((slots, channels)), np.zeros((slots, channels))
+        for start in range(0, n, _CHUNK):
+            part = windows[start : start + _CHUNK]
+            present = ~np.isnan(part)
+            total += np.where(present, part, np.float32(0)).sum(axis=0, dtype=np.float64)
+            count += present.sum(axis=0)
+        mean = (total / np.maximum(count, 1)).astype(np.float32)
+        gram = np.zeros((slots * channels, slots * channels))
+        for start in range(0, n, _CHUNK):
+            centred = np.nan_to_num(windows[start : start + _CHUNK] - mean).reshape(-1, slots * channels)
+            gram += centred.T @ centred
+        values, vectors = np.linalg.eigh(gram)
+        share = np.cumsum(values[::-1]) / max(float(values.sum()), np.finfo(np.float64).tiny)
+        kept = min(int(np.searchsorted(share, variance)) + 1, rank, int((values > n * _STILL).sum()), n // 5)
+        return cls(mean, np.ascontiguousarray(vectors[:, ::-1][:, :kept], dtype=np.float32))
+
+    @classmethod
+    def none(cls) -> "Space":
+        """Of nothing: unfitted."""
+        return cls(np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
+
+    def state(self) -> State:
+        """As plain arrays."""
+        return State({"mean": self.mean, "basis": self.basis})
+
+    @classmethod
+    def restore(cls, state: State) -> "Space":
+        """The inverse of `state`."""
+        return cls(state.arrays["mean"], state.arrays["basis"])
+
+    @property
+    def slots(self) -> int:
+        """S; 0 where nothing was fitted."""
+        return len(self.mean)
+
+    def centred(self, windows: Floats) -> tuple[Floats, NDArray[np.bool_] | None]:
+        """B x S x F `windows`, overwritten, as B x (S F) around the mean, and what was missing (None: nothing).
+
+        What is missing is filled by the projection itself, a few times over.
+        """
+        windows -= self.mean
+        flat = windows.reshape(len(windows), -1)
+        if not has_gaps(flat):
+            return flat, None
+        missing = np.isnan(flat)
+        flat[missing] = 0
+        for _ in range(_IMPUTATIONS):
+            np.copyto(flat, self.projected(flat), where=missing)
+        return flat, missing
+
+    def inside(self, flat: Floats) -> Floats:
+        """B x R coordinates of centred windows."""
+        inside: Floats = flat @ self.basis
+        return inside
+
+    def projected(self, flat: Floats) -> Floats:
+        """B x (S F): the nearest place in the space."""
+        projected: Floats = self.inside(flat) @ self.basis.T
+        return projected
