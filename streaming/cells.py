@@ -174,3 +174,16 @@ def _cell_numbers(samples: Samples) -> Ints:
     span = int(samples.rows.max()) + 1
     numbers: Ints = (samples.slots - samples.slots.min()) * span + samples.rows
     return numbers
+
+
+def alike(*keys: NDArray[Any]) -> tuple[Ints, Ints]:
+    """Which of N places are equal in all `keys` (N each): the first of each group by rising place, each one's group."""
+    order = np.lexsort(keys)
+    begins = np.ones(len(order), np.bool_)
+    begins[1:] = np.logical_or.reduce([key[order[1:]] != key[order[:-1]] for key in keys])
+    firsts = order[begins]  # lexsort is stable
+    rank = np.empty(len(firsts), np.int64)
+    rank[np.argsort(firsts)] = np.arange(len(firsts))
+    groups = np.empty(len(order), np.int64)
+    groups[order] = rank[np.cumsum(begins) - 1]
+    return np.sort(firsts), groups

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.cells import COUNTED
+from streaming.cells import COUNTED, alike
 from streaming.columns import Columns
 from streaming.logfeatures import LogFeatures, with_severities
 from streaming.masking import Masking
@@ -80,25 +80,26 @@ class LogIntake:
             else:
                 ids[start:stop], is_new[start:stop] = self.miner.learn(messages[start:stop])
         said = np.full((len(ids), COUNTED), -1, np.int32)
-        for place in self._fresh(ids, is_new, newest[part] // step):
-            said[place] = ids[place], is_new[place], len(texts)
-            texts.append(self.miner.masked(messages[place])[:LONGEST_TEXT])
+        told = self._fresh(ids, is_new, newest[part] // step)
+        if len(told):
+            firsts, cells = alike(lines.codes[part][told], times[told] // step, ids[told])
+            said[told] = np.stack([ids[told], is_new[told], len(texts) + cells], axis=1)
+            texts += [self.miner.masked(messages[place])[:LONGEST_TEXT] for place in told[firsts].tolist()]
         return self.features.columns(lines.severities[part], ids, is_new), said
 
-    def _fresh(self, ids: Codes, is_new: NDArray[np.bool_], now: Ints) -> list[int]:
+    def _fresh(self, ids: Codes, is_new: NDArray[np.bool_], now: Ints) -> Ints:
         """Places of the lines whose template was founded less than a window ago; `now` (N) is the topic's slot.
 
         Whether the template has a column does not count: that follows from when a model came, not from the lines.
         """
-        for place in np.flatnonzero(is_new).tolist():
-            self._founded[int(ids[place])] = int(now[place])
+        self._founded |= zip(ids[is_new].tolist(), now[is_new].tolist(), strict=True)
         if not self._founded or not len(now):
-            return []
-        recent = np.flatnonzero(np.isin(ids, list(self._founded))).tolist()
-        fresh = [place for place in recent if now[place] - self._founded[int(ids[place])] < self._timing.window]
+            return np.zeros(0, np.int64)
+        founded = np.full(max(*self._founded, int(ids.max())) + 2, np.iinfo(np.int64).min // 2)
+        founded[list(self._founded)] = list(self._founded.values())
         oldest = int(now[-1]) - self._timing.window
         self._founded = {key: slot for key, slot in self._founded.items() if slot > oldest}
-        return fresh
+        return np.flatnonzero(now - founded[ids] < self._timing.window)  # -1, no template, is the last place
 
     def adopt(self, models: Sequence[dict[str, str]]) -> list[dict[str, str]]:
         """Count the log templates of these models only (the newest last): what the ring calls each one's features."""

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from streaming.cells import Samples
+import numpy as np
+
+from streaming.cells import Samples, alike
 from streaming.logfeatures import NEW, OTHER
 from streaming.types import Codes, State
 
@@ -33,15 +35,23 @@ class RareLines:
     def add(self, lines: Samples) -> None:
         """Keep the ones of `lines` that are told, in order of arrival within each slot."""
         rare = lines.take(lines.values[:, TEMPLATE] >= 0)
-        held = {slot: sum(map(len, rows.values())) for slot, rows in self._slots.items()} if len(rare) else {}
-        for row, slot, values in zip(rare.rows.tolist(), rare.slots.tolist(), rare.values.tolist(), strict=True):
+        if not len(rare):
+            return
+        firsts, cells = alike(rare.rows, rare.slots, rare.values[:, TEMPLATE])
+        numbers = np.bincount(cells).tolist()
+        founded = (np.bincount(cells, rare.values[:, FOUNDED]) > 0).tolist()
+        held = {slot: sum(map(len, rows.values())) for slot, rows in self._slots.items()}
+        one = rare.take(firsts)
+        for row, slot, values, number, new in zip(
+            one.rows.tolist(), one.slots.tolist(), one.values.tolist(), numbers, founded, strict=True
+        ):
             cell = self._slots.setdefault(slot, {}).setdefault(row, {})
             known = cell.get(values[TEMPLATE])
             if known is not None:
-                known.lines += 1
-                known.founded |= bool(values[FOUNDED])
+                known.lines += number
+                known.founded |= new
             elif len(cell) < OF_CELL and held.setdefault(slot, 0) < OF_SLOT:
-                cell[values[TEMPLATE]] = _Saying(1, bool(values[FOUNDED]), rare.texts[values[TEXT]])
+                cell[values[TEMPLATE]] = _Saying(number, new, rare.texts[values[TEXT]])
                 held[slot] += 1
 
     def of(self, row: int, first: int, last: int) -> dict[str, list[str]]:

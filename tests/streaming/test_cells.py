@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from streaming.cells import FLOAT32_MAX, Samples, aggregate, collapse, count_lines, narrow
+from streaming.cells import FLOAT32_MAX, Samples, aggregate, alike, collapse, count_lines, narrow
 
 nan = float("nan")
 KINDS = np.array(["mean", "sum", "last", "max"])
@@ -133,3 +133,11 @@ def test_joined_lines_keep_their_texts():
     joined = Samples.joined(parts)
     said = [joined.texts[place] if place >= 0 else None for place in joined.values[:, 2].tolist()]
     assert said == ["b", None, "c", "d", None, None]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 2)), min_size=1, max_size=30))
+def test_what_is_alike_is_grouped_in_order_of_appearance(pairs: list[tuple[int, int]]) -> None:
+    firsts, groups = alike(*(np.array(part) for part in zip(*pairs, strict=True)))
+    distinct = list(dict.fromkeys(pairs))
+    assert firsts.tolist() == [pairs.index(pair) for pair in distinct]
+    assert groups.tolist() == [distinct.index(pair) for pair in pairs]
