@@ -51,7 +51,7 @@ class LeaseLostError(Exception):
 class Limits:
     """How much a poll reads and explains, and how often memory is kept (slots)."""
 
-    poll: int = 10_000
+    poll: int = 5000
     explain_per_poll: int = 50
     snapshot_every: int = 1440
 
