@@ -155,7 +155,9 @@ def test_history_with_columns_that_come_later_replays_and_slots_before_the_epoch
         expected |= {(name, slot): row for name, row in values.items()}
         if slot in flushes:
             history.flush()
-    found = cells(history.rows(["x", "y", "z"], 99))
+    rows = history.rows(["x", "y", "z"], 99)
+    found = cells(rows)
+    assert len(rows.slots) == len(found), "each once"
     assert found.keys() == expected.keys()
     for key, row in expected.items():
         assert all(same(one, other) for one, other in zip(found[key], row, strict=True))
