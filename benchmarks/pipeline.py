@@ -194,7 +194,7 @@ def cases(rows: int | None, many: int) -> list[dict[str, Any]]:
         ("stream", "entity"), ("packed", "named"), (0, 20), ("default", "fast")
     ):
         entities = many if scope == "stream" else 20
-        count = max(rows or (60_000 if scope == "stream" else 16_000) // (2 if lines else 1), entities)
+        count = max(rows or (60_000 if scope == "stream" else 40_000) // (2 if lines else 1), entities)
         case = {"profile": profile, "scope": scope, "format": kind, "lines_per_row": lines}
         found.append({**case, "entities": entities, "rows": count // entities * entities})
     return found
@@ -233,7 +233,7 @@ def main() -> None:
     parser.add_argument(
         "--rows",
         type=int,
-        help="rows of each case (default: 60,000 at stream scope, 16,000 else, half with log lines)",
+        help="rows of each case (default: 60,000 at stream scope, 40,000 else, half with log lines)",
     )
     parser.add_argument("--profile", choices=("default", "fast"), help="only this one")
     parser.add_argument("--scope", choices=("stream", "entity"), help="only this one")

@@ -13,6 +13,7 @@ from detectors.fusion import Fusion, decisive, majority, power_mean, ratios
 from detectors.scaling import Ranges
 from detectors.scope import Scoped
 from detectors.types import Detector, OnlineDetector, Rows, Scope
+from streaming.logfeatures import unit_of
 from streaming.types import Floats, Ints, State, Windows
 
 Load = Callable[[str], type[Detector]]
@@ -104,7 +105,7 @@ class Ensemble:
             settings=settings,
             features=tuple(features),
             names=(),
-            ranges=Ranges.none(width),
+            ranges=Ranges.none(width, [unit_of(name) for name in features]),
             detectors={name: detector},
             scope="stream",
             quantiles=np.ones((1, 1), np.float32),

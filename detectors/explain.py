@@ -44,7 +44,8 @@ class Suspects:
     """B windows to explain. `windows` scaled; raw = `origin` + `width` x scaled (B x F each, NaN = unknown).
 
     `observed` B x T x F raw; `shares` B x F, the detectors' own; `votes` (B) name the detectors beyond their own
-    threshold; `alerts` (B) identify: with the window's end slot they seed what is drawn.
+    threshold; `alerts` (B) identify: with the window's end slot they seed what is drawn. `said` (B, or none): for a
+    feature, what the log lines behind it said in this window.
     """
 
     windows: Windows
@@ -54,6 +55,7 @@ class Suspects:
     shares: Floats
     votes: Sequence[Sequence[str]]
     alerts: Sequence[str]
+    said: Sequence[Mapping[str, str]] = ()
 
     def __post_init__(self) -> None:
         shape = self.windows.values.shape
@@ -174,7 +176,7 @@ class Explainer:
                 observed=suspects.observed[b],
                 sentence=sentence(
                     windows.features, found.values[b], observed=suspects.observed[b], lower=lower[b], upper=upper[b],
-                    votes=suspects.votes[b], texts=texts or {},
+                    votes=suspects.votes[b], texts={**(texts or {}), **(suspects.said[b] if suspects.said else {})},
                 ),
             )
             for b in range(len(windows))

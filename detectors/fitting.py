@@ -22,6 +22,7 @@ from detectors.fusion import grouped_quantile, ratios, settled_mean
 from detectors.scaling import Ranges, Scaling
 from detectors.scope import Scoped, resolve_scope
 from detectors.types import Detector, OnlineDetector, Rows, Scope
+from streaming.logfeatures import unit_of
 from streaming.types import Floats, Windows
 
 _CHUNK = 4096
@@ -45,7 +46,9 @@ class Fitting:
         self._entities = len(rows.names)
         self._cut = cut_rows(rows, settings.window, settings.max_windows, max(SHORTEST_BLOCK, 3 * settings.settle))
         fitted = self._cut.fitted
-        self._ranges = Ranges.fit(rows.codes[fitted], rows.values[fitted], self._entities)
+        self._ranges = Ranges.fit(
+            rows.codes[fitted], rows.values[fitted], self._entities, [unit_of(name) for name in rows.features]
+        )
         self._rows = replace(rows, values=_scaled(self._ranges, rows))
         self._warm: dict[str, EntityRows] = {}
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from inspect import Parameter, signature
 from pathlib import Path
 
 from detectors.types import Detector
@@ -53,6 +54,14 @@ def load(name: str) -> type[Detector]:
     module, _, attribute = known[name].partition(":")
     found: type[Detector] = getattr(import_module(module), attribute)
     return found
+
+
+def options(name: str) -> list[str] | None:
+    """What `detector_options` may say of detector `name`; None where it takes anything. Imports its module."""
+    taken = signature(load(name)).parameters.values()
+    if any(one.kind is Parameter.VAR_KEYWORD for one in taken):
+        return None
+    return [one.name for one in taken]
 
 
 def available() -> list[Listing]:

@@ -48,6 +48,8 @@ def _phrase(name: str, series: Floats, lower: float, upper: float, texts: Mappin
         return f"{_number(value)} {called} in a slot{usual}"
     if verb:
         return f"{called} {verb} {_number(value)}{usual}"
+    if len(present) == 1:
+        return f"{called} has only one value, {_number(value)}{usual}"
     if np.ptp(recent) == 0 and upper > lower:
         return f"{called} stood still at {_number(value)}{usual}"
     return f"{called} at {_number(value)} moved out of step with its peers{usual}"
@@ -73,9 +75,9 @@ def _called(name: str, texts: Mapping[str, str]) -> str:
     if not name.startswith(LOGS):
         return texts.get(name, name)
     kind = name.removeprefix(LOGS)
-    if name in texts:
-        return f'log lines "{texts[name]}"'
     plain = {"lines": "log lines", "new": "log lines never seen before", "other": "log lines of rare templates"}
+    if name in texts:
+        return f'{plain[kind]} ("{texts[name]}")' if kind in plain else f'log lines "{texts[name]}"'
     level = kind.removeprefix("severity.")
     return plain.get(kind, f"log lines of severity {level}" if level != kind else f"log lines of {kind}")
 

@@ -1,7 +1,7 @@
 """Records of one (entity, slot) joined into one cell, the same whatever order and polls they came in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from streaming.settings import Aggregate
 from streaming.types import Codes, Floats, Ints, State
 
+COUNTED = 3
+"""How many of a line's values come before the columns that it is counted in."""
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -22,14 +24,16 @@ def narrow(values: NDArray[np.float64]) -> Floats:
 class Samples:
     """N records at their place in the ring: `rows`, `slots`, `times` (ns).
 
-    `values` are, of telemetry, N x F float32 (NaN = absent); of log lines, N x k int32: the columns that each line is
-    counted in (-1 = none).
+    `values` are, of telemetry, N x F float32 (NaN = absent); of log lines, N x k int32: first the template's number,
+    whether the line founded it and the place of its text in `texts` (-1 = not told, since it is well known), then, from
+    `COUNTED` on, the columns that each line is counted in (-1 = none).
     """
 
     rows: Codes
     slots: Ints
     times: Ints
     values: NDArray[Any]
+    texts: Sequence[str] = ()
 
     @staticmethod
     def joined(parts: Sequence["Samples"]) -> "Samples":
@@ -37,11 +41,13 @@ class Samples:
         if len(parts) == 1:
             return parts[0]
         width = max(part.values.shape[1] for part in parts)
+        parts, texts = _renumbered(parts)
         return Samples(
             np.concatenate([part.rows for part in parts]),
             np.concatenate([part.slots for part in parts]),
             np.concatenate([part.times for part in parts]),
             np.concatenate([part.widened(width).values for part in parts]),
+            texts,
         )
 
     def widened(self, width: int) -> "Samples":
@@ -51,23 +57,24 @@ class Samples:
             return self
         absent = np.nan if self.values.dtype.kind == "f" else -1
         values = np.pad(self.values, ((0, 0), (0, more)), constant_values=absent)
-        return Samples(self.rows, self.slots, self.times, values)
+        return replace(self, values=values)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def take(self, index: NDArray[Any] | slice) -> "Samples":
         """The samples at `index`."""
-        return Samples(self.rows[index], self.slots[index], self.times[index], self.values[index])
+        return Samples(self.rows[index], self.slots[index], self.times[index], self.values[index], self.texts)
 
     def state(self) -> State:
-        """The four arrays."""
+        """The four arrays: samples of telemetry have no texts."""
         return State({"rows": self.rows, "slots": self.slots, "times": self.times, "values": self.values})
 
     @staticmethod
     def restored(state: State) -> "Samples":
         """What `state` was taken of."""
-        return Samples(**{key: value.copy() for key, value in state.arrays.items()})
+        rows, slots, times, values = (state.arrays[name].copy() for name in ("rows", "slots", "times", "values"))
+        return Samples(rows, slots, times, values)
 
     def ordered(self) -> "Samples":
         """By (slot, row, time), and by arrival where all three are equal."""
@@ -119,9 +126,24 @@ def aggregate(samples: Samples, kinds: NDArray[np.str_]) -> tuple[Codes, Ints, F
 def count_lines(lines: Samples, features: int) -> tuple[Codes, Ints, Floats]:
     """Log lines as cells: rows, slots and how many lines count in each column, B x `features`, by (slot, row)."""
     cells, first, place = np.unique(_cell_numbers(lines), return_index=True, return_inverse=True)
-    flat = place.reshape(-1, 1) * features + lines.values
-    counts = np.bincount(flat[lines.values >= 0], minlength=len(cells) * features)
+    columns = lines.values[:, COUNTED:]
+    flat = place.reshape(-1, 1) * features + columns
+    counts = np.bincount(flat[columns >= 0], minlength=len(cells) * features)
     return lines.rows[first], lines.slots[first], counts.reshape(len(cells), features).astype(np.float32)
+
+
+def _renumbered(parts: Sequence[Samples]) -> tuple[list[Samples], list[str]]:
+    """`parts` whose lines name their text in one list of texts, and that list."""
+    texts: list[str] = []
+    renumbered = []
+    for part in parts:
+        values = part.values
+        if part.texts and texts:
+            values = values.copy()
+            values[values[:, COUNTED - 1] >= 0, COUNTED - 1] += len(texts)
+        texts += part.texts
+        renumbered.append(replace(part, values=values))
+    return renumbered, texts
 
 
 def _reduced(values: Floats, starts: Ints, kind: Aggregate | str) -> Floats:

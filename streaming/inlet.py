@@ -17,20 +17,22 @@ Reject = Callable[[Topic, int, str, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """N records of one poll by rising slot, in order of arrival within a slot; `values` as in `cells.Samples`."""
+    """N records of one poll by rising slot, in order of arrival within a slot; the rest as in `cells.Samples`."""
 
     names: Sequence[str]
     codes: Codes
     slots: Ints
     times: Ints
     values: NDArray[Any]
+    texts: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def take(self, index: NDArray[Any] | slice) -> "Held":
         """The records at `index`."""
-        return Held(self.names, self.codes[index], self.slots[index], self.times[index], self.values[index])
+        values = self.values[index]
+        return Held(self.names, self.codes[index], self.slots[index], self.times[index], values, self.texts)
 
     def by_slot(self) -> "Held":
         """Ordered by slot (stable)."""
@@ -41,7 +43,7 @@ class Held:
     def state(self) -> State:
         """Everything, with the names in use only."""
         used, codes = np.unique(self.codes, return_inverse=True)
-        state = State(meta={"names": [self.names[code] for code in used]})
+        state = State(meta={"names": [self.names[code] for code in used], "texts": list(self.texts)})
         state.arrays |= {"codes": codes.astype(np.int32), "slots": self.slots, "times": self.times}
         state.arrays["values"] = self.values
         return state
@@ -50,7 +52,7 @@ class Held:
     def restored(state: State) -> "Held":
         """What `state` was taken of."""
         arrays = {key: value.copy() for key, value in state.arrays.items()}
-        return Held(state.meta["names"], **arrays)
+        return Held(state.meta["names"], texts=state.meta["texts"], **arrays)
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """Logs as features of the same window: which columns of the ring a line counts in.
 
-``log.lines`` (all lines), ``log.new`` (lines that founded a template), ``log.severity.*`` (warning and worse),
+``log.lines`` (all lines), ``log.new`` (lines that founded a template), ``log.severity.*`` (debug and worse),
 ``log.template.<n>`` (lines of one template) and ``log.other`` (lines of no template with a column).
 """
 
@@ -17,7 +17,9 @@ from streaming.types import SEVERITIES, Codes, Floats, Ints, Lines, State
 PREFIX = "log."
 TEMPLATE_PREFIX = "log.template."
 LINES, NEW, OTHER = "log.lines", "log.new", "log.other"
-COUNTED_SEVERITIES = ("warning", "error", "fatal")
+COUNTED_SEVERITIES = SEVERITIES[1:]
+
+_GRAVE = ("log.severity.error", "log.severity.fatal")
 
 _SPELLINGS = {"warn": 3, "notice": 2, "information": 2, "err": 4, "severe": 4, "critical": 5, "crit": 5, "emerg": 5}
 _LEVELS = {name: code for code, name in enumerate(SEVERITIES)} | _SPELLINGS
@@ -158,6 +160,16 @@ class LogFeatures:
 def is_log_feature(name: str) -> bool:
     """Whether a feature counts log lines (and is missing, not zero, where logs are not covered)."""
     return name.startswith(PREFIX)
+
+
+def unit_of(name: str) -> float:
+    """How many lines of a log feature are worth speaking of; 0 for other features.
+
+    A line or two that nobody knows are no event, an error is.
+    """
+    if not is_log_feature(name):
+        return 0.0
+    return 1.0 if name in _GRAVE else 3.0
 
 
 def top_templates(totals: NDArray[Any], k: int = 20) -> Ints:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
+from streaming.cells import COUNTED
 from streaming.columns import Columns
 from streaming.logfeatures import LogFeatures, with_severities
 from streaming.masking import Masking
@@ -12,6 +14,9 @@ from streaming.miner import Miner
 from streaming.settings import Timing
 from streaming.types import Codes, Ints, Lines, State
 from streaming.windower import LogCounts
+
+LONGEST_TEXT = 300
+"""Characters of a rare line that are kept for people."""
 
 
 class LogIntake:
@@ -36,12 +41,14 @@ class LogIntake:
         self._newest = np.iinfo(np.int64).min // 2
         self._queue: list[tuple[int, str, list[dict[str, str]]]] = []
         self.renamed: dict[str, dict[str, str]] = {}
+        self._founded: dict[int, int] = {}
 
     def take(self, lines: Lines) -> LogCounts:
         """Count each line in its columns; in position order, each line once."""
         lines = with_severities(lines)
         newest = np.maximum.accumulate(np.r_[self._newest, lines.times])[1:]
         columns, start = np.full((len(newest), 5), -1, np.int32), 0
+        said, texts = np.full((len(newest), COUNTED), -1, np.int32), list[str]()
         while start < len(newest):
             stop = len(newest)
             if self._queue:
@@ -49,15 +56,21 @@ class LogIntake:
                 if stop <= start:
                     self._adopt_next()
                     continue
-            columns[start:stop] = self._count(lines, newest, slice(start, stop))
+            part = slice(start, stop)
+            columns[part], said[part] = self._count(lines, newest, part, texts)
             start = stop
         if len(newest):
             self._newest = int(newest[-1])
         names = self._columns.names
-        return LogCounts(lines.names, lines.codes, lines.times, columns, lines.positions, names, lines.next_position)
+        return LogCounts(
+            lines.names, lines.codes, lines.times, columns, lines.positions, names, lines.next_position, said, texts
+        )
 
-    def _count(self, lines: Lines, newest: Ints, part: slice) -> Codes:
-        """The columns of each line of `part`; `newest` (N, ns) is the newest event time up to each line."""
+    def _count(self, lines: Lines, newest: Ints, part: slice, texts: list[str]) -> tuple[Codes, Codes]:
+        """The columns of each line of `part` and what it said, whose words join `texts`.
+
+        `newest` (N, ns) is the newest event time up to each line.
+        """
         step, times, messages = self._timing.step, lines.times[part], lines.messages[part]
         late = times // step < (newest[part] - self._timing.lateness) // step
         ids, is_new = np.full(len(times), -1, np.int32), np.zeros(len(times), np.bool_)
@@ -66,7 +79,26 @@ class LogIntake:
                 ids[start:stop] = self.miner.match(messages[start:stop])
             else:
                 ids[start:stop], is_new[start:stop] = self.miner.learn(messages[start:stop])
-        return self.features.columns(lines.severities[part], ids, is_new)
+        said = np.full((len(ids), COUNTED), -1, np.int32)
+        for place in self._fresh(ids, is_new, newest[part] // step):
+            said[place] = ids[place], is_new[place], len(texts)
+            texts.append(self.miner.masked(messages[place])[:LONGEST_TEXT])
+        return self.features.columns(lines.severities[part], ids, is_new), said
+
+    def _fresh(self, ids: Codes, is_new: NDArray[np.bool_], now: Ints) -> list[int]:
+        """Places of the lines whose template was founded less than a window ago; `now` (N) is the topic's slot.
+
+        Whether the template has a column does not count: that follows from when a model came, not from the lines.
+        """
+        for place in np.flatnonzero(is_new).tolist():
+            self._founded[int(ids[place])] = int(now[place])
+        if not self._founded or not len(now):
+            return []
+        recent = np.flatnonzero(np.isin(ids, list(self._founded))).tolist()
+        fresh = [place for place in recent if now[place] - self._founded[int(ids[place])] < self._timing.window]
+        oldest = int(now[-1]) - self._timing.window
+        self._founded = {key: slot for key, slot in self._founded.items() if slot > oldest}
+        return fresh
 
     def adopt(self, models: Sequence[dict[str, str]]) -> list[dict[str, str]]:
         """Count the log templates of these models only (the newest last): what the ring calls each one's features."""
@@ -100,6 +132,7 @@ class LogIntake:
     def state(self) -> State:
         """Miner, columns and watermark."""
         whole = State(meta={"newest": int(self._newest), "queue": self._queue, "renamed": self.renamed})
+        whole.meta["founded"] = list(self._founded.items())
         whole.put("miner", self.miner.state())
         whole.put("features", self.features.state())
         return whole
@@ -108,6 +141,7 @@ class LogIntake:
         """What `state` gave."""
         self._newest, self.renamed = state.meta["newest"], state.meta["renamed"]
         self._queue = [(slot, version, models) for slot, version, models in state.meta["queue"]]
+        self._founded = dict(state.meta["founded"])
         self.miner.restore(state.part("miner"))
         self.features.restore(state.part("features"))
 

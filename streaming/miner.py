@@ -166,6 +166,10 @@ class Miner:
         self._drain.root_node = _node_from_json(meta["tree"])
         self._memo = _Memo()
 
+    def masked(self, message: str) -> str:
+        """What is mined of a message: its first tokens, with masks in place of what varies."""
+        return " ".join(self._tokens(message))
+
     def _tokens(self, message: str) -> list[str]:
         return self._masks.mask(message[:MAX_CHARACTERS]).split()[:MAX_TOKENS]
 

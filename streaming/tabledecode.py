@@ -112,7 +112,8 @@ class TableDecoder(Decoder):
         if garbled is not None:
             bad |= garbled
         for row in np.flatnonzero(bad).tolist():
-            said = f"{name}: {str(column[row])[:80]!r}; a number, or an empty cell, is allowed"
+            cell = strings[row] if strings[row].is_valid else column[row]
+            said = f"{name}: {str(cell)[:80]!r}; a number, or an empty cell, is allowed"
             intake.reject(row, "wrong_type", said)
         with np.errstate(over="ignore"):
             return values.astype(np.float32)

@@ -129,7 +129,7 @@ class EventTimes:
         # beyond 4,300 digits Python refuses to print an integer
         said = "an endless integer" if isinstance(value, int) and value.bit_length() > 256 else repr(value)[:80]
         if fault == MIXED:
-            return f"time: {said} is not in {self.unit}, the unit of this stream's first number; state time_unit"
+            return f"time: {said} is not in {self.unit}, the unit of this stream's first number; state it as unit"
         if fault == FUTURE:
             seen = np.datetime64(ingested, "ns")
             return f"time: {said} is more than {self._max_ahead / SECOND:g} s beyond its ingest timestamp {seen}Z"

@@ -31,7 +31,8 @@ TOPICS: tuple[Topic, ...] = ("telemetry", "logs")
 class LogCounts:
     """A poll of log lines as columns to be counted; the arrays are as in `Lines`.
 
-    `columns` N x k (int32) are columns of `features` that each line adds 1 to (-1 = none).
+    `columns` N x k (int32) are columns of `features` that each line adds 1 to (-1 = none). `said` N x 3 (int32) and
+    `texts` tell of rare lines what they said, as in `cells.Samples`.
     """
 
     names: Sequence[str]
@@ -41,6 +42,8 @@ class LogCounts:
     positions: Ints
     features: Sequence[str]
     next_position: int
+    said: Codes
+    texts: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,18 +177,19 @@ class Windower:
         """
         inlet = self._inlets[topic]
         values: NDArray[Any]
+        texts: Sequence[str] = ()
         self._extend(batch.features)
         if isinstance(batch, Records):
             values = batch.values
             self.roster.label(batch.labels, 4 * self._timing.max_entities)
         else:
-            values = batch.columns
-            if not self._writer.log_columns[values[values >= 0]].all():
+            if not self._writer.log_columns[batch.columns[batch.columns >= 0]].all():
                 raise ValueError("log lines can only be counted in log columns")
+            values, texts = np.concatenate([batch.said, batch.columns], axis=1), batch.texts
         if inlet.mark.ended:
             inlet.mark.ended = False
             inlet.mark.floor = max(inlet.mark.floor, NEVER if self._next is None else self._next)
-        held = Held(batch.names, batch.codes, batch.times // self._timing.step, batch.times, values)
+        held = Held(batch.names, batch.codes, batch.times // self._timing.step, batch.times, values, texts)
         inlet.accept(held, batch.positions, batch.next_position)
         return self._advance()
 
@@ -200,6 +204,10 @@ class Windower:
     def derived(self, rows: Codes, slots: Ints) -> Floats:
         """B x F: the derived values of B cells; those of the last T + late_horizon closed slots can be had."""
         return self._derive(self.ring, rows, slots)
+
+    def said(self, row: int, first: int, last: int) -> dict[str, list[str]]:
+        """What an entity's rare log lines said in the closed slots `first` to `last` (`RareLines.of`)."""
+        return self._writer.rare.of(row, first, last)
 
     def state(self) -> State:
         """Everything taken in, fed or waiting. Its arrays are views that the next call alters: store them before it."""
@@ -375,7 +383,7 @@ class Windower:
         for topic, held_parts in zip(self._inlets, parts, strict=True):
             if held_parts:
                 samples = [
-                    Samples(self.roster.rows(held.names)[held.codes], held.slots, held.times, held.values)
+                    Samples(self.roster.rows(held.names)[held.codes], held.slots, held.times, held.values, held.texts)
                     for held in held_parts
                 ]
                 placed[topic] = Samples.joined(samples)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from streaming.cells import Samples, aggregate, collapse, count_lines
 from streaming.derive import Derivation
+from streaming.rarelines import RareLines
 from streaming.ring import ALWAYS, NEVER, Mask, SlotRing
 from streaming.roster import Roster
 from streaming.types import Codes, Floats, Ints, State
@@ -36,6 +37,7 @@ class CellWriter:
         keep: int,
     ) -> None:
         self.duplicates = 0
+        self.rare = RareLines()
         self._ring, self._roster, self._derivation = ring, roster, derivation
         self._is_log, self._coverage, self._keep = is_log, coverage, keep
         self._kept: dict[int, Samples] = {}
@@ -105,10 +107,12 @@ class CellWriter:
         """Drop the samples that no late record can join any more: those of slots below `before` - `keep`."""
         for slot in [slot for slot in self._kept if slot < before - self._keep]:
             del self._kept[slot]
+        self.rare.forget(before - self._ring.size)
 
     def erase(self, rows: Codes) -> None:
         """Forget everything of `rows`."""
         self._ring.erase(rows)
+        self.rare.erase(rows)
         gone = self._flags(rows)
         self._kept = {slot: kept.take(~gone[kept.rows]) for slot, kept in self._kept.items()}
 
@@ -116,6 +120,7 @@ class CellWriter:
         """Everything but the ring."""
         meta = {"duplicates": self.duplicates, "origin": self._origin, "kept": list(self._kept)}
         state = State({"covered": self._covered, "begin": self._begin}, meta)
+        state.put("rare", self.rare.state())
         for slot, kept in self._kept.items():
             state.put(f"kept{slot}", kept.state())
         return state
@@ -123,6 +128,7 @@ class CellWriter:
     def restore(self, state: State) -> None:
         """Take over what `state` gave; the ring is restored and the columns are appended already."""
         self.duplicates, self._origin = state.meta["duplicates"], state.meta["origin"]
+        self.rare.restore(state.part("rare"))
         self._covered = state.arrays["covered"].copy()
         self._begin = state.arrays["begin"].copy()
         self._kept = {slot: Samples.restored(state.part(f"kept{slot}")) for slot in state.meta["kept"]}
@@ -156,6 +162,7 @@ class CellWriter:
 
     def _count(self, lines: Samples) -> tuple[Codes, Ints]:
         """Add log lines to their cells, which are made where they are not there."""
+        self.rare.add(lines)
         rows, slots, counts = count_lines(lines, len(self._log))
         self._activate(slots, counts > 0, self._log)
         self._roster.mark_lines(rows, slots)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from detectors.ensemble import EnsembleSettings
-from detectors.registry import PROFILES, targets
+from detectors.registry import PROFILES, options, targets
 from storage import snapshots
 from storage.engine import Database, open_database
 from storage.leases import Leases
@@ -56,6 +56,8 @@ def ensemble_settings(config: StreamConfig, labels: Mapping[str, Mapping[str, st
     for name in [*names, *config.detector_options]:
         if name not in known:
             raise ConfigError(f"detector {name!r} is unknown; allowed: {', '.join(sorted(known))}")
+    for name, given in config.detector_options.items():
+        _known_options(name, given)
     by = config.group_by or ""
     groups = {entity: given[by] for entity, given in (labels or {}).items() if by in given}
     return EnsembleSettings(
@@ -74,6 +76,14 @@ def ensemble_settings(config: StreamConfig, labels: Mapping[str, Mapping[str, st
         seed=config.seed,
         max_windows=config.max_windows,
     )
+
+
+def _known_options(name: str, given: Mapping[str, Any]) -> None:
+    """ConfigError for an option that detector `name` does not take."""
+    allowed = options(name)
+    for option in [] if allowed is None else given.keys() - allowed:
+        said = f"detector_options.{name}.{option} = {given[option]!r}"
+        raise ConfigError(f"{said} is unknown; allowed: {', '.join(allowed or ['none'])}")
 
 
 class App:

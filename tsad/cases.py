@@ -20,7 +20,7 @@ class Evidence:
     """One judged window as it was at its moment.
 
     `window` T x F scaled, `observed` T x F in raw units (NaN = missing), raw = `origin` + `width` x scaled (F each),
-    `shares` (F), `tails` and `votes` (D).
+    `shares` (F), `tails` and `votes` (D). `said`: what the rare log lines behind a feature said.
     """
 
     slot: int
@@ -37,6 +37,7 @@ class Evidence:
     shares: Floats
     tails: NDArray[np.float64]
     votes: NDArray[np.bool_]
+    said: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def channels(self) -> int:
@@ -180,8 +181,10 @@ class Judged:
         index = int(np.searchsorted(self.keys, key))
         return index if index < len(self.keys) and self.keys[index] == key else None
 
-    def evidence(self, index: int, window: Floats, observed: Floats, origin: Floats, width: Floats) -> Evidence:
-        """The evidence of window `index`: the window itself, what was observed, and how that was scaled."""
+    def evidence(
+        self, index: int, window: Floats, observed: Floats, origin: Floats, width: Floats, said: dict[str, list[str]]
+    ) -> Evidence:
+        """The evidence of window `index`: the window itself, what was observed and said, and how that was scaled."""
         verdicts = self.verdicts
         return Evidence(
             int(self.ends[index]),
@@ -198,6 +201,7 @@ class Judged:
             verdicts.shares[index].copy(),
             verdicts.tails[:, index].copy(),
             verdicts.votes[:, index].copy(),
+            said,
         )
 
 

@@ -22,6 +22,14 @@ class ConfigError(Exception):
     """The configuration is wrong; the message names the key, the value and what is allowed, one line a fault."""
 
 
+NEEDED = {
+    "tuple_type": "a list is needed, such as ['a', 'b']",
+    "dict_type": "a table is needed",
+    "model_type": "a table is needed",
+    "too_short": "at least one is needed",
+}
+"""What TOML calls things, by pydantic's kind of fault."""
+
 DURATION = re.compile(r"\s*(\d+(?:\.\d+)?(?:e[+-]?\d{1,3})?)\s*(ms|s|m|h|d)\s*")
 
 
@@ -139,7 +147,7 @@ class StreamConfig(Section):
     max_features: int = Field(default=2000, ge=1)
     features: dict[str, FeatureConfig] = {}
     profile: str = "default"
-    detectors: tuple[str, ...] | None = None
+    detectors: tuple[str, ...] | None = Field(default=None, min_length=1)
     detector_options: dict[str, dict[str, Any]] = {}
     scope: Literal["auto", "entity", "group", "stream"] = "auto"
     group_by: str | None = None
@@ -155,7 +163,7 @@ class StreamConfig(Section):
     explain_per_poll: int = Field(default=50, ge=0)
     snapshot_every: int = Field(default=1440, ge=1)
     history_days: float = Field(default=30, ge=0, le=36_500)
-    seed: int = 7
+    seed: int = Field(default=7, ge=0, lt=2**32)
 
     @model_validator(mode="after")
     def _consistent(self) -> "StreamConfig":
@@ -269,7 +277,7 @@ def _fault(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         section = _section(fault["loc"][:-1])
         return f"{place} is unknown; allowed here: {', '.join(section.model_fields)}"
-    message = fault["msg"].removeprefix("Value error, ")
+    message = NEEDED.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
     # a whole table says nothing about the fault, and may hold an address with a password
     return f"{place}: {message}" if isinstance(fault["input"], dict) else f"{place} = {fault['input']!r}: {message}"
 

@@ -81,6 +81,7 @@ def _suspects(requests: Sequence[Request], features: list[str]) -> Suspects:
         np.stack([one.shares for one in evidence]),
         [[name for name, vote in zip(one.detectors, one.votes, strict=True) if vote] for one in evidence],
         [request.alert_id for request in requests],
+        [{name: texts[0] for name, texts in one.said.items()} for one in evidence],
     )
 
 
@@ -98,6 +99,7 @@ def _answer(request: Request, shap: Shap, texts: Mapping[str, str]) -> Answer:
         "lower": [_number(shap.lower[place]) for place in order],
         "upper": [_number(shap.upper[place]) for place in order],
         "texts": {name: texts[name] for name in (evidence.features[place] for place in order) if name in texts},
+        "said": {name: said for name, said in evidence.said.items() if name in evidence.features},
         "contributions": [[evidence.features[place], float(shap.values[place])] for place in order],
     }
     return Answer(rows, Told(by, shap.sentence, shown))

@@ -101,8 +101,10 @@ class Partition:
                     yield segment
                     segment = []
                 self._begin(make())
-            if self.eras:  # else nothing has had a value yet
+            if self.eras:
                 segment.append(slot)
+            else:  # nothing has had a value yet
+                self._welcome(slot.born, slot.slot)
         if segment:
             yield segment
 
@@ -134,6 +136,8 @@ class Partition:
             return
         names = [name for name, _ in born]
         self.findings.born += [(name, slot) for name in names]
+        if not self.eras:  # the first era begins with everybody who is there by then
+            return
         scorer = self.era.scorer
         scorer.bind(np.array([row for _, row in born], np.int32), names)
         known = self._recall(names, slot) | {name: state for name, _, state in self.findings.evicted}
@@ -208,7 +212,8 @@ class Partition:
         observed = self.windower.derived(np.full(era.window, row, np.int32), slots)
         window = era.plane.gather(one, np.array([slot], np.int64))[0].copy()
         origin, width = era.scorer.ranges(one)
-        return judged.evidence(index, window, era.project(observed), origin[0], width[0])
+        said = self.windower.said(row, int(slots[0]), slot)
+        return judged.evidence(index, window, era.project(observed), origin[0], width[0], said)
 
     def _era_at(self, slot: int) -> Era:
         """The era in force at `slot`: an old one stays as long as late data may reach it."""
@@ -217,6 +222,8 @@ class Partition:
     def _amend(self, stretch: Amended) -> None:
         """Judge again every closed window that holds a changed slot, with the state of this moment."""
         self._welcome(stretch.born, stretch.after)
+        if not self.eras:  # nothing was judged yet; the first era reads these cells from the ring
+            return
         for era in self.eras:
             era.correct(stretch.rows, stretch.slots, stretch.values)
         rows, ends = self._touched(stretch)

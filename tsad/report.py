@@ -31,16 +31,17 @@ TOP = 3
 
 
 def alert_row(
-    alert: Alert, explanations: Sequence[Explanation] = (), texts: Mapping[str, str] | None = None
+    alert: Alert, explanations: Sequence[Explanation] = (), texts: Mapping[str, Sequence[str]] | None = None
 ) -> dict[str, Any]:
     """An alert as a plain row, for `alert_table` and for `as_json`.
 
     `explanations` are the alert's own, of any slot and target: the row tells of the fused decision at the peak where
-    that is explained, else at the latest slot that is. `texts` holds the template of each log feature;
-    `templates` in the row are those that push towards anomalous, strongest first.
+    that is explained, else at the latest slot that is. `texts` holds the templates of each log feature;
+    `templates` in the row are those of features that push towards anomalous, strongest first, each once.
     """
     parts = _decision(alert, explanations)
     known = texts or {}
+    told = [text for part in parts if part.value > 0 for text in known.get(part.feature, ())]
     return {
         "id": alert.id,
         "event_time": alert.first_time,
@@ -55,7 +56,7 @@ def alert_row(
         "votes": {name: vote["voted"] for name, vote in alert.votes.items()},
         "features": [{"feature": part.feature, "value": part.value} for part in parts[:TOP]],
         "explained_by": alert.explained_by,
-        "templates": [known[part.feature] for part in parts if part.value > 0 and part.feature in known][:TOP],
+        "templates": list(dict.fromkeys(told))[:TOP],
         "sentence": alert.sentence,
         "model_version": alert.model_version,
     }

@@ -66,6 +66,20 @@ def test_a_constant_channel_is_still_and_scores_when_it_moves(level):
     assert one(scaling, 0, level + max(abs(level), 1.0)) == LIMIT
 
 
+def test_of_log_lines_the_unit_counts_and_a_burst_is_told_from_a_line():
+    silent = np.zeros((200, 3), np.float32)
+    scaling = bound(Ranges.fit(np.zeros(200, np.int32), silent, 1, [1.0, 3.0, 0.0]), [0])
+    for lines, expected in ((0, [0, 0, 0]), (1, [1, 1 / 3, 3.5]), (6, [6, 2, 3.5]), (100, [15.5, 15.5, 3.5])):
+        out = scaling.scale(CODES[:1], np.full((1, 3), lines, np.float32))[0] - 0.5
+        np.testing.assert_allclose(out, expected, rtol=1e-5)
+
+
+def test_a_unit_does_not_narrow_a_range():
+    ranges = Ranges.fit(np.zeros(100, np.int32), np.linspace(0, 50, 100, dtype=np.float32)[:, None], 1, [3.0])
+    assert one(bound(ranges, [0]), 0, 25) == pytest.approx(0.5, abs=1e-6)
+    assert one(bound(Ranges.restore(ranges.state()), [0]), 0, 100) == pytest.approx(2, abs=1e-6)
+
+
 def test_a_constant_channel_has_a_width_of_its_fleet():
     values = np.concatenate([np.full(100, 7.0), np.linspace(0, 100, 100), np.linspace(0, 100, 100)])[:, None]
     scaling = bound(trained_on(values, np.repeat(CODES, 100), 3), [0, 1, 2])
@@ -194,5 +208,5 @@ def test_a_foreign_row_is_refused():
 def test_state_of_ranges_comes_back():
     ranges = trained_on(np.random.default_rng(5).normal(size=(50, 3)))
     again = Ranges.restore(ranges.state())
-    for name in ("low", "high", "counts", "width"):
+    for name in ("low", "high", "counts", "width", "units"):
         np.testing.assert_array_equal(getattr(again, name), getattr(ranges, name))

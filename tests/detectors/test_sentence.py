@@ -42,6 +42,7 @@ def test_a_rise_with_a_follower_and_three_votes():
         (ending(-0.5, 0.2), "cpu_r dropped to -0.5, usual range 0.1 to 0.32"),
         (ending(0.2), "cpu_r stood still at 0.2, usual range 0.1 to 0.32"),
         (ending(0.25, 0.15), "cpu_r at 0.15 moved out of step with its peers, usual range 0.1 to 0.32"),
+        ([*[np.nan] * 15, 0.2], "cpu_r has only one value, 0.2, usual range 0.1 to 0.32"),
         (ending(np.nan), "cpu_r is missing"),
         (np.full(16, np.nan), "cpu_r is missing"),
     ],
@@ -95,6 +96,8 @@ def test_log_features_are_counts_of_lines(name, says):
 
 
 def test_a_template_is_called_by_its_text():
+    new = say(ending(14), names=("log.new",), lower=0, upper=0, texts={"log.new": "disk <NUM> full"})
+    assert new.startswith('14 log lines never seen before ("disk <NUM> full") in a slot')
     texts = {"log.template.3": "connection to <*> lost"}
     assert say(ending(14), names=("log.template.3",), lower=0, upper=0, texts=texts).startswith(
         '14 log lines "connection to <*> lost" in a slot, usually 0; '

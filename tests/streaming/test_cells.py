@@ -65,7 +65,8 @@ def test_lines_are_counted_by_cell_and_column():
         np.array([3, 0, 3, 3], np.int32),
         np.array([8, 8, 8, 9]),
         np.array([80, 80, 80, 90]),
-        np.array([[1, -1], [1, 2], [1, 2], [-1, -1]], np.int32),
+        np.array([[9, 1, 0, 1, -1], [-1] * 3 + [1, 2], [2, 0, 1, 1, 2], [-1] * 5], np.int32),
+        ["one", "other"],
     )
     rows, slots, counts = count_lines(lines, 4)
     assert rows.tolist() == [0, 3, 3]
@@ -118,3 +119,17 @@ def test_against_a_loop(seed, count):
                 "max": max(ordered),
             }[str(kind)]
             assert values[place, column] == np.float32(wanted)
+
+
+def test_joined_lines_keep_their_texts():
+    parts = [
+        Samples(np.zeros(2, np.int32), np.arange(2), np.arange(2), np.array(values, np.int32), texts)
+        for values, texts in (
+            ([[5, 0, 1, 4], [-1, -1, -1, 4]], ["a", "b"]),
+            ([[6, 0, 0, 4], [5, 0, 1, 4]], ["c", "d"]),
+            ([[-1, -1, -1, 4]] * 2, []),
+        )
+    ]
+    joined = Samples.joined(parts)
+    said = [joined.texts[place] if place >= 0 else None for place in joined.values[:, 2].tolist()]
+    assert said == ["b", None, "c", "d", None, None]

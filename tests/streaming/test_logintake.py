@@ -52,6 +52,20 @@ def test_lines_become_counts_of_their_columns() -> None:
     assert (found.next_position, found.times.tolist()) == (3, [0, 0, MINUTE])
 
 
+def told(counts: LogCounts) -> list[str | None]:
+    """What is kept of what each line said."""
+    return [counts.texts[place] if place >= 0 else None for place in counts.said[:, 2].tolist()]
+
+
+def test_lines_of_templates_founded_less_than_a_window_ago_say_what_they_said() -> None:
+    desk = intake()
+    desk.adopt([{"log.template.0": "user <NUM> in"}])
+    long = "disk 3 full " + "x" * 500
+    said = [(0, "user 7 in"), (0, long), (15, long), (16, long), (17, "new"), (2, "never seen, late"), (17, "new")]
+    kept = ("disk <NUM> full " + "x" * 500)[:300]
+    assert told(desk.take(lines(said))) == [None, kept, kept, None, "new", None, "new"]
+
+
 def test_late_lines_are_matched_and_not_learnt() -> None:
     desk = intake()
     desk.take(lines([(9, "user 5 in")]))
@@ -111,16 +125,21 @@ def test_any_cut_of_the_polls_and_a_restart_give_the_same(
     said: list[tuple[int, str]], cuts: set[int], revive: bool
 ) -> None:
     whole = intake(lateness=MINUTE)
-    expected = named(whole.take(lines(said)))
+    taken = whole.take(lines(said))
+    expected = named(taken)
     columns = Columns()
     part = intake(columns, lateness=MINUTE)
     found: list[set[str]] = []
+    heard: list[str | None] = []
     edges = sorted({0, len(said), *(cut for cut in cuts if cut < len(said))})
     for start, stop in pairwise(edges):
-        found += named(part.take(lines(said[start:stop], start)))
+        counts = part.take(lines(said[start:stop], start))
+        found += named(counts)
+        heard += told(counts)
         if revive:
             state = part.state()
             part = intake(columns, lateness=MINUTE)
             part.restore(State(state.arrays, json.loads(json.dumps(state.meta)), state.blobs))
     assert found == expected
+    assert heard == told(taken)
     assert part.miner.templates() == whole.miner.templates()

@@ -99,8 +99,9 @@ def test_bad_rows_are_dead_letters_and_the_rest_goes_on(tmp_path, poll):
     }
     details = {letter.position: letter.detail for letter in reading.dead}
     assert "cpu" in details[1]
-    assert "'x'" in details[1]
+    assert ": 'x'; a number" in details[1]
     assert "4 cells" in details[2]
+    assert details[12].endswith("state it as unit")
     payloads = {letter.position: letter.payload for letter in reading.dead}
     assert payloads[1] == rows[1].encode()
     # sorted, the same rows come, and the same dead letters at the numbers of their rows

@@ -7,6 +7,7 @@ from random import Random
 import numpy as np
 from windower_oracle import Line, Record, Telemetry
 
+from streaming.cells import COUNTED
 from streaming.settings import FeatureRules, Timing
 from streaming.types import Records, State
 from streaming.windower import Closed, LogCounts, Stretch, Windower
@@ -29,7 +30,8 @@ def batch(records: Sequence[Record], first: int, features: Sequence[str], topic:
         columns = np.full((len(records), 2), -1, np.int32)
         for i, line in enumerate(records):
             columns[i, : len(line.counted)] = [features.index(name) for name in line.counted]
-        return LogCounts(names, codes, times, columns, positions, features, after)
+        said = np.full((len(records), COUNTED), -1, np.int32)
+        return LogCounts(names, codes, times, columns, positions, features, after, said, ())
     values = np.full((len(records), len(features)), np.nan, np.float32)
     for i, record in enumerate(records):
         for name, value in record.values.items():

@@ -48,6 +48,11 @@ def test_the_share_of_late_records_is_told(tmp_path: Path) -> None:
     [
         ({"profile": "quick"}, "stream s", "profile = 'quick' is unknown; allowed: default, fast"),
         ({"detectors": ["none"]}, "stream s", "detector 'none' is unknown; allowed:"),
+        (
+            {"detector_options": {"linear": {"wat": 1}}},
+            "stream s",
+            "detector_options.linear.wat = 1 is unknown; allowed: lags,",
+        ),
         ({"telemetry": {"source": "/none.jsonl"}}, "s telemetry", "/none.jsonl: there is no such file"),
         ({"telemetry": {"source": "/dev"}}, "s telemetry", "/dev"),
     ],

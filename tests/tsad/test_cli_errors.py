@@ -24,6 +24,8 @@ from tests.tsad.command_line import CONFIGURATION, fresh_home, tsad
         (("run", "nope", "--source", "live.jsonl"), "stream 'nope' is not in the configuration; configured: s"),
         (("run", "s", "--logs", "live.jsonl"), "configured to read telemetry only, not logs 'live.jsonl'"),
         (("dead-letters", "nope"), "there is no stream 'nope' in run 'live'; there is: s"),
+        (("alerts", "--stream", "nope"), "there is no stream 'nope' in run 'live'; there is: s"),
+        (("models", "--stream", "nope"), "there is no stream 'nope' in run 'live'; there is: s"),
         (("init",), "tsad.toml exists; --force overwrites it"),
         (("try", "none.csv"), "none.csv: there is no such file"),
         (("try", "live.jsonl", "--profile", "quick"), "profile = 'quick' is unknown; allowed: default"),

@@ -16,6 +16,7 @@ from tests.tsad.streams import (
     differences,
     final_rows,
     payloads,
+    record,
     run_through,
 )
 from tsad.runner import Limits
@@ -105,6 +106,26 @@ def test_late_records_give_the_same_rows_for_every_poll_size(make_app: Any, poll
     run_through(again, Limits(poll=poll))
     assert first.reader.health(STREAM)["partitions"][0]["counts"]["late"] > 10
     assert differences(final_rows(again), final_rows(first)) == []
+
+
+@pytest.mark.parametrize("cold", [False, True])
+@pytest.mark.parametrize("poll", [1, 400])
+def test_a_stream_may_begin_with_late_records(make_app: Any, poll: int, cold: bool) -> None:
+    lines = [TELEMETRY[18], *TELEMETRY[:18], *TELEMETRY[19:]]
+    first = make_app({"telemetry": lines}, cold=cold)
+    run_through(first, Limits(poll=37))
+    again = make_app({"telemetry": lines}, cold=cold)
+    run_through(again, Limits(poll=poll))
+    assert first.reader.health(STREAM)["partitions"][0]["counts"]["late"] == 18
+    assert {row["entity"] for row in first.reader.entities(STREAM)} == {"a", "b", "c"}
+    assert differences(final_rows(again), final_rows(first)) == []
+
+
+def test_entities_that_began_without_a_value_are_known(make_app: Any) -> None:
+    lines = [record("early", 0, {}), record("early", 1, {"cpu": None}), *TELEMETRY[6:]]
+    app = make_app({"telemetry": lines}, cold=True)
+    run_through(app, Limits())
+    assert {row["entity"] for row in app.reader.entities(STREAM)} == {"a", "b", "c", "early"}
 
 
 def test_late_records_with_frozen_calibration_and_window_detectors_equal_records_on_time(make_app: Any) -> None:

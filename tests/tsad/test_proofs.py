@@ -156,7 +156,7 @@ def test_a_promotion_in_mid_stream_is_an_order_that_a_replay_obeys(make_app: Any
     promoting(plain, version, 150)
     run_through(plain, Limits(poll=30))
     orders = plain.store.restore("live", STREAM, 0).orders
-    assert [order.version for order in orders] == [versions(plain)[0], version]
+    assert [order.version for order in orders] == [*({*versions(plain)} - {version}), version]
     used = {row["model_version"] for entity in "abc" for row in plain.reader.scores(STREAM, entity, limit=10_000)}
     assert used == {order.version for order in orders}
     app, _ = with_second_model(make_app, {"poll": {180, 240, 300}, "save": {210, 270}})

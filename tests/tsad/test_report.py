@@ -54,7 +54,10 @@ PARTS = [
     part("cpu", 7.0, slot=100),
     part("lag 3 of cpu", 9.0, target="forecast"),
 ]
-TEXTS = {"log.template.3": "pool exhausted after <*> ms", "log.template.7": "started", "log.template.8": "retry <*>"}
+TEXTS = {
+    "log.template.3": ["pool exhausted after <*> ms"], "log.template.7": ["started"],
+    "log.template.8": ["retry <*>", "pool exhausted after <*> ms"],
+}  # fmt: skip
 ROW = alert_row(ALERT, PARTS, TEXTS)
 
 

@@ -10,7 +10,7 @@ import typer
 from storage.read import AlertFilter, Reader
 from storage.types import LIVE, Alert
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
-from tsad.cli.terminal import note, opened, show
+from tsad.cli.terminal import known_stream, note, opened, show
 from tsad.pictures import draw
 from tsad.report import alert_row, alert_table, explanation_table
 from tsad.rows import utc
@@ -51,9 +51,10 @@ def alerts(
     which = AlertFilter(
         run=run, stream=stream, entity=entity, states=[one.value for one in state or ()],
         severities=[one.value for one in severity or ()], limit=limit,
-        since=None if since is None else since.replace(tzinfo=UTC),
+        since=since if since is None or since.tzinfo is not None else since.replace(tzinfo=UTC),
     )  # fmt: skip
     with opened(config, database) as opened_app:
+        known_stream(opened_app, stream, run)
         rows = [row_of(opened_app.reader, alert) for alert in opened_app.reader.alerts(which)]
     show(rows, alert_table(rows), json)
 

@@ -10,8 +10,7 @@ from storage.prune import prune
 from storage.read import Reader
 from storage.types import LIVE, ModelRow
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
-from tsad.cli.terminal import configuration, note, opened, show
-from tsad.config import ConfigError
+from tsad.cli.terminal import configuration, known_stream, note, opened, show
 from tsad.report import dead_letter_table, detector_table, model_table
 
 models = typer.Typer(help="Model versions: list, promote, roll back.", invoke_without_command=True)
@@ -32,6 +31,7 @@ def list_models(
     if context.invoked_subcommand is not None:
         return
     with opened(config, database) as opened_app:
+        known_stream(opened_app, stream, LIVE)
         rows = [model_row(row) for row in opened_app.models.listing(stream)]
     show(rows, model_table(rows), json)
 
@@ -79,11 +79,7 @@ def dead_letters(
 ) -> None:
     """List rejected records, with their reason and what they said."""
     with opened(config, database) as opened_app:
-        known = {row.stream for row in opened_app.reader.streams(run)} | set(opened_app.config.stream)
-        if stream not in known:
-            raise ConfigError(
-                f"there is no stream {stream!r} in run {run!r}; there is: {', '.join(sorted(known)) or 'none'}"
-            )
+        known_stream(opened_app, stream, run)
         rows = opened_app.reader.dead_letters(stream, run=run, reason=reason, limit=limit)
         counted = counts(opened_app.reader, stream, run)
     show({"counts": counted, "rows": rows} if json else rows, dead_letter_table(rows), json)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console, RenderableType
 
 from tsad.app import App
-from tsad.config import Config, load_config
+from tsad.config import Config, ConfigError, load_config
 from tsad.report import as_json
 
 FAILED, INTERRUPTED = 1, 130
@@ -60,6 +60,15 @@ def configuration(path: Path, database: str | None, needed: bool = False) -> Con
     """The configuration at `path`; the defaults where there is none and it is not `needed`."""
     config = load_config(path) if needed or path.exists() else Config()
     return config if database is None else config.model_copy(update={"database": database})
+
+
+def known_stream(app: App, stream: str | None, run: str) -> None:
+    """ConfigError where `stream` is neither configured nor in the database."""
+    known = {row.stream for row in app.reader.streams(run)} | set(app.config.stream)
+    if stream is not None and stream not in known:
+        raise ConfigError(
+            f"there is no stream {stream!r} in run {run!r}; there is: {', '.join(sorted(known)) or 'none'}"
+        )
 
 
 @contextmanager
