@@ -30,6 +30,7 @@ def test_a_count_and_its_noun(count: int, said: str) -> None:
     assert counted(count, "alert") == said
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False, width=32))
 def test_a_signed_number_has_its_sign_and_is_close(value: float) -> None:
     said = signed(value)
@@ -38,6 +39,7 @@ def test_a_signed_number_has_its_sign_and_is_close(value: float) -> None:
     assert (float(said) == 0) == (value == 0)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40), st.integers(1, 30))
 def test_one_line_is_idempotent_and_keeps_what_fits(text: str, limit: int) -> None:
     said = one_line(text, limit)
@@ -47,6 +49,7 @@ def test_one_line_is_idempotent_and_keeps_what_fits(text: str, limit: int) -> No
         assert said == text
 
 
+@settings(deadline=None)
 @given(st.datetimes(datetime(1900, 1, 2), datetime(2200, 1, 1)), st.integers(-14 * 60, 14 * 60))
 def test_a_time_is_said_in_utc_wherever_it_is(time: datetime, minutes: int) -> None:
     here = time.replace(tzinfo=timezone(timedelta(minutes=minutes)))
