@@ -37,6 +37,12 @@ def test_the_volume_is_that_of_the_plain_loops(case, buffer):
     assert (found.pr, found.roc) == pytest.approx(plain, abs=1e-9)
 
 
+def test_a_buffer_may_be_longer_than_the_series() -> None:
+    labels, scores = np.array([False, True, False, False, False, False]), np.zeros(6)
+    found, plain = volume(labels, scores, 20), plain_loops.volume(labels.tolist(), scores.tolist(), 20)
+    assert (found.pr, found.roc) == pytest.approx(plain, abs=1e-9)
+
+
 def test_the_volume_of_a_longer_series_is_that_of_the_plain_loops():
     rng = np.random.default_rng(3)
     labels = np.zeros(700, bool)

@@ -72,7 +72,7 @@ def _fringe(events: Extents, scores: Doubles, thresholds: Doubles, reach: int) -
     around[events.inside()] = False
     at = np.flatnonzero(around)
     before = np.searchsorted(events.starts, at)
-    far = np.int64(2 * events.rows)
+    far = np.int64(2 * events.rows + 2 * reach)  # beyond the longest reach
     lasts = np.concatenate([[-far, -far], events.stops - 1])
     starts = np.concatenate([events.starts, [far, far]])
     distances: NDArray[np.int64] = np.stack(
