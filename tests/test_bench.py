@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROWS, ENTITIES = 4000, 50
+ROWS, ENTITIES = 2000, 50
 KEYS = {"profile", "scope", "format", "lines_per_row", "rows_per_s", "cpu_us_per_row", "alerts", "cores", "stages"}
 STAGES = {"decode", "window", "scale", "gather", "decide", "judge", "save"}
 

@@ -169,9 +169,10 @@ def test_poll_size_does_not_matter_to_what_an_order_does(make_two: Any, poll: in
     assert differences(final_rows(other), final_rows(one)) == []
 
 
-@pytest.mark.parametrize("snapshot_every", [1, 25, 10_000])
-@pytest.mark.parametrize("where", ["poll", "save"])
-@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(
+    ("snapshot_every", "where", "late"),
+    [(1, "poll", False), (25, "save", True), (10_000, "poll", True), (10_000, "save", False)],
+)
 def test_crashes_around_a_promotion_change_nothing(make_two: Any, snapshot_every: int, where: str, late: bool) -> None:
     limits = Limits(poll=30, snapshot_every=snapshot_every)
     plain, second = make_two(late=late)
