@@ -32,7 +32,8 @@ CLIP = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A peer. `ahead`: rows that it looks ahead, None = the whole file; `package`: what it needs beyond scikit-learn."""
+    """A peer. `ahead`: rows that it looks ahead, None = the whole file; `package`: what it needs besides scikit-learn.
+    """
 
     name: str
     summary: str
