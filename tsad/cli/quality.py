@@ -93,7 +93,7 @@ def evaluate(
     sides = {figure: compare(found, dict(zip(peers, others, strict=True)), figure) for figure in COMPARED if peers}
     sides = {figure: standings for figure, standings in sides.items() if standings}
     if page is not None:
-        write_page(page, f"Detection on {stream or path}", _facts(plan, train, len(files)), found, sides)
+        write_page(page, f"Detection on {stream or path.resolve().name}", _facts(plan, train, len(files)), found, sides)
         note(f"report: {page}")
     figures = found.figures()
     if peers:

@@ -5,7 +5,9 @@ quantile of its scores of the train part that `budget` false alarms a day leave 
 """
 
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -32,8 +34,7 @@ CLIP = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A peer. `ahead`: rows that it looks ahead, None = the whole file; `package`: what it needs besides scikit-learn.
-    """
+    """A peer. `ahead`: rows that it looks ahead, None = the whole file; `package`: what it needs besides scikit-learn."""
 
     name: str
     summary: str
@@ -148,15 +149,25 @@ def _knn(train: Doubles, _: int) -> Scorer:
     return lambda rows: model.kneighbors(scale(rows))[0][:, -1]
 
 
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """A channel that does not vary has no skewness, which is no reason to write to the terminal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
+
+
 def _ecod(train: Doubles, _: int) -> Scorer:
     from pyod.models.ecod import ECOD
 
-    model = ECOD()
-    model.fit(train)
+    with _no_warnings():
+        model = ECOD()
+        model.fit(train)
 
     def score(rows: Doubles) -> Doubles:
         # PyOD ranks what it scores among the train part and itself: the train part is there already
-        told = model.decision_function(rows[len(train) :])
+        with _no_warnings():
+            told = model.decision_function(rows[len(train) :])
         return np.concatenate([model.decision_scores_, told])
 
     return score

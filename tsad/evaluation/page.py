@@ -53,6 +53,11 @@ KEY = """<p class="note">A score above 1 is a flag.<span class="key" style="back
 <span class="key" style="background:#d55e00"></span>false episode; hollow: retracted when its score settled. Below: the
 channels that bear most of the score.</p>"""
 
+BESIDE = f"""<p class="note">Intervals: {LEVEL:.0f}% percentiles of {RESAMPLES:,} bootstrap resamples of the series within
+each folder. Differences are paired by series; p is that of Wilcoxon's signed-rank test, not corrected for the number of
+baselines, and what follows it are the series won : lost. A baseline that looks ahead could not have said so when the
+row came in. Its threshold is the quantile of its scores of the train part that the budget leaves room for.</p>"""
+
 
 def write_page(
     path: Path, title: str, facts: Mapping[str, str], found: Evaluation, sides: Mapping[str, Sequence[Standing]]
@@ -65,7 +70,8 @@ def write_page(
         "<h2>By folder</h2>",
         _folders(found),
         f'<p class="note">{HOW}</p>',
-        *(_side(COMPARED[figure], standings) for figure, standings in sides.items() if standings),
+        *(_side(COMPARED[figure], standings) for figure, standings in sides.items()),
+        BESIDE if sides else "",
         "<h2>By series</h2>",
         _series(found.measured),
         "<h2>Pictures</h2>" + KEY if any(one.picture for one in found.measured) else "",
@@ -111,7 +117,7 @@ def _side(figure: str, standings: Sequence[Standing]) -> str:
     """One figure of all contestants."""
     folders = sorted({folder for one in standings for folder in one.folders})
     ours = [one.name for one in standings if not one.against]
-    heads = ["", "looks ahead", f"mean, {LEVEL:.0f}% interval", *map(_text, folders)]
+    heads = ["", "looks ahead", "mean", *map(_text, folders)]
     heads += [f"{name} is better by" for name in ours]
     rows = []
     for one in standings:
@@ -119,12 +125,7 @@ def _side(figure: str, standings: Sequence[Standing]) -> str:
         row += [written("", one.folders.get(folder)) for folder in folders]
         row += [_difference(one.against.get(name)) for name in ours]
         rows.append(("" if one.against else "ours", row))
-    note = (
-        f"Intervals: percentiles of {RESAMPLES:,} bootstrap resamples of the series within each folder. Differences are"
-        " paired by series, p is that of Wilcoxon's signed-rank test, not corrected for the number of baselines. A"
-        " baseline that looks ahead could not have said so when the row came in."
-    )
-    return f'<h2>Side by side: {figure}</h2>{_table(heads, rows)}<p class="note">{note}</p>'
+    return f"<h2>Side by side: {figure}</h2>{_table(heads, rows)}"
 
 
 def _interval(one: Interval, form: str = ".3f") -> str:
