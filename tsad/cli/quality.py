@@ -74,31 +74,31 @@ def evaluate(
     from tsad.evaluation.series import TrainPart, find_series
     from tsad.evaluation.summary import COMPARED, side_table, summary_table
 
-    if path is None and stream is None:
-        raise ConfigError("evaluate needs a folder of series, or --stream NAME")
     page = report if report is not None or scores is None else scores / "report.html"
     peers = list(dict.fromkeys(baseline or ()))
     with TemporaryDirectory() as folder, Bars() as bars, interruptible() as stopping:
-        given = None
+        told = None
         if stream is not None:
             given = configured_series(load_config(config), stream, path, label, Path(folder), budget, profile)
-        files = find_series(path if given is None else Path(folder) / given.name)
+            told, path = given.config(scope.value), Path(folder) / given.name
+        elif path is None:
+            raise ConfigError("evaluate needs a folder of series, or --stream NAME")
+        files = find_series(path)
         plan = Plan(
             TrainPart.parse(train), scope.value, 1.0 if budget is None else budget, profile or "default", scores,
-            stream=given and given.config(scope.value), pictures=page is not None,
+            stream=told, pictures=page is not None,
         )  # fmt: skip
         plans = [plan, *(plan.of_baseline(name) for name in peers)]
-        told = bars.count("evaluate", len(files) * len(plans))
-        found, *others = evaluate_all(files, plans, workers, told, stopping)
-    sides = {figure: compare(found, dict(zip(peers, others, strict=True)), figure) for figure in COMPARED if peers}
-    sides = {figure: standings for figure, standings in sides.items() if standings}
+        found, *others = evaluate_all(files, plans, workers, bars.count("evaluate", len(files) * len(plans)), stopping)
+    beside = dict(zip(peers, others, strict=True))
+    sides = {figure: side for figure in COMPARED if beside and (side := compare(found, beside, figure))}
     if page is not None:
-        write_page(page, f"Detection on {stream or path.resolve().name}", _facts(plan, train, len(files)), found, sides)
+        write_page(page, f"Detection on {path.resolve().name}", _facts(plan, train, len(files)), found, sides)
         note(f"report: {page}")
     figures = found.figures()
-    if peers:
-        figures["baselines"] = {name: one.figures() for name, one in zip(peers, others, strict=True)}
-        figures["side_by_side"] = {name: [one.figures() for one in standings] for name, standings in sides.items()}
+    if beside:
+        figures["baselines"] = {name: one.figures() for name, one in beside.items()}
+        figures["side_by_side"] = {name: [one.figures() for one in side] for name, side in sides.items()}
     show(figures, Group(summary_table(found), *(side_table(name, one) for name, one in sides.items())), json)
     if not all(one.ended for one in (found, *others)):
         note("interrupted: not every series was evaluated")

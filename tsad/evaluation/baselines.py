@@ -34,7 +34,7 @@ CLIP = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A peer. `ahead`: rows that it looks ahead, None = the whole file; `package`: what it needs besides scikit-learn."""
+    """A peer. `ahead`: rows that it looks ahead, None = the whole file; `package`: what it needs that tsad does not."""
 
     name: str
     summary: str

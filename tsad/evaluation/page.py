@@ -53,10 +53,11 @@ KEY = """<p class="note">A score above 1 is a flag.<span class="key" style="back
 <span class="key" style="background:#d55e00"></span>false episode; hollow: retracted when its score settled. Below: the
 channels that bear most of the score.</p>"""
 
-BESIDE = f"""<p class="note">Intervals: {LEVEL:.0f}% percentiles of {RESAMPLES:,} bootstrap resamples of the series within
-each folder. Differences are paired by series; p is that of Wilcoxon's signed-rank test, not corrected for the number of
-baselines, and what follows it are the series won : lost. A baseline that looks ahead could not have said so when the
-row came in. Its threshold is the quantile of its scores of the train part that the budget leaves room for.</p>"""
+BESIDE = f"""<p class="note">Intervals: {LEVEL:.0f}% percentiles of {RESAMPLES:,} bootstrap resamples of the series
+within each folder. Differences are paired by series; p is that of Wilcoxon's signed-rank test, not corrected for the
+number of baselines, and what follows it are the series won : lost. A baseline that looks ahead could not have said so
+when the row came in. Its threshold is the quantile of its scores of the train part that the budget leaves room
+for.</p>"""
 
 
 def write_page(
