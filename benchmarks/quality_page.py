@@ -43,7 +43,7 @@ Part = dict[str, dict[str, Any]]
 def write_document(parts: Path, document: Path, figures: Path, code: str) -> None:
     """Write both files; the document's last section is that of quality-choices.md."""
     found = {path.name: _read(path) for path in sorted(parts.iterdir())}
-    ours = {kind: sets for kind, sets in found.get("quality", {}).items()}
+    ours = found.get("quality", {})
     contestants = _contestants(ours, found.get("baselines", {}))
     groups = _groups(found)
     sections = [
