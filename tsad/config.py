@@ -156,7 +156,7 @@ class StreamConfig(Section):
     calibration: Literal["online", "frozen"] = "online"
     alert_budget: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     expected_entities: int | None = Field(default=None, ge=1)
-    settle: int = Field(default=10, ge=2, le=64)
+    settle: int = Field(default=20, ge=2, le=64)
     quiet: int = Field(default=60, ge=1)
     fit_after: int = Field(default=2000, ge=100)
     max_windows: int = Field(default=30_000, ge=100)
