@@ -167,6 +167,8 @@ class StreamConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "StreamConfig":
+        if "settle" not in self.model_fields_set:
+            object.__setattr__(self, "settle", max(min(self.settle, self.window, self.quiet), 2))
         if self.quiet < self.settle:
             raise ValueError(f"quiet ({self.quiet} slots) must be at least settle ({self.settle} slots)")
         if self.window < self.settle:
