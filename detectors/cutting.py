@@ -17,9 +17,9 @@ WARM_ROWS = 256
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Places of rows (ascending). Windows end at `fit`, `validation` and `whole` (all of training) rows; `fitted` rows may
-    be learnt from (first 70% of each entity); `streamed` rows are shown to online detectors. `in_sample`: nothing was
-    left for validation, which then takes the fitted windows."""
+    """Places of rows (ascending). Windows end at `fit`, `validation` and `whole` (all of training) rows; `fitted` rows
+    may be learnt from (first 70% of each entity); `streamed` rows are shown to online detectors. `in_sample`: nothing
+    was left for validation, which then takes the fitted windows."""
 
     fit: Ints
     validation: Ints
