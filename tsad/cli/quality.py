@@ -1,15 +1,25 @@
 """`tsad evaluate`."""
 
 import os
+from datetime import UTC, datetime
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Group
 
-from tsad.cli.commands import AsJson, app
+from streaming.settings import SECOND
+from tsad.cli.commands import CONFIG, AsJson, ConfigPath, app
 from tsad.cli.terminal import INTERRUPTED, note, show
+from tsad.config import ConfigError, load_config
 from tsad.console import Bars, interruptible
+from tsad.wording import utc_text
+
+if TYPE_CHECKING:
+    from tsad.evaluation.harness import Plan
 
 
 class ModelScope(StrEnum):
@@ -21,30 +31,85 @@ class ModelScope(StrEnum):
 
 @app.command()
 def evaluate(
-    path: Annotated[Path, typer.Argument(help="A folder of labelled series, a folder of such folders, or one series.")],
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="A folder of labelled series, a folder of such folders, or one series; with --stream any "
+                       "file that the stream can read (else the configured one)."),
+    ] = None,
     train: Annotated[
         str, typer.Option(help="The train part of files that have none: rows, or a percentage and its limit (15%,750).")
     ] = "25%",
     scope: Annotated[
         ModelScope, typer.Option(help="A model for each series, or one for those of a folder.")
     ] = ModelScope.ENTITY,
-    budget: Annotated[float, typer.Option(min=0, help="False alarms a day that each series may cost.")] = 1.0,
-    profile: Annotated[str, typer.Option(help="default, or fast (no networks).")] = "default",
-    scores: Annotated[
-        Path | None, typer.Option(help="Where scores go, a file a series; those that are there are not made again.")
+    budget: Annotated[
+        float | None, typer.Option(min=0, help="False alarms a day that each series may cost; 1 if nothing says so.")
     ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="default, fast (no networks), quality or few (for few channels).")
+    ] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(help="Where scores go, a file a series, with series.csv and report.html; what is there is kept."),
+    ] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="A peer to stand beside, such as k-means; may be repeated.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="The HTML report, with a picture of each series.")] = None,
+    stream: Annotated[
+        str | None, typer.Option(help="Read the series as this stream of the configuration: one for each entity.")
+    ] = None,
+    label: Annotated[
+        str, typer.Option(help="With --stream: the column that is not 0 where a row is anomalous, if there is one.")
+    ] = "label",
+    config: ConfigPath = CONFIG,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
     json: AsJson = False,
-) -> None:
+) -> None:  # fmt: skip
     """Measure detection on labelled series, causally, through the path of live data."""
-    from tsad.evaluation.harness import Plan, evaluate
+    from tsad.evaluation.comparison import compare
+    from tsad.evaluation.configured import configured_series
+    from tsad.evaluation.harness import Plan, evaluate_all
+    from tsad.evaluation.page import write_page
     from tsad.evaluation.series import TrainPart, find_series
-    from tsad.evaluation.summary import summary_table
+    from tsad.evaluation.summary import COMPARED, side_table, summary_table
 
-    plan = Plan(TrainPart.parse(train), scope.value, budget, profile, scores)
-    with Bars() as bars, interruptible() as stopping:
-        found = evaluate(path, plan, workers, bars.count("evaluate", len(find_series(path))), stopping)
-    show(found.figures(), summary_table(found), json)
-    if not found.ended:
+    page = report if report is not None or scores is None else scores / "report.html"
+    peers = list(dict.fromkeys(baseline or ()))
+    with TemporaryDirectory() as folder, Bars() as bars, interruptible() as stopping:
+        told = None
+        if stream is not None:
+            given = configured_series(load_config(config), stream, path, label, Path(folder), budget, profile)
+            told, path = given.config(scope.value), Path(folder) / given.name
+        elif path is None:
+            raise ConfigError("evaluate needs a folder of series, or --stream NAME")
+        files = find_series(path)
+        plan = Plan(
+            TrainPart.parse(train), scope.value, 1.0 if budget is None else budget, profile or "default", scores,
+            stream=told, pictures=page is not None,
+        )  # fmt: skip
+        plans = [plan, *(plan.of_baseline(name) for name in peers)]
+        found, *others = evaluate_all(files, plans, workers, bars.count("evaluate", len(files) * len(plans)), stopping)
+    beside = dict(zip(peers, others, strict=True))
+    sides = {figure: side for figure in COMPARED if beside and (side := compare(found, beside, figure))}
+    if page is not None:
+        write_page(page, f"Detection on {path.resolve().name}", _facts(plan, train, len(files)), found, sides)
+        note(f"report: {page}")
+    figures = found.figures()
+    if beside:
+        figures["baselines"] = {name: one.figures() for name, one in beside.items()}
+        figures["side_by_side"] = {name: [one.figures() for one in side] for name, side in sides.items()}
+    show(figures, Group(summary_table(found), *(side_table(name, one) for name, one in sides.items())), json)
+    if not all(one.ended for one in (found, *others)):
         note("interrupted: not every series was evaluated")
         raise typer.Exit(INTERRUPTED)
+
+
+def _facts(plan: "Plan", train: str, series: int) -> dict[str, str]:
+    """How an evaluation was made, for its report."""
+    config, now = plan.config(SECOND), datetime.now(UTC)
+    return {
+        "tsad": version("tsad"), "profile": config.profile, "scope": config.scope, "series": f"{series:,}",
+        "budget": f"{config.alert_budget:g} false alarms a day", "train part where a file has none": train,
+        "made": f"{utc_text(now)} UTC",
+    }  # fmt: skip
