@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from detectors.channels import timing
+from streaming.channels import continuous
 from streaming.settings import SECOND
 from tsad.app import ensemble_settings
 from tsad.config import StreamConfig, validated
@@ -39,13 +41,13 @@ class Plan:
     stream: StreamConfig | None = None
     pictures: bool = False
 
-    def config(self, step: int) -> StreamConfig:
-        """The stream that a series of this step (ns) is."""
+    def config(self, step: int, channels: int | None = None) -> StreamConfig:
+        """The stream that a series of this step (ns) is, as `tsad init` would write it."""
         if self.stream is not None:
             return self.stream
         stream = {
             "step": step / SECOND, "alert_budget": self.budget, "profile": self.profile, "scope": self.scope,
-            "expected_entities": 1,
+            "expected_entities": 1, **({} if channels is None else timing(channels)),
         }  # fmt: skip
         return validated({"stream": {"evaluated": stream}}, "tsad evaluate").of("evaluated")
 
@@ -139,7 +141,7 @@ def evaluate_group(files: Sequence[SeriesFile], plan: Plan, code: str) -> list[M
     """Score series that share a model, or read their scores, and measure them."""
     group = [plan.read(file) for file in files]
     mark = mark_of(code, [path for file in files for path in file.files], plan.told())
-    config = plan.config(group[0].step)
+    config = plan.config(group[0].step, max(continuous(series.train) for series in group))
     scored = _kept(group, plan, mark)
     if scored is None:
         scored = _scored(group, plan, config)
