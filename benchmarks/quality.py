@@ -135,7 +135,7 @@ def cost(bench: Bench, name: str) -> None:
 def costs(plan: Plan, files: Sequence[SeriesFile]) -> Result:
     """Of a fit on `files` and of the stream of the first one."""
     group = together([read_series(file, plan.train) for file in files])
-    config, begun = plan.config(group[0].step), time.process_time()
+    config, begun = plan.config_of(group), time.process_time()
     start = first_slot(group)
     ensemble = fit_together(group, config, start)
     fitted = time.process_time()
@@ -172,7 +172,7 @@ def coldstart(bench: Bench, name: str) -> None:
 
 def curves_of(series: Series, every: Sequence[Series], plan: Plan) -> Result:
     """VUS-PR by training rows, of a series with an event."""
-    config, shared = plan.config(series.step), replace(plan, scope="stream").config(series.step)
+    config, shared = plan.config_of([series]), replace(plan, scope="stream").config_of([series])
     others = together([series, *every]) if len(series.channels) > FEW else []
     fleet = [one for one in others if one.file != series.file]
     model = fit_together(fleet, shared, first_slot(fleet)) if fleet else None
