@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from tsad.evaluation.comparison import (
-    OURS, RESAMPLES, SETTLED, Contest, ahead_of, compare, difference, interval, values_of,
+    OURS,
+    RESAMPLES,
+    SETTLED,
+    Contest,
+    ahead_of,
+    compare,
+    difference,
+    interval,
+    values_of,
 )  # fmt: skip
 from tsad.evaluation.results import Evaluation, Measured
 
