@@ -34,17 +34,34 @@ def evaluate(
         Path | None, typer.Option(help="Where scores go, a file a series; those that are there are not made again.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+    cold_start: Annotated[
+        str | None, typer.Option(help="A curve over the rows known of an entity: 0,50,200,1000,all.")
+    ] = None,
+    fleet: Annotated[
+        bool, typer.Option("--fleet", help="With --cold-start: a new entity of the fleet that the other series are.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Measure detection on labelled series, causally, through the path of live data."""
-    from tsad.evaluation.harness import Plan, evaluate
+    from tsad.evaluation.coldstart import ColdStart
+    from tsad.evaluation.harness import Plan, cold_start_curve, evaluate
     from tsad.evaluation.series import TrainPart, find_series
-    from tsad.evaluation.summary import summary_table
+    from tsad.evaluation.summary import curve_table, summary_table
 
     plan = Plan(TrainPart.parse(train), scope.value, budget, profile, scores)
+    points = ColdStart.parse(cold_start, "fleet" if fleet else "first") if cold_start is not None else []
+    if fleet and not points:
+        raise ValueError("--fleet goes with --cold-start, such as --cold-start 0,50,200,1000,all")
     with Bars() as bars, interruptible() as stopping:
-        found = evaluate(path, plan, workers, bars.count("evaluate", len(find_series(path))), stopping)
-    show(found.figures(), summary_table(found), json)
-    if not found.ended:
+        tell = bars.count("evaluate", len(find_series(path)) * max(len(points), 1))
+        if points:
+            curve = cold_start_curve(path, plan, points, workers, tell, stopping)
+            show({label: one.figures() for label, one in curve.items()}, curve_table(curve), json)
+            ended = all(one.ended for one in curve.values())
+        else:
+            found = evaluate(path, plan, workers, tell, stopping)
+            show(found.figures(), summary_table(found), json)
+            ended = found.ended
+    if not ended:
         note("interrupted: not every series was evaluated")
         raise typer.Exit(INTERRUPTED)

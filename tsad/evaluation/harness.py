@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from streaming.settings import SECOND
 from tsad.app import ensemble_settings
 from tsad.config import StreamConfig, validated
 from tsad.episodes import Rule
+from tsad.evaluation.coldstart import ColdStart
 from tsad.evaluation.measuring import Figures, measure
 from tsad.evaluation.running import Scored, run_together
 from tsad.evaluation.scorefile import code_mark, mark_of, read_scores, write_scores
@@ -25,25 +26,39 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How to evaluate. `budget`: false episodes a day that each series may cost, in either scope; `scores`: where
-    score files go, None = nowhere."""
+    score files go, None = nowhere; `cold`: as if little or nothing were known of an entity."""
 
     train: TrainPart = field(default_factory=TrainPart)
     scope: Literal["entity", "stream"] = "entity"
     budget: float = 1.0
     profile: str = "default"
     scores: Path | None = None
+    cold: ColdStart | None = None
+
+    @property
+    def together(self) -> bool:
+        """Whether series of a folder are fitted together."""
+        return self.scope == "stream" or (self.cold is not None and self.cold.entity == "fleet")
+
+    def run(self, group: Sequence[Series], config: StreamConfig) -> list[Scored]:
+        """Score the test parts of series that share a model."""
+        return run_together(group, config) if self.cold is None else self.cold.run(group, config)
 
     def config(self, step: int) -> StreamConfig:
         """The stream that a series of this step (ns) is."""
         stream = {
-            "step": step / SECOND, "alert_budget": self.budget, "profile": self.profile, "scope": self.scope,
-            "expected_entities": 1,
+            "step": step / SECOND, "alert_budget": self.budget, "profile": self.profile,
+            "scope": "stream" if self.together else "entity", "expected_entities": 1,
         }  # fmt: skip
         return validated({"stream": {"evaluated": stream}}, "tsad evaluate").of("evaluated")
 
     def told(self) -> dict[str, Any]:
         """What scores depend on, as JSON."""
-        return {"config": self.config(SECOND).model_dump(mode="json"), "train": repr(self.train)}
+        return {
+            "config": self.config(SECOND).model_dump(mode="json"),
+            "train": repr(self.train),
+            "cold": repr(self.cold),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +127,30 @@ def evaluate(
     return found
 
 
+def cold_start_curve(
+    path: Path,
+    plan: Plan,
+    points: Sequence[ColdStart],
+    workers: int = 1,
+    tell: Callable[[int], None] = lambda _: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> dict[str, Evaluation]:
+    """An evaluation of every series of `path` for each of `points` (`ColdStart.parse("0,50,all", "fleet")`), by label.
+
+    What is compared is `.mean()["vus_pr_100"]` along the points. Scores go into a folder for each point. `tell` counts
+    series done, of all points. ValueError where a series cannot be read, or has no neighbour and needs one.
+    """
+    curve: dict[str, Evaluation] = {}
+    for point in points:
+        done = sum(len(found.measured) for found in curve.values())
+        scores = plan.scores and plan.scores / f"{point.entity}-{point.label}"
+        part = replace(plan, cold=point, scores=scores)
+        curve[point.label] = evaluate(path, part, workers, lambda count, done=done: tell(done + count), stopping)  # type: ignore[misc]
+        if not curve[point.label].ended:
+            break
+    return curve
+
+
 def evaluate_group(files: Sequence[SeriesFile], plan: Plan, code: str) -> list[Measured]:
     """Score series that share a model, or read their scores, and measure them."""
     group = [read_series(file, plan.train) for file in files]
@@ -119,7 +158,7 @@ def evaluate_group(files: Sequence[SeriesFile], plan: Plan, code: str) -> list[M
     config = plan.config(group[0].step)
     scored = _kept(group, plan, mark)
     if scored is None:
-        scored = run_together(group, config)
+        scored = plan.run(group, config)
         if plan.scores is not None:
             for series, one in zip(group, scored, strict=True):
                 write_scores(_place(plan.scores, series.file), one, mark)
@@ -132,7 +171,7 @@ def evaluate_group(files: Sequence[SeriesFile], plan: Plan, code: str) -> list[M
 
 def _groups(files: Sequence[SeriesFile], plan: Plan) -> list[list[SeriesFile]]:
     """Series that share a model: each alone, or those of a folder that have the same channels and step."""
-    if plan.scope == "entity":
+    if not plan.together:
         return [[file] for file in files]
     groups: dict[tuple[object, ...], list[SeriesFile]] = {}
     for file in files:

@@ -1,5 +1,7 @@
 """What an evaluation prints: a row a folder, and their mean."""
 
+from collections.abc import Mapping
+
 from rich.table import Table
 
 from tsad.evaluation.harness import Evaluation
@@ -25,6 +27,17 @@ def summary_table(found: Evaluation) -> Table:
     if len(folders) > 1:
         table.add_section()
         table.add_row("mean of folders", *_cells(found.mean()))
+    return table
+
+
+def curve_table(curve: Mapping[str, Evaluation]) -> Table:
+    """A row for each number of rows known: means over folders."""
+    table = Table(title="Detection by the rows known of an entity, causal; means of folders")
+    table.add_column("rows known", justify="right")
+    for title in COLUMNS.values():
+        table.add_column(title, justify="right")
+    for label, found in curve.items():
+        table.add_row(label, *_cells(found.mean() | {"series": len(found.measured)}))
     return table
 
 
