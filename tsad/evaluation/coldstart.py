@@ -7,7 +7,7 @@ part are streamed, not fitted on.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from detectors.ensemble import Ensemble
@@ -46,12 +46,11 @@ class ColdStart:
         return [self._run(one, [other for other in group if other is not one], config, start) for one in group]
 
     def _run(self, series: Series, others: Sequence[Series], config: StreamConfig, start: int) -> Scored:
-        known = series.train if self.rows is None else series.train[max(len(series.train) - self.rows, 0) :]
-        series = replace(series, train=known)
+        series = series if self.rows is None else series.knowing(self.rows)
         if self.entity == "fleet":
             if not others:
                 raise ValueError(f"{series.file.test}: no other series of its folder has its channels and step")
-            return Stream(config, fit_together(others, config, start), start, series, before=len(known)).run()
-        if not len(known):
+            return Stream(config, fit_together(others, config, start), start, series, before=len(series.train)).run()
+        if not len(series.train):
             return Stream(config, Ensemble.cold(ensemble_settings(config), series.channels), start, series).run()
         return Stream(config, fit_together([series], config, start), start, series).run()

@@ -176,7 +176,7 @@ def _groups(files: Sequence[SeriesFile], plan: Plan) -> list[list[SeriesFile]]:
     groups: dict[tuple[object, ...], list[SeriesFile]] = {}
     for file in files:
         series = read_series(file, plan.train)
-        groups.setdefault((file.folder, *series.channels, series.step), []).append(file)
+        groups.setdefault((file.folder, *series.channels, series.step, series.times is None), []).append(file)
     return list(groups.values())
 
 

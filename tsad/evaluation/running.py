@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.ensemble import Ensemble
+from detectors.scorer import SlotTimes
 from streaming.types import Floats, Ints, Records, Topic
 from streaming.windower import Windower
 from tsad.app import ensemble_settings
@@ -107,16 +108,23 @@ def run_together(group: Sequence[Series], config: StreamConfig, poll: int = 5000
 
 
 def first_slot(group: Sequence[Series]) -> int:
-    """The slot of every first test row: the first one's event time tells the season, and train parts lie before it."""
-    return max(group[0].origin // group[0].step, *(len(series.train) for series in group))
+    """The slot of every first test row: train parts lie before it. What the clock said then is for `Series.times`."""
+    return max(len(series.train) for series in group)
 
 
 def fit_together(group: Sequence[Series], config: StreamConfig, start: int) -> Ensemble:
     """A model of the train parts, which all end right before slot `start`."""
     parts = {one.file.name: (start - len(one.train), one.train) for one in group}
     source = SlotSource(parts, group[0].channels, group[0].step)
-    collected = collect(_windower(config), {TELEMETRY: source}, None)
-    return Ensemble.fit(worth_fitting(collected.rows, {}, 0), ensemble_settings(config))
+    rows = worth_fitting(collect(_windower(config), {TELEMETRY: source}, None).rows, {}, 0)
+    settings, clocks = ensemble_settings(config), {one.file.name: one.times for one in group}
+    times = np.zeros(len(rows.slots), np.int64)
+    for code, name in enumerate(rows.names):
+        here, clock = rows.codes == code, clocks[name]
+        if clock is None:
+            return Ensemble.fit(rows, replace(settings, seasons=False))
+        times[here] = clock[rows.slots[here] - parts[name][0]]
+    return Ensemble.fit(replace(rows, times=times), settings)
 
 
 class Stream:
@@ -142,8 +150,12 @@ class Stream:
 
     def _begin(self) -> Era:
         timing = self._config.timing()
-        scorer = first_scorer(self._ensemble, self._windower, timing)
+        scorer = first_scorer(self._ensemble, self._windower, timing, self._times())
         return begin_era("evaluated", self._begins, scorer, self._windower, timing, {})
+
+    def _times(self) -> SlotTimes | None:
+        times, first = self._series.times, self._start - len(self._series.train)
+        return None if times is None else lambda slots: times[slots - first]
 
     def run(self, poll: int = 5000) -> Scored:
         """Stream the last train rows and the test rows; what was said of the latter."""
