@@ -29,43 +29,50 @@ class ModelScope(StrEnum):
     STREAM = "stream"
 
 
+Train = Annotated[
+    str, typer.Option(help="The train part of files that have none: rows, or a percentage and its limit (15%,750).")
+]
+Profile = Annotated[str | None, typer.Option(help="default, fast (no networks) or few (for few channels).")]
+Scores = Annotated[
+    Path | None,
+    typer.Option(help="Where scores go, a file a series, with series.csv and report.html; what is there is kept."),
+]
+Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
+Budget = Annotated[float | None, typer.Option(min=0, help="False alarms a day that each series may cost (1).")]
+Baselines = Annotated[list[str] | None, typer.Option(help="A peer to stand beside, such as k-means; may be repeated.")]
+Report = Annotated[Path | None, typer.Option(help="The HTML report, with a picture of each series.")]
+StreamName = Annotated[
+    str | None, typer.Option(help="Read the series as this stream of the configuration: one for each entity.")
+]
+Label = Annotated[
+    str, typer.Option(help="With --stream: the column that is not 0 where a row is anomalous, if there is one.")
+]
+SeriesPath = Annotated[
+    Path | None,
+    typer.Argument(
+        help="A folder of labelled series, a folder of such folders, or one series; with --stream any file that the "
+        "stream can read (else the configured one)."
+    ),
+]
+CORES = os.cpu_count() or 1
+
+
 @app.command()
 def evaluate(
-    path: Annotated[
-        Path | None,
-        typer.Argument(help="A folder of labelled series, a folder of such folders, or one series; with --stream any "
-                       "file that the stream can read (else the configured one)."),
-    ] = None,
-    train: Annotated[
-        str, typer.Option(help="The train part of files that have none: rows, or a percentage and its limit (15%,750).")
-    ] = "25%",
-    scope: Annotated[
-        ModelScope, typer.Option(help="A model for each series, or one for those of a folder.")
-    ] = ModelScope.ENTITY,
-    budget: Annotated[
-        float | None, typer.Option(min=0, help="False alarms a day that each series may cost; 1 if nothing says so.")
-    ] = None,
-    profile: Annotated[
-        str | None, typer.Option(help="default, fast (no networks), quality or few (for few channels).")
-    ] = None,
-    scores: Annotated[
-        Path | None,
-        typer.Option(help="Where scores go, a file a series, with series.csv and report.html; what is there is kept."),
-    ] = None,
-    baseline: Annotated[
-        list[str] | None, typer.Option(help="A peer to stand beside, such as k-means; may be repeated.")
-    ] = None,
-    report: Annotated[Path | None, typer.Option(help="The HTML report, with a picture of each series.")] = None,
-    stream: Annotated[
-        str | None, typer.Option(help="Read the series as this stream of the configuration: one for each entity.")
-    ] = None,
-    label: Annotated[
-        str, typer.Option(help="With --stream: the column that is not 0 where a row is anomalous, if there is one.")
-    ] = "label",
+    path: SeriesPath = None,
+    train: Train = "25%",
+    scope: Annotated[ModelScope, typer.Option(help="A model for each series, or for a folder.")] = ModelScope.ENTITY,
+    budget: Budget = None,
+    profile: Profile = None,
+    scores: Scores = None,
+    baseline: Baselines = None,
+    report: Report = None,
+    stream: StreamName = None,
+    label: Label = "label",
     config: ConfigPath = CONFIG,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+    workers: Workers = CORES,
     json: AsJson = False,
-) -> None:  # fmt: skip
+) -> None:
     """Measure detection on labelled series, causally, through the path of live data."""
     from tsad.evaluation.comparison import compare
     from tsad.evaluation.configured import configured_series
