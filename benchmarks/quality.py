@@ -29,7 +29,6 @@ import numpy as np  # noqa: E402
 from benchmarks.pipeline import bytes_of_state  # noqa: E402
 from benchmarks.quality_page import write_document  # noqa: E402
 from detectors.registry import PROFILES  # noqa: E402
-from streaming.channels import continuous  # noqa: E402
 from tsad.evaluation.baselines import BASELINES, DAY  # noqa: E402
 from tsad.evaluation.coldstart import ColdStart  # noqa: E402
 from tsad.evaluation.harness import Plan, evaluate_all  # noqa: E402
@@ -135,7 +134,7 @@ def cost(bench: Bench, name: str) -> None:
 def costs(plan: Plan, files: Sequence[SeriesFile]) -> Result:
     """Of a fit on `files` and of the stream of the first one."""
     group = together([read_series(file, plan.train) for file in files])
-    config, begun = plan.config(group[0].step, continuous(group[0].train)), time.process_time()
+    config, begun = plan.config_of(group), time.process_time()
     start = first_slot(group)
     ensemble = fit_together(group, config, start)
     fitted = time.process_time()
@@ -179,7 +178,7 @@ def curves_of(series: Series, every: Sequence[Series], plan: Plan) -> Result:
         for rows in TRAIN_ROWS:
             point = ColdStart(rows, kind)  # type: ignore[arg-type]
             if rows is None or rows <= len(series.train):
-                config = replace(plan, cold=point).config(series.step, continuous(series.train))
+                config = replace(plan, cold=point).config_of([series])
                 found[kind][point.label] = figures(series, point.of(series, others, config))
     return found
 

@@ -66,6 +66,10 @@ class Plan:
         }  # fmt: skip
         return validated({"stream": {"evaluated": stream}}, "tsad evaluate").of("evaluated")
 
+    def config_of(self, group: Sequence[Series]) -> StreamConfig:
+        """The stream that series with the same channels and step are."""
+        return self.config(group[0].step, max(continuous(series.train) for series in group))
+
     def of_baseline(self, name: str) -> "Plan":
         """The same, scored by a baseline, which has a model for each series."""
         scores = None if self.scores is None else self.scores / "baselines" / name
@@ -181,7 +185,7 @@ def evaluate_group(files: Sequence[SeriesFile], plan: Plan, code: str) -> list[M
     """Score series that share a model, or read their scores, and measure them."""
     group = [plan.read(file) for file in files]
     mark = mark_of(code, [path for file in files for path in file.files], plan.told())
-    config = plan.config(group[0].step, max(continuous(series.train) for series in group))
+    config = plan.config_of(group)
     scored = _kept(group, plan, mark)
     if scored is None:
         scored = plan.run(group, config)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from tsad.evaluation.comparison import LEVEL, Interval, Standing
+from tsad.evaluation.comparison import COMPARED, LEVEL, Interval, Standing
 from tsad.evaluation.measuring import Figures
 from tsad.evaluation.results import Evaluation
 
@@ -14,8 +14,6 @@ COLUMNS = {
     "event_f1": "event F1", "settled_event_f1": "settled event F1", "false_per_1000_rows": "false / 1,000 rows",
     "delay": "delay", "extent_hit_rate_100": "HitRate@100",
 }  # fmt: skip
-COMPARED = {"vus_pr_100": "VUS-PR", "average_precision": "average precision", "event_f1": "event F1 at its threshold"}
-"""The figures that contestants are held against each other by."""
 WHOLE = {"series", "events", "episodes", "false_episodes"}
 
 
