@@ -248,7 +248,7 @@ def _coldstart(part: Part) -> str:
     for profile, sets in part.items():
         for name, result in sets.items():
             curves = result["curves"]
-            for kind, said in (("first", "first entity"), ("new", "new one of a known fleet")):
+            for kind, said in (("first", "first entity"), ("fleet", "new one of a known fleet")):
                 keys = [key for key in ("0", "50", "200", "1000", "all") if any(key in one[kind] for one in curves)]
                 told = {key: [one[kind][key] for one in curves if one[kind].get(key)] for key in keys}
                 cells = {

@@ -76,6 +76,8 @@ def ensemble_settings(config: StreamConfig, labels: Mapping[str, Mapping[str, st
         calibration=config.calibration,
         seed=config.seed,
         max_windows=config.max_windows,
+        timezone=config.timezone,
+        seasons=config.seasons,
     )
 
 

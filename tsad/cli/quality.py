@@ -59,6 +59,9 @@ Label = Annotated[
     str, typer.Option(help="With --stream: the column that is not 0 where a row is anomalous, if there is one.")
 ]
 
+Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
+CORES = os.cpu_count() or 1
+
 
 @app.command()
 def evaluate(
@@ -73,7 +76,7 @@ def evaluate(
     stream: AsStream = None,
     label: Label = "label",
     config: ConfigPath = CONFIG,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+    workers: Workers = CORES,
     json: AsJson = False,
 ) -> None:
     """Measure detection on labelled series, causally, through the path of live data."""
