@@ -48,4 +48,4 @@ def series_from(
     channels = list(names) or [f"m{place}" for place in range(test.shape[1])]
     file = SeriesFile("folder", name, Path(f"{name}.test.parquet"), None)
     values = (np.asarray(part, np.float32) for part in (train, test))
-    return Series(file, channels, *values, 0, labels, [], MINUTE, 0)
+    return Series(file, channels, *values, 0, labels, [], MINUTE, None)

@@ -56,7 +56,7 @@ def test_each_entity_is_a_series_in_slots(tmp_path):
     assert whole(found["a"])[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
     assert whole(found["b"])[:, 0].tolist() == [10, 11, 12, 13, 14, 15]
     assert found["a"].labels is None
-    assert found["a"].origin == int((START + timedelta(minutes=2)).timestamp()) * 10**9
+    assert found["a"].times[2] == int((START + timedelta(minutes=2)).timestamp()) * 10**9
     assert found["a"].step == MINUTE
 
 
