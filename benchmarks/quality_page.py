@@ -80,7 +80,7 @@ def _contestants(ours: Part, peers: Part) -> dict[str, tuple[str, dict[str, Any]
     for kind, sets in ours.items():
         name = f"tsad {kind.replace('-', ', ')}"
         found[name] = ("no", sets, "")
-        found[f"{name}, settled"] = ("while it settles", sets, "settled_")
+        found[f"{name}, settled"] = ("settling", sets, "settled_")
     for name, sets in peers.items():
         ahead = BASELINES[name].ahead
         found[name] = ("whole file" if ahead is None else f"{ahead} rows" if ahead else "no", sets, "")

@@ -102,7 +102,7 @@ def test_ours_and_peers_are_in_one_table_by_falling_mean(bench: Bench) -> None:
     heads, *rows = bench.table("VUS-PR, many channels")
     assert heads == ["", "looks ahead", "smd", "mean"]
     assert {row[0]: row[1] for row in rows} == {
-        "tsad fast, entity": "no", "tsad fast, entity, settled": "while it settles", "k-means": "39 rows",
+        "tsad fast, entity": "no", "tsad fast, entity, settled": "settling", "k-means": "39 rows",
         "k-means-causal": "no", "random": "no",
     }  # fmt: skip
     means = [float(row[3].split()[0]) for row in rows]

@@ -153,7 +153,7 @@ def test_peers_stand_beside_with_intervals_and_whether_they_look_ahead(tmp_path)
     assert len(titles) == 3
     heads, *rows = told.tables[1]
     assert heads == ["", "looks ahead", "mean", "set", f"{OURS} is better by", f"{SETTLED} is better by"]
-    assert [row[:2] for row in rows] == [[OURS, "no"], [SETTLED, "while it settles"], ["k-means", "39 rows"]]
+    assert [row[:2] for row in rows] == [[OURS, "no"], [SETTLED, "settling"], ["k-means", "39 rows"]]
     assert rows[2][2:4] == ["0.400 0.400 to 0.400", "0.400"]
     assert rows[2][4].startswith("+0.200 +0.100 to +0.300")
     assert rows[2][4].endswith("2 : 0")

@@ -5,7 +5,7 @@ from rich.console import Console
 
 from tsad.evaluation.comparison import compare
 from tsad.evaluation.results import Evaluation, Measured
-from tsad.evaluation.summary import COLUMNS, side_table, summary_table, written
+from tsad.evaluation.summary import JUDGED, RANKED, curve_table, side_table, summary_table, written
 
 
 def evaluation(**folders):
@@ -19,12 +19,16 @@ def evaluation(**folders):
     )
 
 
-def lines_of(table):
-    """What is printed, a list of cells a line."""
-    console = Console(width=240, record=True, force_terminal=False)
+def printed(table, width):
+    console = Console(width=width, force_terminal=False)
     with console.capture() as captured:
         console.print(table)
-    return [[cell.strip() for cell in line.strip("│┃").split("│")] for line in captured.get().splitlines()]
+    return captured.get()
+
+
+def lines_of(table):
+    """What is printed, a list of cells a line."""
+    return [[cell.strip() for cell in line.strip("│┃").split("│")] for line in printed(table, 240).splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -39,21 +43,40 @@ def test_a_figure_is_written_as_people_read_it(name, value, text):
 
 
 def test_folders_have_a_row_each_and_several_a_mean():
-    rows = {line[0]: line[1:] for line in lines_of(summary_table(evaluation(a=[0.2, 0.4], b=[0.9])))}
-    vus, delay = list(COLUMNS).index("vus_pr_100"), list(COLUMNS).index("delay")
-    assert {name: rows[name][vus] for name in ("a", "b", "mean of folders")} == {
-        "a": "0.300", "b": "0.900", "mean of folders": "0.600",
-    }  # fmt: skip
-    assert (rows["a"][0], rows["a"][delay]) == ("2", "2.5")
+    lines = lines_of(summary_table(evaluation(a=[0.2, 0.4], b=[0.9])))
+    rows = [line for line in lines if line[0] in ("a", "b", "mean of folders")]
+    assert [line[0] for line in rows] == ["a", "b", "mean of folders"] * 2  # over all thresholds, and at our own
+    vus, delay = 1 + list(RANKED).index("vus_pr_100"), 1 + list(JUDGED).index("delay")
+    assert [line[vus] for line in rows[:3]] == ["0.300", "0.900", "0.600"]
+    assert [line[delay] for line in rows[3:]] == ["2.5"] * 3
+    assert [line[1] for line in rows[:3]] == ["2", "1", "2"]
     alone = {line[0] for line in lines_of(summary_table(evaluation(a=[0.2])))}
     assert "mean of folders" not in alone
 
 
 def test_contestants_have_a_row_each_with_what_ours_are_better_by():
     ours, peers = evaluation(a=[0.5, 0.7]), {"ecod": evaluation(a=[0.4, 0.4]), "random": evaluation(a=[0.1, 0.3])}
-    table = side_table("vus_pr_100", compare(ours, peers, "vus_pr_100"))
-    rows = {line[0]: line[1:] for line in lines_of(table)}
-    assert rows["tsad"][:2] == ["no", "0.600 (0.500 to 0.700)"]
-    assert rows["tsad"][2:] == ["", ""]
-    assert rows["ecod"] == ["whole file", "0.400 (0.400 to 0.400)", *["+0.200 (+0.100 to +0.300), p 0.5"] * 2]
-    assert rows["random"][2] == "+0.400 (+0.400 to +0.400), p 0.5"
+    text = printed(side_table("vus_pr_100", compare(ours, peers, "vus_pr_100")), 100)
+    rows = {line.split("  ")[0].strip(): line for line in (one.strip() for one in text.splitlines())}
+    assert "0.600 (0.500 to 0.700)" in rows["tsad"]
+    assert "p " not in rows["tsad"]
+    assert "whole file" in rows["ecod"]
+    assert "0.400 (0.400 to 0.400)" in rows["ecod"]
+    assert rows["ecod"].endswith("+0.200 (+0.100 to +0.300), p 0.5")
+    assert rows["random"].endswith("+0.400 (+0.400 to +0.400), p 0.5")
+
+
+def test_a_terminal_of_80_characters_shows_every_figure_whole():
+    ours, peers = evaluation(smd=[0.5, 0.7], nab=[0.1]), {"isolation-forest": evaluation(smd=[0.4, 0.4])}
+    for table in (summary_table(ours), side_table("vus_pr_100", compare(ours, peers, "vus_pr_100"))):
+        text = printed(table, 80)
+        assert "…" not in text
+        assert all(len(line) <= 80 for line in text.splitlines())
+    assert "isolation-forest" in text
+
+
+def test_a_cold_start_has_a_row_for_each_number_of_rows():
+    curve = {"0": evaluation(a=[0.1], b=[0.3]), "all": evaluation(a=[0.5], b=[0.7])}
+    rows = [line for line in lines_of(curve_table(curve)) if line[0] in curve]
+    vus = 1 + list(RANKED).index("vus_pr_100")
+    assert [(line[0], line[1], line[vus]) for line in rows[:2]] == [("0", "2", "0.200"), ("all", "2", "0.600")]

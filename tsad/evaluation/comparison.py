@@ -107,7 +107,7 @@ def values_of(found: Evaluation, figure: str) -> dict[Key, float]:
 def ahead_of(name: str) -> str:
     """How far a contestant looks ahead, in words."""
     if name == SETTLED:
-        return "while it settles"
+        return "settling"
     ahead = 0 if name == OURS else BASELINES[name].ahead
     return "whole file" if ahead is None else f"{ahead} rows" if ahead else "no"
 

@@ -2,58 +2,72 @@
 
 from collections.abc import Mapping, Sequence
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
 from rich.table import Table
 
 from tsad.evaluation.comparison import COMPARED, LEVEL, Interval, Standing
 from tsad.evaluation.measuring import Figures
 from tsad.evaluation.results import Evaluation
 
-COLUMNS = {
+RANKED = {
     "series": "series", "vus_pr_100": "VUS-PR", "average_precision": "AP", "vus_roc_100": "VUS-ROC",
-    "settled_vus_pr_100": "settled VUS-PR", "settled_average_precision": "settled AP", "event_recall": "events found",
-    "event_f1": "event F1", "settled_event_f1": "settled event F1", "false_per_1000_rows": "false / 1,000 rows",
-    "delay": "delay", "extent_hit_rate_100": "HitRate@100",
+    "settled_vus_pr_100": "settled VUS-PR", "settled_average_precision": "settled AP",
 }  # fmt: skip
+JUDGED = {
+    "event_recall": "events found", "event_f1": "event F1", "settled_event_f1": "settled event F1",
+    "false_per_1000_rows": "false / 1,000 rows", "delay": "delay", "extent_hit_rate_100": "HitRate @100",
+}  # fmt: skip
+COLUMNS = RANKED | JUDGED
+"""What is told over all thresholds, and what at the product's own."""
 WHOLE = {"series", "events", "episodes", "false_episodes"}
 
 
-def summary_table(found: Evaluation) -> Table:
+def summary_table(found: Evaluation) -> Group:
     """Means by folder, and over folders; the figures of each series are in the CSV and in the JSON."""
-    table = Table(title="Detection, causal; event F1 and what follows at the product's own threshold")
-    table.add_column("folder", overflow="fold")
-    for title in COLUMNS.values():
-        table.add_column(title, justify="right")
     folders = found.means()
-    for name, means in folders.items():
-        table.add_row(name, *cells(means))
-    if len(folders) > 1:
-        table.add_section()
-        table.add_row("mean of folders", *cells(found.mean()))
-    return table
+    total = {"mean of folders": found.mean()} if len(folders) > 1 else {}
+    return _tables("folder", folders, total)
 
 
 def side_table(figure: str, standings: Sequence[Standing]) -> Table:
-    """One figure of all contestants, and by how much ours are better."""
+    """One figure of all contestants, and by how much our immediate score is better; pages and JSON say more."""
     ours = [one.name for one in standings if not one.against]
-    table = Table(title=f"Side by side: {COMPARED[figure]}, {LEVEL:.0f}% intervals over series")
+    table = Table(title=f"Side by side: {COMPARED[figure]}, {LEVEL:.0f}% intervals over series", box=SIMPLE_HEAD)
     table.add_column("", overflow="fold")
-    for title in ("looks ahead", "mean", *(f"{name} is better by" for name in ours)):
+    for title in ("looks ahead", "mean", f"{ours[0]} is better by"):
         table.add_column(title, justify="right")
     for one in standings:
-        apart = [one.against.get(name) for name in ours]
-        told = ["" if it is None else f"{_interval(it.mean, '+.3f')}, p {it.p:.2g}" for it in apart]
-        table.add_row(one.name, one.ahead, _interval(one.mean), *told, end_section=one.name == ours[-1])
+        apart = one.against.get(ours[0])
+        told = "" if apart is None else f"{_interval(apart.mean, '+.3f')}, p {apart.p:.2g}"
+        table.add_row(one.name, one.ahead, _interval(one.mean), told, end_section=one.name == ours[-1])
     return table
 
 
-def curve_table(curve: Mapping[str, Evaluation]) -> Table:
+def curve_table(curve: Mapping[str, Evaluation]) -> Group:
     """A row for each number of rows known: means over folders."""
-    table = Table(title="Detection by the rows known of an entity, causal; means of folders")
-    table.add_column("rows known", justify="right")
-    for title in COLUMNS.values():
-        table.add_column(title, justify="right")
-    for label, found in curve.items():
-        table.add_row(label, *cells(found.mean() | {"series": len(found.measured)}))
+    return _tables(
+        "rows known", {label: found.mean() | {"series": len(found.measured)} for label, found in curve.items()}, {}
+    )
+
+
+def _tables(first: str, rows: Mapping[str, Figures], total: Mapping[str, Figures]) -> Group:
+    """Two tables, each as wide as a terminal of 80 characters."""
+    titles = {"Detection over all thresholds, causal": RANKED, "At the product's own threshold": JUDGED}
+    return Group(*(_table(title, first, columns, rows, total) for title, columns in titles.items()))
+
+
+def _table(
+    title: str, first: str, columns: Mapping[str, str], rows: Mapping[str, Figures], total: Mapping[str, Figures]
+) -> Table:
+    table = Table(title=title)
+    table.add_column(first, overflow="fold")
+    for heading in columns.values():
+        table.add_column(heading, justify="right")
+    for part in (rows, total):
+        for name, figures in part.items():
+            table.add_row(name, *(written(column, figures.get(column)) for column in columns))
+        table.add_section()
     return table
 
 
