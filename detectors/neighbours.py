@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from detectors import robust
 from detectors.blocks import BLOCK, in_blocks
+from detectors.options import flag, share, whole
 from detectors.residuals import shares_of, usual_errors
 from detectors.space import Space
 from detectors.types import Memory, Scores
@@ -47,6 +48,9 @@ class Neighbours:
         trim: float = 0.05,
         block: int = BLOCK,
     ) -> None:
+        whole(1, slots=slots, nearest=nearest, prototypes=prototypes, components=components, block=block)
+        flag(means=means, level=level)
+        share(trim=trim)
         self.slots, self.nearest, self.prototypes, self.components = slots, nearest, prototypes, components
         self.means, self.level, self.trim, self.block = means, level, trim, block
         self._space = Space.none()

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.blocks import BLOCK, in_blocks
+from detectors.options import share, whole
 from detectors.residuals import mean_over_channels, usual_errors
 from detectors.space import Space
 from detectors.types import Memory, Scores
@@ -28,6 +29,8 @@ class Subspace:
     def __init__(
         self, *, slots: int = 10, variance: float = 0.9, rank: int = 20, trim: float = 0.05, block: int = BLOCK
     ) -> None:
+        whole(1, slots=slots, rank=rank, block=block)
+        share(variance=variance, trim=trim)
         self.slots, self.variance, self.rank, self.trim, self.block = slots, variance, rank, trim, block
         self._space = Space.none()
         self._usual: Floats = np.zeros(0, dtype=np.float32)
