@@ -67,7 +67,7 @@ class LocalClock:
         quarters, place = np.unique(times // _QUARTER, return_inverse=True)
         offsets = np.array([_offset(self.zone, quarter) for quarter in quarters.tolist()], np.int64)
         local: Doubles = (times + offsets[place].reshape(np.shape(times))) / HOUR + _THURSDAY
-        return local
+        return np.asarray(local)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -75,6 +75,12 @@ def _offset(zone: str, quarter: int) -> int:
     """ns to add to UTC in the given quarter of an hour since the epoch."""
     offset = (_EPOCH + timedelta(minutes=15 * quarter)).astimezone(ZoneInfo(zone)).utcoffset()
     return 0 if offset is None else round(offset.total_seconds()) * 1_000_000_000
+
+
+def split(hours: Doubles) -> tuple[Ints, Floats]:
+    """The hour whose centre precedes each local time, and the part of the way to the next one's."""
+    before = np.floor(hours - 0.5)
+    return before.astype(np.int64), (hours - 0.5 - before).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,22 +106,27 @@ class Seasons:
         """Whether there is a profile."""
         return bool(self.length.any())
 
-    def at(self, places: Ints | Codes, hours: Doubles | float) -> Floats:
-        """Departure from the level (B x F) of the entities at `places` (-1 = the fleet) at local `hours` (B, or one).
+    def at(self, places: Ints | Codes, hours: Doubles) -> Floats:
+        """Departure from the level (B x F) of the entities at `places` (-1 = the fleet) at local `hours` (B).
 
         Linear between the centres of hours.
         """
-        length = np.maximum(self.length[places], 1)
-        centre = np.asarray(hours)[..., None] - 0.5
-        before = np.floor(centre)
-        part = (centre - before).astype(np.float32)
-        first = before.astype(np.int64) % length
-        second = (first + 1) % length
-        start = self.start[places]
-        low, high = self.profiles[start + first], self.profiles[start + second]
-        season: Floats = low + part * (high - low)
-        season *= self.length[places] > 0
+        hour, part = split(hours)
+        low, rise = self._around(hour[:, None], self.start[places], self.length[places])
+        season: Floats = low + part[:, None] * rise
         return season
+
+    def around(self, hour: int) -> tuple[Floats, Floats]:
+        """Of everybody ((K + 1) x F): the departure at the centre of an `hour`, and the rise to the centre of the next;
+        `at` is the one and a part (see `split`) of the other, bit for bit."""
+        return self._around(np.asarray(hour, np.int64), self.start, self.length)
+
+    def _around(self, hour: Ints, start: NDArray[np.int32], length: NDArray[np.int32]) -> tuple[Floats, Floats]:
+        cycle = np.maximum(length, 1)
+        first = hour % cycle
+        low, high = self.profiles[start + first], self.profiles[start + (first + 1) % cycle]
+        known, zero = length > 0, np.float32(0)
+        return np.where(known, low, zero), np.where(known, high - low, zero)
 
     def of(self, place: int, feature: int) -> Floats:
         """One profile (24 or 168, or none)."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from seasonal_rows import BERLIN, HOUR, OFFICE, course, ns
 
 from detectors.scaling import LIMIT, Ranges, Scaling
-from detectors.seasons import DAY_HOURS, WEEK_HOURS, LocalClock, Seasons, learn
+from detectors.seasons import DAY_HOURS, WEEK_HOURS, LocalClock, Seasons, learn, split
 
 ZONES = (BERLIN, "UTC", "America/St_Johns", "Asia/Kathmandu", "Australia/Lord_Howe")
 STEP = HOUR // 4
@@ -179,7 +179,10 @@ def test_between_the_centres_of_hours_there_are_no_jumps(seasons):
 def test_one_hour_for_all_is_each_with_its_own_bit_for_bit(seasons):
     places = np.array([0, -1, 0, 0])
     for hour in (0.0, 0.5, 23.99, 24.1, 167.7, 1e6 + 0.3):
-        together = seasons.at(places, hour)
+        together = seasons.at(places, np.full(4, hour))
+        before, part = split(np.array(hour))
+        low, rise = seasons.around(int(before))
+        assert (low[places] + part * rise[places]).tobytes() == together.tobytes()
         each = [seasons.at(places[b : b + 1], np.array([hour]))[0] for b in range(4)]
         assert together.tobytes() == np.stack(each).tobytes()
         assert not together[1].any()
@@ -191,7 +194,7 @@ def test_state_comes_back(seasons):
         np.testing.assert_array_equal(getattr(again, name), getattr(seasons, name))
     assert again.any
     assert not Seasons.none(3, 2).any
-    assert not Seasons.none(3, 2).at(np.array([0, 1, -1]), 5.0).any()
+    assert not Seasons.none(3, 2).at(np.array([0, 1, -1]), np.full(3, 5.0)).any()
 
 
 def fleet_of(parts, width=2.0):
@@ -255,7 +258,7 @@ def test_a_value_of_noon_at_night_leaves_the_range(fleet):
     noon, night = np.array([[15.0, 120, 0]], np.float32), np.array([[10.0, 200, 0]], np.float32)
     one = np.zeros(1, np.int32)
     for values, hour, usual in ((noon, 35.5, True), (night, 26.5, True), (noon, 26.5, False), (night, 35.5, False)):
-        scaled = scaling.scale(one, values, learn=False, hours=hour)[0]
+        scaled = scaling.scale(one, values, learn=False, hours=np.array(hour))[0]
         assert (np.abs(scaled[:2] - 0.5).max() < 1) == usual
         assert (np.abs(scaled) <= LIMIT).all()
 
@@ -267,7 +270,9 @@ def test_a_new_entity_of_a_fleet_has_its_season_from_the_first_row_on(fleet):
     values = course(times, 21)
     values[:, 0] += 1000
     one = np.zeros(1, np.int32)
-    scaled = np.stack([scaling.scale(one, row[None], hours=hour)[0] for row, hour in zip(values, hours, strict=True)])
+    scaled = np.stack(
+        [scaling.scale(one, row[None], hours=np.array(hour))[0] for row, hour in zip(values, hours, strict=True)]
+    )
     assert np.abs(scaled[:, 0] - 0.5).max() < 1.2
     assert scaled[96:, 0].std() < 0.4
     blind = Scaling(scaling.ranges)
@@ -284,11 +289,11 @@ def test_alone_is_as_in_a_crowd_and_rows_travel(fleet, bind):
     values = np.stack([course(times, seed) for seed in (31, 32, 33)])
     everyone, one = np.arange(3, dtype=np.int32), np.zeros(1, np.int32)
     for slot, hour in enumerate(hours):
-        together = crowd.scale(everyone, values[:, slot], hours=hour)
-        single = alone.scale(one, values[1:2, slot], hours=hour)
+        together = crowd.scale(everyone, values[:, slot], hours=np.array(hour))
+        single = alone.scale(one, values[1:2, slot], hours=np.array(hour))
         assert together[1].tobytes() == single[0].tobytes()
         if slot == 100:
             moved.put_rows(one, alone.rows(one))
         if slot > 100:
-            assert moved.scale(one, values[1:2, slot], hours=hour).tobytes() == single.tobytes()
+            assert moved.scale(one, values[1:2, slot], hours=np.array(hour)).tobytes() == single.tobytes()
     assert moved.trained(one).tolist() == [bind[1]]
