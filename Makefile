@@ -2,13 +2,14 @@
 # looks (a CPU or a CUDA build), everything else by hash from the lock of this Python.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lint format bench lock clean
+.PHONY: help setup demo test check lint format bench bench-quality lock clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
+DATA ?= ../shared/data
 LOCK_VENV := build/lock-venv
 # An environment that exists decides which Python's lock counts, not what python3 happens to be today.
 TAG := $(shell $(or $(wildcard $(BIN)/python),$(PYTHON)) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
@@ -17,7 +18,7 @@ TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 OPTIONAL := nvidia-nccl-cu1[0-9]
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 setup: $(STAMP) ## Make .venv with the locked dependencies (again only when they change)
 
@@ -41,6 +42,12 @@ format: $(STAMP) ## Rewrite the code in the house style
 
 bench: $(BENCH_STAMP) ## Measure the pipeline, into benchmarks/out/pipeline.json
 	$(BIN)/python benchmarks/pipeline.py
+
+# SETS, PARTS, PROFILES, SCOPES, LIMIT and WORKERS say how much of it, for instance SETS="smd asd" PARTS=quality LIMIT=2.
+bench-quality: $(BENCH_STAMP) ## Measure detection beside its peers on DATA, into docs/quality.md
+	$(BIN)/python benchmarks/quality.py --data $(DATA) $(if $(SETS),--sets $(SETS)) $(if $(PARTS),--parts $(PARTS)) \
+	  $(if $(PROFILES),--profiles $(PROFILES)) $(if $(SCOPES),--scopes $(SCOPES)) $(if $(LIMIT),--limit $(LIMIT)) \
+	  $(if $(WORKERS),--workers $(WORKERS))
 
 lock: ## Write the locks of $(PYTHON) anew from pyproject.toml
 	$(PYTHON) -m venv $(LOCK_VENV)

@@ -37,6 +37,7 @@ from storage.read import AlertFilter  # noqa: E402
 from tsad.app import App  # noqa: E402
 from tsad.config import parse_config  # noqa: E402
 from tsad.fitting import Collected  # noqa: E402
+from tsad.partition import Partition  # noqa: E402
 from tsad.runner import Limits, Runner, frozen_heap  # noqa: E402
 
 CHANNELS, WINDOW, STREAM = 38, 64, "bench"
@@ -105,9 +106,9 @@ def fit(folder: Path, case: dict[str, Any]) -> None:
     app.close()
 
 
-def bytes_of_state(runner: Runner) -> dict[str, int]:
+def bytes_of_state(partition: Partition) -> dict[str, int]:
     """What one entity holds: the rings, and what was learnt of it (with what follows from that and is kept)."""
-    partition, one = runner.partition, np.zeros(1, np.int32)
+    one = np.zeros(1, np.int32)
     scorer, readings, rollups = partition.era.scorer, partition.readings, partition.rollups
     ring = partition.windower.ring.bytes_per_row + partition.era.plane.bytes_per_row
     arrays = [*scorer.rows(one).values(), *scorer._scaling._map.rows(one).values()]
@@ -155,7 +156,7 @@ def timed(runner: Runner) -> dict[str, Any]:
         "alerts": alerts,
         "alerts_waiting": len(waiting),
         "stages": {stage: seconds / cpu for stage, seconds in sorted(stages.seconds.items(), key=lambda s: -s[1])},
-        "state": bytes_of_state(runner),
+        "state": bytes_of_state(runner.partition),
     }
 
 

@@ -17,14 +17,15 @@ WARM_ROWS = 256
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Places of rows (ascending): `fit` and `validation` rows end windows; `fitted` rows may be learnt from (first 70%
-    of each entity); `streamed` rows are shown to online detectors. `in_sample`: nothing was left for validation, which
-    then takes the fitted windows."""
+    """Places of rows (ascending). Windows end at `fit`, `validation` and `whole` (all of training) rows; `fitted` rows
+    may be learnt from (first 70% of each entity); `streamed` rows are shown to online detectors. `in_sample`: nothing
+    was left for validation, which then takes the fitted windows."""
 
     fit: Ints
     validation: Ints
     fitted: Ints
     streamed: Ints
+    whole: Ints
     in_sample: bool
 
 
@@ -41,15 +42,16 @@ def cut_rows(rows: Rows, window: int, max_windows: int, shortest: int = SHORTEST
     first = np.ceil(FIT_SHARE * counts).astype(np.int64)
     fitted = rank < np.repeat(first, counts)
     # Windows with a whole history, or the entity's last one where it has none.
-    whole = fitted & (rank >= np.repeat(np.minimum(window, first) - 1, counts))
-    fit = _spread(np.flatnonzero(whole), max_windows)
+    full = rank >= np.repeat(np.minimum(window, first) - 1, counts)
+    fit = _spread(np.flatnonzero(fitted & full), max_windows)
+    whole = _spread(np.flatnonzero(full), max_windows)
 
     opening = first + np.minimum(window, counts // 10)
     room = np.maximum(counts - opening, 0)
     able = np.flatnonzero(room > 0)
     if not len(able):
         everything = np.arange(len(rows.codes))
-        return Cut(fit, _spread(np.flatnonzero(fitted), max_windows), np.flatnonzero(fitted), everything, True)
+        return Cut(fit, _spread(np.flatnonzero(fitted), max_windows), np.flatnonzero(fitted), everything, whole, True)
     block = max(max_windows // len(able), min(shortest, max_windows))
     able = _spread(able, max(max_windows // block, 1))
     length = np.minimum(room[able], block)
@@ -60,7 +62,7 @@ def cut_rows(rows: Rows, window: int, max_windows: int, shortest: int = SHORTEST
     before = np.minimum(WARM_ROWS, begin - starts[able])
     last = np.minimum(WARM_ROWS, counts)
     streamed = np.union1d(_runs(begin - before, before + length), _runs(starts + counts - last, last))
-    return Cut(fit, validation, np.flatnonzero(fitted), streamed, False)
+    return Cut(fit, validation, np.flatnonzero(fitted), streamed, whole, False)
 
 
 def cut_windows(rows: Rows, at: Ints, window: int) -> Windows:

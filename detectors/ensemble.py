@@ -11,7 +11,7 @@ from detectors import registry
 from detectors.calibration import Learning, Mode, Tail, alpha_for
 from detectors.fusion import Fusion, decisive, majority, power_mean, ratios
 from detectors.scaling import Ranges
-from detectors.scope import Scoped
+from detectors.scope import LOOK_AHEAD, Scoped
 from detectors.seasons import Doubles, LocalClock, Seasons
 from detectors.types import Detector, OnlineDetector, Rows, Scope
 from streaming.logfeatures import unit_of
@@ -28,21 +28,23 @@ ForecastInputs = Callable[[Windows, int], tuple[Any, Floats, Sequence[str]]]
 class EnsembleSettings:
     """What the model of a stream is told. `detectors`: parameters by registered name, in the order of the verdicts.
 
+    `few_channels`: those in their place where the data have few continuous channels (`detectors.channels`).
     `alert_budget`: false episodes a day for the whole stream; `expected_entities` replaces the number at the fit.
-    `settle`: slots of the settled score; `quiet`: slots without a flag that end an episode. `groups`: label by entity.
-    `timezone`: whose hours seasons go by; without `seasons` none are learnt.
+    `settle`: slots after which a score is settled, the longest look-ahead; `quiet`: slots without a flag that end an
+    episode. `groups`: label by entity. `timezone`: whose hours seasons go by; without `seasons` none are learnt.
     """
 
     step_ns: int
     window: int = 64
     detectors: dict[str, dict[str, Any]] = field(default_factory=lambda: registry.profile("default"))
+    few_channels: dict[str, dict[str, Any]] | None = None
     fusion: Fusion = "power"
     scope: Literal["auto"] | Scope = "auto"
     groups: dict[str, str] = field(default_factory=dict)
     model_memory: int = 1 << 30
     alert_budget: float = 1.0
     expected_entities: int | None = None
-    settle: int = 10
+    settle: int = 20
     quiet: int = 10
     calibration: Mode = "online"
     seed: int = 0
@@ -135,6 +137,11 @@ class Ensemble:
         return np.fromiter((self._index.get(name, -1) for name in names), np.int64, len(names))
 
     @property
+    def look_ahead(self) -> Ints:
+        """Slots over which each detector's settled ratio is a mean (D)."""
+        return look_aheads(self.detectors, self.settings.settle)
+
+    @property
     def span(self) -> int:
         """Newest slots of a window that scoring needs: the most that a detector reads."""
         spans = [getattr(detector, "span", None) for detector in self.detectors.values()]
@@ -164,14 +171,13 @@ class Ensemble:
         `windows.names` say which entities' quantiles apply. NaN where no such detector has an opinion.
         """
         known = self.trained(windows.names)[windows.entities]
-        parts, tails = [], []
-        for place, detector in enumerate(self.detectors.values()):
-            if detector.memory == "window":
-                parts.append(ratios(detector.score(windows).values, self.quantiles[known, place]))
-                tails.append(self.tails[place])
-        if not parts:
+        scored = [place for place, each in enumerate(self.detectors.values()) if each.memory == "window"]
+        if not scored:
             return np.full(len(windows), np.nan, np.float32)
-        return fuse(self.settings.fusion, np.stack(parts), tails, np.zeros(len(parts), np.bool_))
+        detectors = list(self.detectors.values())
+        parts = [ratios(detectors[place].score(windows).values, self.quantiles[known, place]) for place in scored]
+        quiet = evidence_only(self.detectors)[scored]
+        return fuse(self.settings.fusion, np.stack(parts), [self.tails[place] for place in scored], quiet)
 
     def forecast_inputs(self) -> ForecastInputs | None:
         """What explains a forecast, of the first detector that forecasts and can say so; None where none does.
@@ -253,8 +259,14 @@ def build(name: str, settings: EnsembleSettings, scope: Scope, load: Load) -> De
 
 
 def evidence_only(detectors: Mapping[str, Detector]) -> NDArray[np.bool_]:
-    """Which detectors (D) decide only where no other has an opinion: the online ones, which adapt to what they see."""
-    return np.array([detector.memory == "online" for detector in detectors.values()], np.bool_)
+    """Which detectors (D) decide only where no other has an opinion."""
+    return np.array([getattr(detector, "evidence", False) for detector in detectors.values()], np.bool_)
+
+
+def look_aheads(detectors: Mapping[str, Detector], settle: int) -> Ints:
+    """Slots over which each detector's settled ratio is a mean (D), at most `settle`."""
+    asked = [getattr(detector, "look_ahead", LOOK_AHEAD) for detector in detectors.values()]
+    return np.minimum(asked, settle)
 
 
 def fuse(how: Fusion, ratios: Floats, tails: Sequence[Tail], quiet: NDArray[np.bool_]) -> Floats:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.calibration import THRESHOLD_QUANTILE, Tail, alpha_for, mean_cluster, own_windows
+from detectors.channels import few
 from detectors.cutting import SHORTEST_BLOCK, by_slot, cut_rows, cut_windows
 from detectors.ensemble import (
     Ensemble,
@@ -16,6 +17,7 @@ from detectors.ensemble import (
     build,
     evidence_only,
     fuse,
+    look_aheads,
     unseen_threshold,
 )
 from detectors.fusion import grouped_quantile, ratios, settled_mean
@@ -43,9 +45,9 @@ class Fitting:
     def __init__(self, rows: Rows, settings: EnsembleSettings, progress: Progress, load: Load) -> None:
         if not len(rows.codes):
             raise ValueError("an ensemble needs at least one row to fit on")
-        self._settings, self._progress, self._load = settings, progress, load
-        self._entities = len(rows.names)
+        self._progress, self._load, self._entities = progress, load, len(rows.names)
         self._cut = cut_rows(rows, settings.window, settings.max_windows, max(SHORTEST_BLOCK, 3 * settings.settle))
+        self._settings = self._chosen(rows, settings)
         self._ranges, self._seasons = self._scales(rows)
         self._rows = replace(rows, values=_scaled(self._ranges, self._seasons, rows, settings))
         self._warm: dict[str, EntityRows] = {}
@@ -63,7 +65,7 @@ class Fitting:
             own[:] = np.nan
         tails = tuple(Tail.fit(row) for row in own)
         how, quiet = self._settings.fusion, evidence_only(detectors)
-        immediate, settled = (fuse(how, part, tails, quiet) for part in (own, self._settled(own)))
+        immediate, settled = (fuse(how, part, tails, quiet) for part in (own, self._settled(own, detectors)))
         first, second = self._tail(immediate), self._tail(settled)
         codes, entities, settings = self._rows.codes[validated], self._entities, self._settings
         present = settings.expected_entities or len(np.unique(self._rows.codes))
@@ -73,7 +75,7 @@ class Fitting:
             names=tuple(self._rows.names),
             ranges=self._ranges,
             seasons=self._seasons,
-            detectors=detectors,
+            detectors=self._refitted(detectors, scope),
             scope=scope,
             quantiles=quantiles,
             tails=tails,
@@ -89,6 +91,12 @@ class Fitting:
             background=self._background(windows),
             load=self._load,
         )
+
+    def _chosen(self, rows: Rows, settings: EnsembleSettings) -> EnsembleSettings:
+        """The settings with the detectors for as many channels as there are."""
+        if settings.few_channels is not None and few(rows.values[self._cut.fitted]):
+            settings = replace(settings, detectors=settings.few_channels)
+        return replace(settings, few_channels=None)
 
     def _scales(self, rows: Rows) -> tuple[Ranges, Seasons]:
         """Seasons, and the ranges of what they leave."""
@@ -149,19 +157,29 @@ class Fitting:
             table[known, place] = (counts * own + _FLEET_WINDOWS * fleet) / (counts + _FLEET_WINDOWS)
         return np.maximum(table, np.float32(_SMALLEST_QUANTILE))
 
-    def _settled(self, own: Floats) -> Floats:
+    def _settled(self, own: Floats, detectors: dict[str, Detector]) -> Floats:
         """D x n: the mean of the ratios of a slot and those after it, told at the last of them, as `Scorer` does."""
         codes, slots = self._rows.codes[self._cut.validation], self._rows.slots[self._cut.validation]
-        places = np.arange(len(codes))
-        stretch = np.full((self._settings.settle, *own.shape), np.nan, np.float32)
-        for back in range(self._settings.settle):
-            before = np.maximum(places - back, 0)
-            age = slots - slots[before]
-            same = (codes[before] == codes) & (places >= back)
-            for offset, target in enumerate(stretch):
-                here = same & (age == self._settings.settle - 1 - offset)
-                target[:, here] = own[:, before[here]]
-        return settled_mean(stretch)
+        settle = self._settings.settle
+        keys = codes * np.int64(np.ptp(slots) + settle + 1) + slots
+        stretch = np.full((settle, *own.shape), np.nan, np.float32)
+        for age, target in zip(range(settle - 1, -1, -1), stretch, strict=True):
+            at = keys.searchsorted(keys - age)
+            found = keys[at] == keys - age
+            target[:, found] = own[:, at[found]]
+        return settled_mean(stretch, look_aheads(detectors, settle))
+
+    def _refitted(self, detectors: dict[str, Detector], scope: Scope) -> dict[str, Detector]:
+        """The detectors as the model keeps them: those that want all of training are fitted once more."""
+        wanting = [name for name, detector in detectors.items() if getattr(detector, "whole", False)]
+        if not wanting:
+            return detectors
+        windows = cut_windows(self._rows, self._cut.whole, self._settings.window)
+        again = {name: build(name, self._settings, scope, self._load) for name in wanting}
+        for done, (name, detector) in enumerate(again.items()):
+            self._progress(f"fit {name} on all of training", done, len(again))
+            detector.fit(windows)
+        return detectors | again
 
     def _tail(self, fused: Floats) -> Tail:
         codes, slots = self._rows.codes[self._cut.validation], self._rows.slots[self._cut.validation]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.types import Floats
+from streaming.types import Floats, Ints
 
 Fusion = Literal["power", "majority"]
 Doubles = NDArray[np.float64]
@@ -103,18 +103,18 @@ def grouped_quantile(
     return groups[starts], quantiles, counts
 
 
-def settled_mean(stretch: Floats) -> Floats:
-    """Mean over the slots of a look-ahead: S x D x B ratios (NaN = no opinion), its own slot first, to D x B.
+def settled_mean(stretch: Floats, look_ahead: Ints) -> Floats:
+    """Each detector's mean over its own `look_ahead` (D, slots; at most S) of S x D x B ratios (NaN = no opinion), a
+    window's own slot first: D x B.
 
     NaN for a window whose own slot, the first, was judged by no detector.
     """
-    opinion = ~np.isnan(stretch)
-    filled = np.where(opinion, stretch, np.float32(0))
-    total = np.zeros(stretch.shape[1:])
-    # A loop over slots, for the same reason as over detectors above.
-    for ratios in filled:
-        total += ratios
-    count = np.where(opinion[0].any(axis=0), opinion.sum(axis=0), 0)
+    last, each = look_ahead - 1, np.arange(len(look_ahead))
+    silent = np.isnan(stretch)
+    # Accumulated, since it adds up in one order, which a reduction does not promise.
+    total = np.add.accumulate(np.where(silent, np.float32(0), stretch), axis=0, dtype=np.float64)[last, each]
+    count = np.add.accumulate(~silent, axis=0, dtype=np.int32)[last, each]
+    count[:, silent[0].all(axis=0)] = 0
     with np.errstate(invalid="ignore", divide="ignore"):
         mean: Floats = np.ascontiguousarray(np.where(count > 0, total / count, np.nan), dtype=np.float32)
     return mean

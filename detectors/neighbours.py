@@ -29,7 +29,8 @@ class Neighbours:
     window of another time are no prototypes. `level=False` takes each channel's own mean off each window, so that only
     its shape counts. The score is a root mean square over slots and channels, in training ranges; a channel's share
     follows its difference from the nearest prototype over the newest slots. Missing values are filled by the
-    projection; a channel never seen in training is left out.
+    projection; a channel never seen in training is left out. `look_ahead`: slots of a settled score, at most a window.
+    `whole`: in the end the prototypes are drawn from all of training, not from the part before validation alone.
     """
 
     name: ClassVar[str] = "neighbours"
@@ -45,10 +46,13 @@ class Neighbours:
         means: bool = False,
         level: bool = True,
         trim: float = 0.05,
+        look_ahead: int = 20,
+        whole: bool = False,
         block: int = BLOCK,
     ) -> None:
         self.slots, self.nearest, self.prototypes, self.components = slots, nearest, prototypes, components
-        self.means, self.level, self.trim, self.block = means, level, trim, block
+        self.means, self.level, self.trim, self.whole, self.block = means, level, trim, whole, block
+        self.look_ahead = min(slots, look_ahead)
         self._space = Space.none()
         self._bank: Floats = np.zeros((0, 0), dtype=np.float32)
         self._norms: Floats = np.zeros(0, dtype=np.float32)

@@ -28,12 +28,12 @@ DETECTORS: dict[str, str] = {
 }
 
 _LONG = 40
-_PLAIN = {"hide": 0.0, "scored": 10, "narrowing": 30}
+_PLAIN = {"hide": 0.0, "scored": 10, "narrowing": 30, "epochs": 10}
+_EVIDENCE: dict[str, dict[str, Any]] = {"forecast": {}, "vote": {}}
+_WHOLE = {"whole": True, "look_ahead": 40}
 
 PROFILES: dict[str, dict[str, dict[str, Any]]] = {
-    "default": {name: {} for name in ("forecast", "reconstruction", "subspace", "vote")},
-    "fast": {name: {} for name in ("linear", "subspace", "vote")},
-    "quality": {
+    "default": {
         "linear": {},
         "linear-far": {"ahead": 10},
         "neighbours": {},
@@ -41,16 +41,19 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "reconstruction": _PLAIN,
         "subspace": {"rank": 40},
         "subspace-long": {"slots": _LONG, "rank": 40},
-        "vote": {},
+        **_EVIDENCE,
     },
     "few": {
-        **{f"neighbours-{slots}": {"slots": slots} for slots in (10, 20, 40, 100)},
-        **{f"neighbours-shape-{slots}": {"slots": slots, "level": False} for slots in (20, 40, 100)},
-        "vote": {},
+        **{f"neighbours-{slots}": {"slots": slots, **_WHOLE} for slots in (10, 20, 40, 100)},
+        **{f"neighbours-shape-{slots}": {"slots": slots, "level": False, **_WHOLE} for slots in (20, 40, 100)},
+        **_EVIDENCE,
     },
+    "fast": {name: {} for name in ("linear", "subspace", "vote")},
 }
-"""Detectors and their options by profile. One that stands several times in a list is called `name-label`. `few` is for
-streams of three channels or less, with windows of 100 slots."""
+"""Detectors and their options by profile. One that stands several times in a list is called `name-label`."""
+
+FEW_CHANNELS = {"default": "few"}
+"""What a profile becomes where the data have few continuous channels (`detectors.channels`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +72,13 @@ def targets() -> dict[str, str]:
     return outside | DETECTORS
 
 
-def profile(name: str) -> dict[str, dict[str, Any]]:
-    """A copy of a profile's detectors and options; KeyError naming the legal names."""
+def profile(name: str, few_channels: bool = False) -> dict[str, dict[str, Any]]:
+    """A copy of a profile's detectors and options, for data of few channels or of many; KeyError naming the legal
+    names."""
     if name not in PROFILES:
         raise KeyError(f"profile = {name!r} is unknown; allowed: {', '.join(PROFILES)}")
-    return {detector: dict(options) for detector, options in PROFILES[name].items()}
+    chosen = FEW_CHANNELS.get(name, name) if few_channels else name
+    return {detector: dict(options) for detector, options in PROFILES[chosen].items()}
 
 
 def registered(name: str) -> str:

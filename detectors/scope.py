@@ -13,6 +13,8 @@ from detectors.types import Detector, Memory, Scope, Scores
 from streaming.types import State, Windows
 
 _STREAM = "stream"
+LOOK_AHEAD = 10
+"""Slots of a settled score, where a detector does not say."""
 
 
 def resolve_scope(
@@ -52,12 +54,30 @@ class Scoped:
         """That of its detector; None: the whole window."""
         return getattr(self._stream, "span", None)
 
+    @property
+    def look_ahead(self) -> int:
+        """That of its detector; `LOOK_AHEAD` where it does not say."""
+        return getattr(self._stream, "look_ahead", LOOK_AHEAD)
+
+    @property
+    def evidence(self) -> bool:
+        """Whether its detector is evidence alone."""
+        return getattr(self._stream, "evidence", False)
+
+    @property
+    def whole(self) -> bool:
+        """Whether its detector wants all training windows in the end."""
+        return getattr(self._stream, "whole", False)
+
     def fit(self, windows: Windows) -> None:
         """Fit the stream's model on all windows, and each key's on its own."""
         self._stream = self._fitted(windows)
         keys = sorted({key for name in windows.names if (key := self._key(name)) is not None})
         place = self._places(windows, keys)
         counts = np.bincount(place[place >= 0], minlength=len(keys))
+        if (counts == len(windows)).any():
+            # The stream is one entity or group: its model is the stream's.
+            keys = []
         self._own = {
             key: self._fitted(windows.take(place == index))
             for index, key in enumerate(keys)

@@ -53,7 +53,7 @@ class Scorer:
         self._immediate = Calibrator(ensemble.immediate, ensemble.learning())
         self._settled = Calibrator(ensemble.settled, ensemble.learning())
         self._online = ensemble.fresh_online()
-        self._quiet = evidence_only(ensemble.detectors)
+        self._quiet, self._look_ahead = evidence_only(ensemble.detectors), ensemble.look_ahead
         places = late_horizon + ensemble.settings.settle
         self._ring = EntityArrays(
             {
@@ -240,7 +240,7 @@ class Scorer:
         wanted: Ints = np.arange(end - self.ensemble.settings.settle + 1, end + 1)
         at = (entities[:, None], wanted % ring.shape[1])
         stretch = np.where((written[at] == wanted)[:, :, None], ring[at], np.float32(np.nan))
-        return settled_mean(stretch.transpose(1, 2, 0))
+        return settled_mean(stretch.transpose(1, 2, 0), self._look_ahead)
 
     def _carry(self, old: "Scorer", entities: Codes) -> None:
         """Take over from `old` what stays meaningful of `entities`."""

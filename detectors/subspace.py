@@ -20,15 +20,24 @@ class Subspace:
     error is the root mean square of its residual over the slots, in units of its training range; the score is the
     mean over channels. Fitted twice, the second time without the worst `trim` of the windows, since training data may
     hold anomalies. Missing values are filled by the projection itself; a channel never seen in training is left out.
+    `look_ahead`: slots of a settled score, at most a window.
     """
 
     name: ClassVar[str] = "subspace"
     memory: ClassVar[Memory] = "window"
 
     def __init__(
-        self, *, slots: int = 10, variance: float = 0.9, rank: int = 20, trim: float = 0.05, block: int = BLOCK
+        self,
+        *,
+        slots: int = 10,
+        variance: float = 0.9,
+        rank: int = 20,
+        trim: float = 0.05,
+        look_ahead: int = 20,
+        block: int = BLOCK,
     ) -> None:
         self.slots, self.variance, self.rank, self.trim, self.block = slots, variance, rank, trim, block
+        self.look_ahead = min(slots, look_ahead)
         self._space = Space.none()
         self._usual: Floats = np.zeros(0, dtype=np.float32)
         self._seen: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)

@@ -28,8 +28,10 @@ class Scores:
 class Detector(Protocol):
     """`fit` learns, `score` answers; the constructor takes parameters only (all keyword, all with defaults).
 
-    One with anything random says `seeded = True` and takes `seed`; one whose score reads only a window's newest slots
-    may say how many (`span`), and is then given no more.
+    One with anything random says `seeded = True` and takes `seed`. One may also say: `span`, how many of a window's
+    newest slots its score reads, and is then given no more; `look_ahead`, over how many slots its settled score is a
+    mean (10); `evidence = True`, that it decides only where no other detector has an opinion; `whole = True`, that it
+    is fitted once more, on all training windows, when it has been validated.
 
     `memory == "window"`: the score is a pure function of the fitted detector and the window. `"online"`: see
     `OnlineDetector`. A window's score never depends on the other windows of its batch, on their order, or on how many

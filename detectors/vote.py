@@ -89,6 +89,7 @@ class Vote:
 
     name: ClassVar[str] = "vote"
     memory: ClassVar[Memory] = "online"
+    evidence: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from streaming.casting import numbers, texts
+from streaming.channels import continuous
 from streaming.columns import Columns
 from streaming.files import kind_of, open_source
 from streaming.json_records import RecordError, untyped
@@ -48,12 +49,14 @@ LABEL = re.compile(r"label|is_anomaly|is_outlier|anomaly|outlier|changepoint|lab
 
 @dataclass(frozen=True, slots=True)
 class Sniffed:
-    """A file that can be streamed by `format`. Times in ns; `notes` say what was decided, one sentence each."""
+    """A file that can be streamed by `format`. Times in ns; `continuous`: features that take more than two values;
+    `notes` say what was decided, one sentence each."""
 
     format: TelemetryFormat
     step_ns: int
     entities: int
     rows: int
+    continuous: int
     start_ns: int
     end_ns: int
     notes: list[str]
@@ -268,11 +271,12 @@ def _measure(file: Path, form: TelemetryFormat, notes: list[str]) -> Sniffed:
     codes: list[Any] = [np.zeros(0, np.int64)]
     times: list[Any] = [np.zeros(0, np.int64)]
     counts: dict[str, int] = {}
-    said = ""
+    said, channels = "", 0
     try:
         while (batch := source.poll(20_000)) is not None:
             assert isinstance(batch, Records)  # noqa: S101 - a TelemetryFormat gives telemetry
             numbered = np.array([index.setdefault(name, len(index)) for name in batch.names], dtype=np.int64)
+            channels = max(channels, continuous(batch.values))
             codes.append(numbered[batch.codes] if len(batch.codes) else codes[0])
             times.append(batch.times)
             for reason, count in batch.dead_counts.items():
@@ -286,7 +290,7 @@ def _measure(file: Path, form: TelemetryFormat, notes: list[str]) -> Sniffed:
     if counts:
         notes.append(f"rejected rows: {counts}, the first: {said}")
     step = _step(np.concatenate(codes), every, notes)
-    return Sniffed(form, step, len(index), len(every), int(every.min()), int(every.max()), notes)
+    return Sniffed(form, step, len(index), len(every), channels, int(every.min()), int(every.max()), notes)
 
 
 def _step(codes: Ints, times: Ints, notes: list[str]) -> int:

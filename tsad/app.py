@@ -50,7 +50,7 @@ FIT_TEMPLATES = 500
 def ensemble_settings(config: StreamConfig, labels: Mapping[str, Mapping[str, str]] | None = None) -> EnsembleSettings:
     """What the ensemble of a stream is told; ConfigError for an unknown profile or detector."""
     try:
-        offered = profile(config.profile)
+        offered, few = profile(config.profile), profile(config.profile, few_channels=True)
         names = config.detectors or tuple(offered)
         for name in [*names, *config.detector_options]:
             registered(name)
@@ -63,7 +63,8 @@ def ensemble_settings(config: StreamConfig, labels: Mapping[str, Mapping[str, st
     return EnsembleSettings(
         step_ns=config.step,
         window=config.window,
-        detectors={name: offered.get(name, {}) | config.detector_options.get(name, {}) for name in names},
+        detectors=_told({name: offered.get(name, {}) for name in names}, config),
+        few_channels=None if config.detectors else _told(few, config),
         fusion=config.fusion,
         scope=config.scope,
         groups=groups,
@@ -78,6 +79,11 @@ def ensemble_settings(config: StreamConfig, labels: Mapping[str, Mapping[str, st
         timezone=config.timezone,
         seasons=config.seasons,
     )
+
+
+def _told(detectors: Mapping[str, dict[str, Any]], config: StreamConfig) -> dict[str, dict[str, Any]]:
+    """Detectors with the options that the configuration adds."""
+    return {name: options | config.detector_options.get(name, {}) for name, options in detectors.items()}
 
 
 def _known_options(name: str, given: Mapping[str, Any]) -> None:

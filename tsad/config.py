@@ -157,7 +157,7 @@ class StreamConfig(Section):
     calibration: Literal["online", "frozen"] = "online"
     alert_budget: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     expected_entities: int | None = Field(default=None, ge=1)
-    settle: int = Field(default=10, ge=2, le=64)
+    settle: int = Field(default=20, ge=2, le=64)
     quiet: int = Field(default=60, ge=1)
     timezone: str = "UTC"
     seasons: bool = True
@@ -179,6 +179,8 @@ class StreamConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "StreamConfig":
+        if "settle" not in self.model_fields_set:
+            object.__setattr__(self, "settle", max(min(self.settle, self.window, self.quiet), 2))
         if self.quiet < self.settle:
             raise ValueError(f"quiet ({self.quiet} slots) must be at least settle ({self.settle} slots)")
         if self.window < self.settle:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from annotated_types import Ge, Gt, Le
 from pydantic.fields import FieldInfo
 
+from detectors.channels import timing as few_timing
 from streaming.settings import SECOND
 from tsad.config import UNITS, Config, FeatureConfig, LogConfig, Section, StreamConfig, TelemetryConfig, parse_duration
 from tsad.wording import one_line, utc_text
@@ -36,7 +37,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "on_silence": "whether silence is a sign",
         "max_entities": "entities a partition; beyond it the least recently seen go",
         "max_features": "features a stream; further names are counted",
-        "profile": "named list of detectors: default, fast (no networks), quality (more detectors), few (channels)",
+        "profile": "named list of detectors: default, fast (no networks), few (what default becomes for few channels)",
         "detectors": "detectors by name, in place of a profile (`tsad detectors` lists them)",
         "detector_options": "options of a detector, by its name",
         "scope": "what a detector is fitted for; auto: each entity while the models fit model_memory_mib",
@@ -46,7 +47,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "calibration": "whether thresholds go on learning",
         "alert_budget": "false episodes a day that are acceptable, for the whole stream",
         "expected_entities": "entities that share the budget; else as many as at the fit",
-        "settle": "slots after which an alert is confirmed or retracted",
+        "settle": "slots after which an alert is confirmed or retracted; detectors look ahead so far at most",
         "quiet": "slots without a flag after which an alert is resolved; at least settle",
         "fit_after": "slots after which a stream without a model fits itself",
         "max_windows": "windows that a fit uses",
@@ -121,7 +122,7 @@ def configuration_text(stream: str, sniffed: "Sniffed | None", source: str | Non
         fields = TelemetryConfig.model_fields
         found = asdict(sniffed.format).items()
         telemetry |= {key: False if value is None else value for key, value in found if value != fields[key].default}
-        timing = {"step": sniffed.step_ns}
+        timing = {"step": sniffed.step_ns, **few_timing(sniffed.continuous)}
     parts = [
         [HEAD],
         _keys(Config, {}),

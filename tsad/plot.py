@@ -92,12 +92,12 @@ def draw_alert(path: Path, picture: Picture) -> None:
     _channels(figure, picture, top)
     _bars(figure, picture, top, _votes(figure, picture))
     title = one_line(f"{picture.entity}: {picture.sentence}", 200)
-    with _any_letter():
+    with any_letter():
         figure.savefig(path, format="png", metadata={"Title": title}, pil_kwargs={"compress_level": 9})
 
 
 @contextmanager
-def _any_letter() -> Iterator[None]:
+def any_letter() -> Iterator[None]:
     """A letter that the font lacks is drawn as a box, and that is no reason to write to the terminal."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
@@ -120,7 +120,7 @@ def _write(figure: Any, x: float, y: float, text: str, room: float = 1.0, **styl
 
 
 def _width(figure: Any, artist: Any) -> float:
-    with _any_letter():
+    with any_letter():
         return float(artist.get_window_extent(figure.canvas.get_renderer()).width) / (WIDTH * DPI)
 
 
@@ -161,7 +161,7 @@ def _channels(figure: Any, picture: Picture, top: float) -> None:
     for place, column in enumerate(columns):
         bottom = top - (place + 1) * share
         _write(figure, LEFT, bottom + share - 0.03, picture.features[column], MIDDLE - LEFT, weight="bold")
-        panel = _panel(figure, (LEFT, bottom, MIDDLE - LEFT, share - 0.04))
+        panel = bare_axes(figure, (LEFT, bottom, MIDDLE - LEFT, share - 0.04))
         panel.axvspan(first, last, color=MARK, linewidth=0, zorder=0)
         _series(panel, times, picture.observed[:, column], bands[:, :, column], picture.anomalous)
         panel.set_xlim(times[0] - half, times[-1] + half)
@@ -169,7 +169,7 @@ def _channels(figure: Any, picture: Picture, top: float) -> None:
     _legend(figure)
 
 
-def _panel(figure: Any, place: tuple[float, float, float, float]) -> Any:
+def bare_axes(figure: Any, place: tuple[float, float, float, float]) -> Any:
     """Axes with no more ink than needed."""
     panel = figure.add_axes(place)
     for side in ("top", "right"):
@@ -200,10 +200,10 @@ def _series(
     panel.plot(times[lone], values[lone], color=INK, markersize=2.5, zorder=3, **dots)
     panel.plot(times, np.where(marked, values, np.nan), color=UPWARDS, linewidth=2, zorder=4)
     panel.plot(times[marked], values[marked], color=UPWARDS, markersize=3, zorder=4, **dots)
-    _value_axis(panel)
+    value_axis(panel)
 
 
-def _value_axis(panel: Any) -> None:
+def value_axis(panel: Any) -> None:
     """Two to four round ticks, written with as few digits as tell them apart."""
     from matplotlib.ticker import MaxNLocator
 

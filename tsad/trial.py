@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from detectors.channels import timing
 from storage.read import AlertFilter
 from streaming.settings import SECOND
 from streaming.sniff import Sniffed, sniff
@@ -94,6 +95,7 @@ def _config(file: Path, folder: Path, budget: float, profile: str, found: Sniffe
         for name in TelemetryConfig.model_fields if name != "source"
     } | {"source": str(file), "order": "time"}  # fmt: skip
     stream = {"telemetry": telemetry, "step": found.step_ns / SECOND, "alert_budget": budget, "profile": profile}
+    stream |= timing(found.continuous)
     return validated(
         {
             "database": f"sqlite:///{folder / 'tsad.db'}", "models": str(folder / "models"),

@@ -43,6 +43,7 @@ class Drift:
 
     name: ClassVar[str] = "drift"
     memory: ClassVar[str] = "online"
+    evidence: ClassVar[bool] = True
 
     def __init__(self, *, rate=0.05):
         self.rate = np.float32(rate)
@@ -145,7 +146,7 @@ def rows_of(values, first_slot=0):
 
 
 def settings_of(**changes):
-    given = {"step_ns": MINUTE, "window": 8, "detectors": {"level": {}, "drift": {}}, "scope": "stream"}
+    given = {"step_ns": MINUTE, "window": 8, "detectors": {"level": {}, "drift": {}}, "scope": "stream", "settle": 10}
     return EnsembleSettings(**(given | changes))
 
 

@@ -15,11 +15,11 @@ from streaming.types import State, Windows
 WINDOW = 20
 CASES = (
     {name: {} for name in sorted(registry.DETECTORS)}
-    | {f"{name}-quality": options for name, options in registry.profile("quality").items() if options}
+    | {f"{name}-default": options for name, options in registry.profile("default").items() if options}
     | {"neighbours-shape": {"level": False}, "neighbours-means": {"means": True, "nearest": 1, "prototypes": 64}}
 )
 NAMES = list(CASES)
-GRADUAL = ("bent", "reconstruction-quality", "linear-far-quality", "subspace-long-quality", "neighbours-long-quality")
+GRADUAL = ("bent", "reconstruction-default", "linear-far-default", "subspace-long-default", "neighbours-long-default")
 ONLINE = [name for name in NAMES if registry.load(name).memory == "online"]
 WINDOWED = [name for name in NAMES if name not in ONLINE]
 each = pytest.mark.parametrize("name", NAMES)

@@ -196,17 +196,23 @@ def test_the_registry_names_what_it_loads() -> None:
 
 
 def test_profiles_name_registered_detectors() -> None:
-    assert set(registry.PROFILES) == {"default", "fast", "quality", "few"}
+    assert set(registry.PROFILES) == {"default", "fast", "few"}
     for detectors in registry.PROFILES.values():
         for name, options in detectors.items():
             assert registry.load(name)(**options).name == registry.registered(name)
 
 
 def test_a_profile_that_was_changed_is_not_the_registry() -> None:
-    registry.profile("quality")["subspace"]["rank"] = 1
-    assert registry.profile("quality")["subspace"]["rank"] != 1
+    registry.profile("default")["subspace"]["rank"] = 1
+    assert registry.profile("default")["subspace"]["rank"] != 1
     with pytest.raises(KeyError, match="profile = 'best' is unknown; allowed: default"):
         registry.profile("best")
+
+
+def test_few_channels_have_detectors_of_their_own() -> None:
+    assert registry.profile("default", few_channels=True) == registry.profile("few")
+    assert registry.profile("fast", few_channels=True) == registry.profile("fast")
+    assert registry.profile("default") != registry.profile("few")
 
 
 def test_a_label_gives_a_detector_a_second_place() -> None:

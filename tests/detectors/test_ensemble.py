@@ -347,7 +347,7 @@ def test_the_products_own_detectors(scope, tmp_path):
 
 def test_a_profile_names_a_detector_twice(tmp_path):
     rows = rows_of(correlated(3, 900, seed=6))
-    model = Ensemble.fit(rows, settings_of(detectors=registry.profile("quality"), window=48, max_windows=2000))
+    model = Ensemble.fit(rows, settings_of(detectors=registry.profile("default"), window=48, max_windows=2000))
     assert {"subspace", "subspace-long", "vote"} <= model.detectors.keys()
     again = Ensemble.restore(through_bytes(model.state(), tmp_path / "model.npz"))
     assert again.span == model.span == 40

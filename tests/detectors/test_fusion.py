@@ -149,8 +149,22 @@ def test_grouped_quantile_of_nothing():
 def test_settled_mean_skips_the_silent_and_needs_its_own_slot():
     nan = np.nan
     stretch = np.array([[[1, nan], [nan, nan]], [[3, 5], [7, 5]], [[nan, 5], [9, 5]]], np.float32)
-    out = settled_mean(stretch)
+    out = settled_mean(stretch, np.array([3, 3]))
     np.testing.assert_array_equal(out, table([2, nan], [8, nan]))
+
+
+def test_settled_mean_looks_as_far_ahead_as_each_detector_asks():
+    stretch = np.array([[[1], [1]], [[3], [3]], [[8], [8]]], np.float32)
+    np.testing.assert_array_equal(settled_mean(stretch, np.array([1, 3])), table([1], [4]))
+    np.testing.assert_array_equal(settled_mean(stretch, np.array([2, 1])), table([2], [1]))
+
+
+def test_settled_mean_adds_up_as_a_loop_does():
+    stretch = np.random.default_rng(2).uniform(0, 3, (40, 1, 1)).astype(np.float32)
+    total = 0.0
+    for number in stretch.ravel().tolist():
+        total += number
+    assert settled_mean(stretch, np.array([40]))[0, 0] == np.float32(total / 40)
 
 
 @settings(max_examples=30, deadline=None)
@@ -159,7 +173,8 @@ def test_settled_mean_has_no_neighbours(slots, detectors, windows, seed):
     rng = np.random.default_rng(seed)
     stretch = rng.uniform(0, 3, (slots, detectors, windows)).astype(np.float32)
     stretch[rng.random(stretch.shape) < 0.2] = np.nan
-    whole = settled_mean(stretch)
+    look_ahead = rng.integers(1, slots + 1, detectors)
+    whole = settled_mean(stretch, look_ahead)
     for place in range(windows):
-        alone = settled_mean(np.ascontiguousarray(stretch[:, :, place : place + 1]))
+        alone = settled_mean(np.ascontiguousarray(stretch[:, :, place : place + 1]), look_ahead)
         assert alone[:, 0].tobytes() == whole[:, place].copy().tobytes()

@@ -122,12 +122,12 @@ def test_an_entity_without_neighbours_is_no_fleet(data):
 
 @pytest.mark.parametrize("text", ["", "some", "50,", "-1", "1.5", "all of it"])
 def test_points_are_numbers_of_rows_or_all(text):
-    with pytest.raises(ValueError, match="--cold-start needs numbers of rows"):
+    with pytest.raises(ValueError, match="--rows needs numbers of rows"):
         ColdStart.parse(text)
 
 
 def test_the_command_tells_the_curve(data, tmp_path, curves):
-    command = ["evaluate", str(data), "--profile", "fast", "--workers", "1", "--cold-start", "0,50", "--fleet"]
+    command = ["cold-start", str(data), "--profile", "fast", "--workers", "1", "--rows", "0,50", "--fleet"]
     said = CliRunner().invoke(app, [*command, "--json", "--scores", str(tmp_path)])
     assert said.exit_code == 0
     told = json.loads(said.stdout)
@@ -136,5 +136,3 @@ def test_the_command_tells_the_curve(data, tmp_path, curves):
     assert (tmp_path / "fleet-50" / "fleet" / "one.parquet").exists()
     table = CliRunner().invoke(app, [*command, "--scores", str(tmp_path)], env={"COLUMNS": "200"})
     assert "rows known" in table.stdout
-    alone = CliRunner().invoke(app, ["evaluate", str(data), "--fleet"])
-    assert "--fleet goes with --cold-start" in str(alone.exception)

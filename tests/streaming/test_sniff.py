@@ -54,7 +54,14 @@ def test_a_wide_table_in_any_format(tmp_path, writer):
     assert (form.layout, form.entity, form.time, form.ignore) == ("wide", "host", "time", ())
     assert (found.entities, found.rows, found.step_ns) == (3, 120, 60 * SECOND)
     assert (found.start_ns, found.end_ns) == (NS, NS + 39 * 60 * SECOND)
+    assert found.continuous == 2
     assert found.notes
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_flags_and_constants_are_not_continuous(tmp_path, writer):
+    columns = table() | {"up": [0, 1, 1] * 40, "size": [4.5] * 120}
+    assert sniff(writer(tmp_path, columns)).continuous == 2
 
 
 @pytest.mark.parametrize("writer", WRITERS)

@@ -46,7 +46,7 @@ def test_the_share_of_late_records_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stream", "check", "said"),
     [
-        ({"profile": "quick"}, "stream s", "profile = 'quick' is unknown; allowed: default, fast, quality, few"),
+        ({"profile": "quick"}, "stream s", "profile = 'quick' is unknown; allowed: default, few, fast"),
         ({"detectors": ["none"]}, "stream s", "detector 'none' is unknown; allowed:"),
         (
             {"detector_options": {"linear": {"wat": 1}}},

@@ -123,7 +123,8 @@ def test_each_fault_has_a_line_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"quiet": 5}, "quiet (5 slots) must be at least settle (10 slots)"),
+        ({"quiet": 5, "settle": 10}, "quiet (5 slots) must be at least settle (10 slots)"),
+        ({"quiet": 1}, "quiet (1 slots) must be at least settle (2 slots)"),
         ({"step": "0s"}, "step must be longer than 0s"),
         ({"scope": "group"}, "scope = 'group' needs group_by"),
         ({"telemetry": False}, "a stream needs telemetry, logs, or both"),
@@ -139,9 +140,16 @@ def test_keys_that_do_not_go_together_are_refused(keys: dict[str, Any], said: st
     assert said in stream_fault(**keys)
 
 
+@pytest.mark.parametrize(
+    ("keys", "settle"), [({}, 20), ({"window": 12}, 12), ({"quiet": 8}, 8), ({"window": 64, "settle": 30}, 30)]
+)
+def test_what_is_not_said_of_settling_fits_what_is_said(keys: dict[str, Any], settle: int) -> None:
+    assert StreamConfig(**keys).settle == settle
+
+
 def test_a_fault_of_a_whole_table_does_not_print_the_table() -> None:
-    message = stream_fault(quiet=5, telemetry={"source": "kafka://user:secret@host/topic"})
-    assert "quiet (5 slots)" in message
+    message = stream_fault(quiet=1, telemetry={"source": "kafka://user:secret@host/topic"})
+    assert "quiet (1 slots)" in message
     assert "secret" not in message
 
 

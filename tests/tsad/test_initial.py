@@ -31,6 +31,7 @@ SAMPLE = Sniffed(
     step_ns=30 * SECOND,
     entities=3,
     rows=12_000,
+    continuous=5,
     start_ns=1_577_836_800 * SECOND,
     end_ns=1_577_956_800 * SECOND,
     notes=["label columns are left out: label, is_anomaly"],
@@ -51,6 +52,13 @@ def keys_under(text: str, header: str) -> set[str]:
     body = text.split(f"[{header}]\n", 1)[1] if header else text
     table = re.split(r"^#?\[", body, maxsplit=1, flags=re.MULTILINE)[0]
     return set(re.findall(r"^#?(\w+) = ", table, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize(("continuous", "window", "settle"), [(1, 100, 40), (3, 100, 40), (4, 64, 20)])
+def test_few_channels_get_longer_windows(continuous: int, window: int, settle: int) -> None:
+    text = configuration_text("web", replace(SAMPLE, continuous=continuous), "a.csv")
+    stream = parsed(text).of("web")
+    assert (stream.window, stream.settle) == (window, settle)
 
 
 def test_the_text_without_a_sample_is_the_default_configuration() -> None:

@@ -34,7 +34,7 @@ class ColdStart:
         """Points of a curve: "0,50,all"; ValueError otherwise."""
         parts = [part.strip() for part in text.split(",")]
         if not all(re.fullmatch(r"\d+|all", part) for part in parts):
-            raise ValueError(f"--cold-start needs numbers of rows, or all, such as 0,50,200,all; got {text!r}")
+            raise ValueError(f"--rows needs numbers of rows, or all, such as 0,50,200,all; got {text!r}")
         return [cls(None if part == "all" else int(part), entity) for part in parts]
 
     def run(self, group: Sequence[Series], config: StreamConfig) -> list[Scored]:
@@ -42,10 +42,11 @@ class ColdStart:
 
         ValueError where an entity of a fleet has no neighbour.
         """
-        start = first_slot(group)
-        return [self._run(one, [other for other in group if other is not one], config, start) for one in group]
+        return [self.of(one, [other for other in group if other is not one], config) for one in group]
 
-    def _run(self, series: Series, others: Sequence[Series], config: StreamConfig, start: int) -> Scored:
+    def of(self, series: Series, others: Sequence[Series], config: StreamConfig) -> Scored:
+        """One series, beside `others`."""
+        start = first_slot([series, *others])
         series = series if self.rows is None else series.knowing(self.rows)
         if self.entity == "fleet":
             if not others:

@@ -50,7 +50,7 @@ def delays(events: Extents, flags: Bools) -> Ints:
 
 def false_episodes(events: Extents, episodes: list[Episode]) -> int:
     """Episodes that share no row with an event."""
-    return sum(not len(_met(events, episode)) for episode in episodes)
+    return sum(not len(met_by(events, episode)) for episode in episodes)
 
 
 def echoes(events: Extents, episodes: list[Episode]) -> Ints:
@@ -66,10 +66,11 @@ def meeting(events: Extents, episodes: list[Episode]) -> dict[int, list[Episode]
     """The episodes that share a row with each event, where any does."""
     met: dict[int, list[Episode]] = {}
     for episode in episodes:
-        for event in _met(events, episode).tolist():
+        for event in met_by(events, episode).tolist():
             met.setdefault(event, []).append(episode)
     return met
 
 
-def _met(events: Extents, episode: Episode) -> Ints:
+def met_by(events: Extents, episode: Episode) -> Ints:
+    """The events that share a row with the episode."""
     return np.flatnonzero((events.starts <= episode.last) & (events.stops > episode.first))

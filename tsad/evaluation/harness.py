@@ -1,21 +1,25 @@
 """`tsad evaluate`: many series through the path of live data, in parallel and resumable, and figures of each."""
 
-import csv
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from detectors.channels import timing
+from streaming.channels import continuous
 from streaming.settings import SECOND
 from tsad.app import ensemble_settings
 from tsad.config import StreamConfig, validated
 from tsad.episodes import Rule
+from tsad.evaluation.baselines import baseline, run_baseline
 from tsad.evaluation.coldstart import ColdStart
-from tsad.evaluation.measuring import Figures, measure
+from tsad.evaluation.measuring import measure
+from tsad.evaluation.results import Evaluation, Measured
 from tsad.evaluation.running import Scored, run_together
 from tsad.evaluation.scorefile import code_mark, mark_of, read_scores, write_scores
 from tsad.evaluation.series import Series, SeriesFile, TrainPart, find_series, read_series
@@ -26,13 +30,18 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How to evaluate. `budget`: false episodes a day that each series may cost, in either scope; `scores`: where
-    score files go, None = nowhere; `cold`: as if little or nothing were known of an entity."""
+    score files go, None = nowhere; `baseline`: what scores instead of tsad; `stream`: the configuration to take in
+    place of `profile` and `budget`; `pictures`: whether each series gets one; `cold`: as if little or nothing were
+    known of an entity."""
 
     train: TrainPart = field(default_factory=TrainPart)
     scope: Literal["entity", "stream"] = "entity"
     budget: float = 1.0
     profile: str = "default"
     scores: Path | None = None
+    baseline: str | None = None
+    stream: StreamConfig | None = None
+    pictures: bool = False
     cold: ColdStart | None = None
 
     @property
@@ -42,67 +51,70 @@ class Plan:
 
     def run(self, group: Sequence[Series], config: StreamConfig) -> list[Scored]:
         """Score the test parts of series that share a model."""
+        if self.baseline is not None:
+            return [run_baseline(baseline(self.baseline), series, config.alert_budget) for series in group]
         return run_together(group, config) if self.cold is None else self.cold.run(group, config)
 
-    def config(self, step: int) -> StreamConfig:
-        """The stream that a series of this step (ns) is."""
+    def config(self, step: int, channels: int | None = None) -> StreamConfig:
+        """The stream that a series of this step (ns) is, as `tsad init` would write it."""
+        if self.stream is not None:
+            return self.stream
         stream = {
             "step": step / SECOND, "alert_budget": self.budget, "profile": self.profile,
             "scope": "stream" if self.together else "entity", "expected_entities": 1,
+            **({} if channels is None else timing(channels)),
         }  # fmt: skip
         return validated({"stream": {"evaluated": stream}}, "tsad evaluate").of("evaluated")
 
+    def config_of(self, group: Sequence[Series]) -> StreamConfig:
+        """The stream that series with the same channels and step are."""
+        return self.config(group[0].step, max(continuous(series.train) for series in group))
+
+    def of_baseline(self, name: str) -> "Plan":
+        """The same, scored by a baseline, which has a model for each series."""
+        scores = None if self.scores is None else self.scores / "baselines" / name
+        return replace(self, baseline=name, scope="entity", scores=scores, pictures=False)
+
+    def read(self, file: SeriesFile) -> Series:
+        """The series, cut; one of a configured stream has its step."""
+        series = read_series(file, self.train)
+        return series if self.stream is None else replace(series, step=self.stream.step)
+
     def told(self) -> dict[str, Any]:
         """What scores depend on, as JSON."""
+        if self.baseline is None:
+            config = self.config(SECOND).model_dump(mode="json")
+            return {"config": config, "train": repr(self.train), "cold": repr(self.cold)}
+        packages = {"scikit-learn", baseline(self.baseline).package or "scikit-learn"}
+        budget = self.config(SECOND).alert_budget
         return {
-            "config": self.config(SECOND).model_dump(mode="json"),
-            "train": repr(self.train),
-            "cold": repr(self.cold),
-        }
+            "baseline": self.baseline, "budget": budget, "train": repr(self.train),
+            "packages": {name: version(name) for name in sorted(packages)},
+        }  # fmt: skip
+
+    def code(self) -> str:
+        """The mark of the code that scores."""
+        return code_mark(self.baseline is not None)
+
+    def check(self) -> None:
+        """ConfigError for a wrong profile, ValueError for a wrong baseline, before anything runs."""
+        if self.baseline is None:
+            ensemble_settings(self.config(SECOND))
+        else:
+            baseline(self.baseline)
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """The figures of one series."""
+class _Job:
+    """Series that share a model, the plan that they go by and its place among the plans, and the mark of the code."""
 
-    folder: str
-    series: str
-    figures: Figures
-
-    def row(self) -> dict[str, str | float | None]:
-        """As one row."""
-        return {"folder": self.folder, "series": self.series} | self.figures
+    place: int
+    plan: Plan
+    files: list[SeriesFile]
+    code: str
 
 
-@dataclass(slots=True)
-class Evaluation:
-    """What an evaluation found; `ended` is False where it was interrupted."""
-
-    measured: list[Measured]
-    ended: bool = True
-
-    def means(self) -> dict[str, Figures]:
-        """The mean of each figure over the series of a folder that have it, by folder."""
-        folders = sorted({one.folder for one in self.measured})
-        return {folder: _means([one.figures for one in self.measured if one.folder == folder]) for folder in folders}
-
-    def mean(self) -> Figures:
-        """The mean over folders."""
-        return _means(list(self.means().values()))
-
-    def figures(self) -> dict[str, object]:
-        """Everything, as plain values."""
-        return {"series": [one.row() for one in self.measured], "folders": self.means(), "mean": self.mean()}
-
-    def write_csv(self, path: Path) -> None:
-        """A row for each series."""
-        rows = [one.row() for one in self.measured]
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(rows)
+_Done = tuple[_Job, list[Measured]]
 
 
 def evaluate(
@@ -112,16 +124,34 @@ def evaluate(
 
     What was scored with the same code, data and settings is read from its score files instead.
     """
-    ensemble_settings(plan.config(SECOND))  # a wrong profile is told before anything runs
-    groups = _groups(find_series(path), plan)
-    code = code_mark()
-    measured: list[Measured] = []
-    done = (_each if workers == 1 else _parallel)(groups, plan, code, workers, stopping)
-    for part in done:
-        measured += part
-        tell(len(measured))
+    (found,) = evaluate_all(find_series(path), [plan], workers, tell, stopping)
+    return found
+
+
+def evaluate_all(
+    files: Sequence[SeriesFile],
+    plans: Sequence[Plan],
+    workers: int,
+    tell: Callable[[int], None],
+    stopping: Callable[[], bool],
+) -> list[Evaluation]:
+    """`evaluate` the same series by several plans, side by side; `tell` counts series of all plans."""
+    for plan in plans:
+        plan.check()
+    codes = [plan.code() for plan in plans]
+    jobs = [
+        _Job(place, plan, group, codes[place]) for place, plan in enumerate(plans) for group in _groups(files, plan)
+    ]
+    measured: list[list[Measured]] = [[] for _ in plans]
+    for job, part in (_each if workers == 1 else _parallel)(jobs, workers, stopping):
+        measured[job.place] += part
+        tell(sum(map(len, measured)))
+    return [_ended(plan, part, len(files)) for plan, part in zip(plans, measured, strict=True)]
+
+
+def _ended(plan: Plan, measured: list[Measured], wanted: int) -> Evaluation:
     measured.sort(key=lambda one: (one.folder, one.series))
-    found = Evaluation(measured, len(measured) == sum(len(group) for group in groups))
+    found = Evaluation(measured, len(measured) == wanted)
     if plan.scores is not None and measured:
         found.write_csv(plan.scores / "series.csv")
     return found
@@ -153,9 +183,9 @@ def cold_start_curve(
 
 def evaluate_group(files: Sequence[SeriesFile], plan: Plan, code: str) -> list[Measured]:
     """Score series that share a model, or read their scores, and measure them."""
-    group = [read_series(file, plan.train) for file in files]
+    group = [plan.read(file) for file in files]
     mark = mark_of(code, [path for file in files for path in file.files], plan.told())
-    config = plan.config(group[0].step)
+    config = plan.config_of(group)
     scored = _kept(group, plan, mark)
     if scored is None:
         scored = plan.run(group, config)
@@ -163,10 +193,16 @@ def evaluate_group(files: Sequence[SeriesFile], plan: Plan, code: str) -> list[M
             for series, one in zip(group, scored, strict=True):
                 write_scores(_place(plan.scores, series.file), one, mark)
     rule = Rule(config.settle, config.quiet)
-    return [
-        Measured(series.file.folder, series.file.name, measure(series, one, rule))
-        for series, one in zip(group, scored, strict=True)
-    ]
+    return [_measured(series, one, rule, plan.pictures) for series, one in zip(group, scored, strict=True)]
+
+
+def _measured(series: Series, scored: Scored, rule: Rule, picture: bool) -> Measured:
+    figures = measure(series, scored, rule)
+    if not picture:
+        return Measured(series.file.folder, series.file.name, figures)
+    from tsad.evaluation.drawing import draw_series
+
+    return Measured(series.file.folder, series.file.name, figures, draw_series(series, scored, rule))
 
 
 def _groups(files: Sequence[SeriesFile], plan: Plan) -> list[list[SeriesFile]]:
@@ -175,7 +211,7 @@ def _groups(files: Sequence[SeriesFile], plan: Plan) -> list[list[SeriesFile]]:
         return [[file] for file in files]
     groups: dict[tuple[object, ...], list[SeriesFile]] = {}
     for file in files:
-        series = read_series(file, plan.train)
+        series = plan.read(file)
         groups.setdefault((file.folder, *series.channels, series.step, series.times is None), []).append(file)
     return list(groups.values())
 
@@ -193,29 +229,26 @@ def _kept(group: Sequence[Series], plan: Plan, mark: str) -> list[Scored] | None
     return whole if len(whole) == len(group) else None
 
 
-def _each(
-    groups: Sequence[Sequence[SeriesFile]], plan: Plan, code: str, _: int, stopping: Callable[[], bool]
-) -> Iterator[list[Measured]]:
-    for group in groups:
+def _each(jobs: Sequence[_Job], _: int, stopping: Callable[[], bool]) -> Iterator[_Done]:
+    for job in jobs:
         if stopping():
             return
-        yield evaluate_group(group, plan, code)
+        yield job, evaluate_group(job.files, job.plan, job.code)
 
 
-def _parallel(
-    groups: Sequence[Sequence[SeriesFile]], plan: Plan, code: str, workers: int, stopping: Callable[[], bool]
-) -> Iterator[list[Measured]]:
+def _parallel(jobs: Sequence[_Job], workers: int, stopping: Callable[[], bool]) -> Iterator[_Done]:
     """In processes of one thread each; what runs is finished when `stopping` answers True, what waits is dropped."""
     for name in THREADS:  # which the children read as they start
         os.environ.setdefault(name, "1")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_ignore_interrupt) as pool:
         # the longest first, so that none is left alone at the end
-        ordered = sorted(groups, key=lambda group: -sum(path.stat().st_size for one in group for path in one.files))
-        waiting = {pool.submit(evaluate_group, group, plan, code) for group in ordered}
+        ordered = sorted(jobs, key=lambda job: -sum(path.stat().st_size for one in job.files for path in one.files))
+        known = {pool.submit(evaluate_group, job.files, job.plan, job.code): job for job in ordered}
+        waiting = set(known)
         while waiting:
             ready, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in ready)
+            yield from ((known[future], future.result()) for future in ready)
             if stopping():
                 waiting = {future for future in waiting if not future.cancel()}
 
@@ -223,12 +256,3 @@ def _parallel(
 def _ignore_interrupt() -> None:
     """Ctrl-C reaches every process of the terminal: the first one decides."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _means(parts: Sequence[Figures]) -> Figures:
-    names = list(dict.fromkeys(name for part in parts for name in part))
-    means: Figures = {"series": len(parts)}
-    for name in names:
-        known = [value for part in parts if (value := part.get(name)) is not None]
-        means[name] = sum(known) / len(known) if known else None
-    return means

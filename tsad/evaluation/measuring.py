@@ -10,6 +10,7 @@ from tsad.evaluation.extents import Bools, Doubles, Extents, Ints
 from tsad.evaluation.ranked import Ranked
 from tsad.evaluation.running import Scored
 from tsad.evaluation.series import Series, extents_of
+from tsad.evaluation.severity import severity_figures
 from tsad.evaluation.vus import volume
 
 Figures = dict[str, float | None]
@@ -25,6 +26,9 @@ def measure(series: Series, scored: Scored, rule: Rule) -> Figures:
     if len(events) and not labels.all():
         found |= _ranking_figures(labels, score, "") | _ranking_figures(labels, settled, "settled_")
     found |= _own_threshold(series, events, score, settled, rule)
+    if series.levels is not None:
+        found |= severity_figures(labels, series.levels, score)
+        found |= severity_figures(labels, series.levels, settled, "settled_")
     if series.causes:
         found |= _causes(series, scored, rule)
     return found | {"fit_seconds": scored.fit_seconds, "stream_seconds": scored.stream_seconds}

@@ -15,14 +15,18 @@ from tsad.evaluation.running import Scored
 MARK, SECONDS = b"tsad.mark", b"tsad.seconds"
 SHARE, DETECTOR = "share:", "detector:"
 PACKAGES = ("streaming", "detectors", "tsad")
+READING, BASELINES = ("running", "series", "scorefile"), ("baselines", "subsequences")
 
 
-def code_mark() -> str:
-    """A checksum of the code that scores: what measures and prints is not part of it."""
+def code_mark(baseline: bool = False) -> str:
+    """A checksum of the code by which tsad, or a baseline, scores: what measures and prints is not part of it."""
     root = Path(__file__).parents[2]
-    deciding = [path for package in PACKAGES for path in sorted((root / package).glob("*.py"))]
+    packages = () if baseline else PACKAGES
+    names = (*READING, *BASELINES) if baseline else READING
+    deciding = [path for package in packages for path in sorted((root / package).glob("*.py"))]
+    deciding += [Path(__file__).with_name(f"{name}.py") for name in names]
     digest = hashlib.sha256()
-    for path in [*deciding, *(Path(__file__).with_name(f"{name}.py") for name in ("running", "series", "scorefile"))]:
+    for path in deciding:
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -69,4 +73,6 @@ def _named(table: pa.Table, start: str) -> tuple[str, ...]:
 
 def _stacked(table: pa.Table, start: str, names: tuple[str, ...]) -> Any:
     """Rows x names, as they were."""
+    if not names:
+        return np.zeros((table.num_rows, 0), np.float32)
     return np.stack([table[start + name].to_numpy() for name in names], axis=1)

@@ -1,8 +1,8 @@
 """Labelled series on disk: the shared Parquet layout and the file layout of TSB-AD.
 
 Parquet: `<name>.test.parquet` and, where there is one, `<name>.train.parquet`, with a `timestamp`, one column a channel
-and perhaps a `label`; beside them `<name>.interpretation_label.json`. TSB-AD: `NNN_set_id_..._tr_N_1st_M.csv`, whose
-first N rows are the train part.
+and perhaps a `label` and a `level` of severity; beside them `<name>.interpretation_label.json`. TSB-AD:
+`NNN_set_id_..._tr_N_1st_M.csv`, whose first N rows are the train part.
 """
 
 import re
@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 
 from streaming.settings import SECOND
 from streaming.types import Floats, Ints
-from tsad.evaluation.extents import Bools, Extents
+from tsad.evaluation.extents import Bools, Doubles, Extents
 
 TEST, TRAIN = ".test.parquet", ".train.parquet"
 TSB = re.compile(r"\d+_.+_tr_(\d+)_1st_\d+\.csv")
 NOT_CHANNELS = ("timestamp", "label", "label_system", "changepoint", "Label")
+LEVEL = "level"
 STEP = 60 * SECOND
 """The step of a series whose timestamps are row numbers and of which no manifest speaks."""
 EPOCH = 100_000_000
@@ -86,7 +87,7 @@ class Series:
 
     Row 0 of `test` is row `first` of the test file. `labels` (M) is None where the file has none. `causes` name rows of
     the file. `step` is in ns. `times` (N + M) are the event times of the rows of both, in ns; None where timestamps are
-    row numbers.
+    row numbers. `levels` (M) are severities, 0 where a row is normal, None where the file has none.
     """
 
     file: SeriesFile
@@ -98,6 +99,7 @@ class Series:
     causes: list[Cause]
     step: int
     times: Ints | None
+    levels: Doubles | None = None
 
     def knowing(self, rows: int) -> "Series":
         """The same with the last `rows` of the train part only."""
@@ -133,7 +135,9 @@ def _in_folder(folder: Path, paths: Sequence[Path]) -> list[SeriesFile]:
 def read_series(file: SeriesFile, part: TrainPart) -> Series:
     """Read it and cut it. ValueError where nothing is left to fit on or to score."""
     table = _table(file.test)
-    channels = [name for name in table.column_names if name not in NOT_CHANNELS and _numeric(table.schema.field(name))]
+    levels = _levels(table)
+    left_out = NOT_CHANNELS if levels is None else (*NOT_CHANNELS, LEVEL)
+    channels = [name for name in table.column_names if name not in left_out and _numeric(table.schema.field(name))]
     values, rows = _values(table, channels), table.num_rows
     match = TSB.fullmatch(file.test.name)
     if file.train is not None:
@@ -148,7 +152,17 @@ def read_series(file: SeriesFile, part: TrainPart) -> Series:
     step, times = _time(file, table)
     if times is not None and file.train is not None:
         times = _both(_times(_table(file.train)), times)
-    return Series(file, channels, train, values[first:], first, labels, _causes(file, table), step, times)
+    levels = None if levels is None else levels[first:]
+    return Series(file, channels, train, values[first:], first, labels, _causes(file, table), step, times, levels)
+
+
+def _levels(table: pa.Table) -> Doubles | None:
+    """The column `level`, where it is positive in labelled rows and 0 in all others: else it is a channel."""
+    if not {LEVEL, "label"} <= set(table.column_names) or not _numeric(table.schema.field(LEVEL)):
+        return None
+    levels = table[LEVEL].cast(pa.float64()).to_numpy()
+    labelled = table["label"].to_numpy() != 0
+    return levels if (np.where(labelled, levels > 0, levels == 0)).all() and labelled.any() else None
 
 
 def _table(path: Path) -> pa.Table:

@@ -1,0 +1,171 @@
+"""An evaluation as one HTML file that needs nothing else: tables, and a picture of each series."""
+
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from tsad.evaluation.comparison import COMPARED, LEVEL, RESAMPLES, Difference, Interval, Standing
+from tsad.evaluation.measuring import Figures
+from tsad.evaluation.results import Evaluation, Measured
+from tsad.evaluation.summary import COLUMNS, cells, written
+from tsad.wording import counted, one_line
+
+STYLE = """
+:root { color-scheme: light; --ink: #1b1f24; --grey: #5f6873; --rule: #d5dae0; --soft: #f5f7f9; --blue: #0072b2; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1.5rem 1.25rem 4rem; max-width: 72rem; color: var(--ink); background: #fff;
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+h1 { font-size: 1.6rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.2rem; margin: 2.5rem 0 .6rem; border-bottom: 1px solid var(--rule); padding-bottom: .25rem; }
+h3 { font-size: 1rem; margin: 1.6rem 0 .2rem; overflow-wrap: anywhere; }
+p { margin: .3rem 0; } p.note, .facts { color: var(--grey); font-size: .88rem; max-width: 58rem; }
+a { color: var(--blue); text-decoration: none; } a:hover, a:focus-visible { text-decoration: underline; }
+.tiles { display: flex; flex-wrap: wrap; gap: .6rem; margin: 1rem 0; }
+.tile { border: 1px solid var(--rule); border-radius: 6px; padding: .5rem .8rem; min-width: 8.2rem; }
+.tile b { display: block; font-size: 1.4rem; font-weight: 600; } .tile span { color: var(--grey); font-size: .82rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .28rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
+th:first-child, td:first-child { text-align: left; } thead th { background: var(--soft); font-weight: 600;
+  white-space: normal; vertical-align: bottom; } tr.total td, tr.ours td { font-weight: 600; }
+td.low { color: #b3261e; } td small { color: var(--grey); }
+img { width: 100%; height: auto; display: block; }
+.key { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 .8em; vertical-align: -.05em; }
+@media print { h3 { break-after: avoid; } img { break-inside: avoid; } }
+"""
+TILES = {
+    "vus_pr_100": "VUS-PR", "settled_vus_pr_100": "VUS-PR, settled", "average_precision": "average precision",
+    "event_recall": "events found", "event_f1": "event F1", "false_per_1000_rows": "false episodes / 1,000 rows",
+    "delay": "rows of delay",
+}  # fmt: skip
+TOLD = {
+    "vus_pr_100": "VUS-PR", "settled_vus_pr_100": "settled VUS-PR", "average_precision": "AP",
+    "events": "events", "event_recall": "found", "false_episodes": "false episodes", "delay": "rows of delay",
+}  # fmt: skip
+HOW = """Each series is fitted on its train part and streamed row by row through the path of live data; what is said of
+a row depends on earlier rows only. Event F1, events found, false episodes and delay are at the product's own threshold,
+which has seen no label; VUS-PR and average precision are over all thresholds. No figure is point-adjusted. Means are
+over series, then over folders."""
+KEY = """<p class="note">A score above 1 is a flag.<span class="key" style="background:#fdebd8"></span>labelled event
+<span class="key" style="background:#009e73"></span>event found, episode that meets one
+<span class="key" style="background:#b3261e"></span>event missed
+<span class="key" style="background:#d55e00"></span>false episode; hollow: retracted when its score settled. Below: the
+channels that bear most of the score.</p>"""
+
+BESIDE = f"""<p class="note">Intervals: {LEVEL:.0f}% percentiles of {RESAMPLES:,} bootstrap resamples of the series
+within each folder. Differences are paired by series; p is that of Wilcoxon's signed-rank test, not corrected for the
+number of baselines, and what follows it are the series won : lost. A baseline that looks ahead could not have said so
+when the row came in. Its threshold is the quantile of its scores of the train part that the budget leaves room
+for.</p>"""
+
+
+def write_page(
+    path: Path, title: str, facts: Mapping[str, str], found: Evaluation, sides: Mapping[str, Sequence[Standing]]
+) -> None:
+    """Write the page to `path`. `facts` say how it was made; `sides` are comparisons by figure, empty without peers."""
+    parts = [
+        f"<h1>{_text(title)}</h1>",
+        f'<p class="facts">{" · ".join(f"{_text(name)} {_text(fact)}" for name, fact in facts.items())}</p>',
+        _tiles(found),
+        "<h2>By folder</h2>",
+        _folders(found),
+        f'<p class="note">{HOW}</p>',
+        *(_side(COMPARED[figure], standings) for figure, standings in sides.items()),
+        BESIDE if sides else "",
+        "<h2>By series</h2>",
+        _series(found.measured),
+        "<h2>Pictures</h2>" + KEY if any(one.picture for one in found.measured) else "",
+        *(_picture(place, one) for place, one in enumerate(found.measured)),
+    ]
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{_text(title)}</title>'
+    body = "\n".join(part for part in parts if part)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page = f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head><body>\n{body}\n</body></html>\n'
+    path.write_text(page, encoding="utf-8")
+
+
+def _text(value: object) -> str:
+    return escape(one_line(str(value), 200))
+
+
+def _table(heads: Iterable[str], rows: Iterable[tuple[str, Iterable[str]]]) -> str:
+    """Cells are HTML; each row has a class."""
+    head = "".join(f"<th>{name}</th>" for name in heads)
+    body = "".join(f'<tr class="{kind}">{"".join(f"<td>{cell}</td>" for cell in row)}</tr>' for kind, row in rows)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _tiles(found: Evaluation) -> str:
+    mean = found.mean()
+    tiles = [
+        f'<div class="tile"><b>{written(name, value)}</b><span>{title}</span></div>'
+        for name, title in TILES.items()
+        if (value := mean.get(name)) is not None
+    ]
+    return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
+
+
+def _folders(found: Evaluation) -> str:
+    means = found.means()
+    rows: list[tuple[str, list[str]]] = [("", [_text(name), *cells(figures)]) for name, figures in means.items()]
+    if len(means) > 1:
+        rows.append(("total", ["mean of folders", *cells(found.mean())]))
+    return _table(["folder", *COLUMNS.values()], rows)
+
+
+def _side(figure: str, standings: Sequence[Standing]) -> str:
+    """One figure of all contestants."""
+    folders = sorted({folder for one in standings for folder in one.folders})
+    ours = [one.name for one in standings if not one.against]
+    heads = ["", "looks ahead", "mean", *map(_text, folders)]
+    heads += [f"{name} is better by" for name in ours]
+    rows = []
+    for one in standings:
+        row = [_text(one.name), one.ahead, _interval(one.mean)]
+        row += [written("", one.folders.get(folder)) for folder in folders]
+        row += [_difference(one.against.get(name)) for name in ours]
+        rows.append(("" if one.against else "ours", row))
+    return f"<h2>Side by side: {figure}</h2>{_table(heads, rows)}"
+
+
+def _interval(one: Interval, form: str = ".3f") -> str:
+    return f"{one.mean:{form}} <small>{one.low:{form}} to {one.high:{form}}</small>"
+
+
+def _difference(one: Difference | None) -> str:
+    if one is None:
+        return "–"
+    return f"{_interval(one.mean, '+.3f')} <small>p {one.p:.2g}, {one.won} : {one.lost}</small>"
+
+
+def _series(measured: Sequence[Measured]) -> str:
+    rows = []
+    for place, one in enumerate(measured):
+        name = _text(f"{one.folder} / {one.series}")
+        link = f'<a href="#s{place}">{name}</a>' if one.picture else name
+        rows.append(("", [link, *(written(figure, one.figures.get(figure)) for figure in TOLD)]))
+    return _table(["series", *TOLD.values()], rows)
+
+
+def _picture(place: int, one: Measured) -> str:
+    if not one.picture:
+        return ""
+    name = _text(f"{one.folder} / {one.series}")
+    image = b64encode(one.picture).decode()
+    source = f'src="data:image/png;base64,{image}" alt="Score, events, episodes and channels of {name}" loading="lazy"'
+    return f'<h3 id="s{place}">{name}</h3><p class="facts">{_said(one.figures)}</p><img {source}>'
+
+
+def _said(figures: Figures) -> str:
+    """The counts of a series in words."""
+    parts = [counted(int(figures["rows"] or 0), "row")]
+    events, episodes, false = (figures.get(name) for name in ("events", "episodes", "false_episodes"))
+    if events:
+        parts.append(f"{counted(int(events), 'event')}, {round(events * (figures.get('event_recall') or 0))} found")
+    if episodes is not None:
+        wrong = "" if false is None else f", {int(false)} false"
+        parts.append(f"{counted(int(episodes), 'episode')}{wrong}, {int(figures.get('retracted') or 0)} retracted")
+    if figures.get("vus_pr_100") is not None:
+        parts.append(f"VUS-PR {written('', figures['vus_pr_100'])}")
+    return " · ".join(parts)
