@@ -99,7 +99,8 @@ class Learning:
     `prior` windows (times the mean cluster) and `prior_excesses` are what the fleet is worth; `memory` windows are
     remembered, with exponential forgetting. Windows below `alpha` come in clusters: the first within `gap` slots stands
     for a mean cluster, those behind it teach 1 / `accept` of that each. So the rate of episodes is learnt as it is,
-    an incident counts once however long it lasts, and what goes on for about `accept` windows becomes the new normal.
+    an incident counts once however long it lasts; one of more than `accept` anomalous windows is the new normal, and
+    teaches in full from then on.
     An entity with more than `settled` own windows learns the slower the more it has.
     """
 
@@ -115,8 +116,9 @@ class Learning:
 
 @dataclass(slots=True)
 class Calibrator:
-    """Tail probabilities for each entity. State: 140 bytes an entity (weighted numbers of windows beyond each edge,
-    their summed excess over the threshold, and for how many more slots a flag belongs to the cluster before it)."""
+    """Tail probabilities for each entity. State: 144 bytes an entity (weighted numbers of windows beyond each edge,
+    their summed excess over the threshold, for how many more slots a flag belongs to the cluster before it, and how
+    many flags that cluster has)."""
 
     tail: Tail
     learning: Learning = field(default_factory=Learning)
@@ -129,6 +131,7 @@ class Calibrator:
                 "beyond": Field(shape, np.float32),
                 "excess": Field((), np.float32),
                 "cluster": Field((), np.int32),
+                "length": Field((), np.int32),
             }
         )
 
@@ -175,7 +178,10 @@ class Calibrator:
         first = np.float32(self.tail.cluster)
         behind = first / np.float32(self.learning.accept)
         pace = np.minimum(self.learning.settled / np.maximum(self._own["beyond"][entities, 0], 1), 1)
+        length = np.where(left > 0, self._own["length"][entities], 0) + flagged
+        self._own["length"][entities] = length
         weights: Floats = np.where(flagged, np.where(left > 0, behind, first), np.float32(1)) * pace
+        weights = np.where(length > self.learning.accept, np.float32(1), weights)
         self._own["cluster"][entities] = np.where(flagged, self.learning.gap, np.maximum(left - 1, 0))
         return weights
 
@@ -209,7 +215,7 @@ def own_windows(tail: Tail, codes: Codes, x: Floats, entities: int) -> dict[str,
     excess = np.minimum(np.maximum(x - tail.edges[-1], 0), _LOUDEST * tail.excess)
     summed = np.bincount(codes, weights=excess, minlength=entities)
     none = np.zeros(entities, np.int32)
-    return {"beyond": beyond.astype(np.float32), "excess": summed.astype(np.float32), "cluster": none}
+    return {"beyond": beyond.astype(np.float32), "excess": summed.astype(np.float32), "cluster": none, "length": none}
 
 
 def mean_cluster(x: Floats, codes: Codes, slots: Ints, quiet: int, rarest: int = 30) -> float:

@@ -21,7 +21,7 @@ from detectors.ensemble import (
     unseen_threshold,
 )
 from detectors.fusion import grouped_quantile, ratios, settled_mean
-from detectors.scaling import Ranges, Scaling
+from detectors.scaling import NO_HOUR, Ranges, Scaling
 from detectors.scope import Scoped, resolve_scope
 from detectors.seasons import HOUR, Doubles, Seasons, learn
 from detectors.types import Detector, OnlineDetector, Rows, Scope
@@ -228,7 +228,7 @@ def _hours(rows: Rows, settings: EnsembleSettings) -> Doubles:
 
 def _scaled(ranges: Ranges, seasons: Seasons, rows: Rows, settings: EnsembleSettings) -> Floats:
     scaling = _bound(Scaling(ranges, seasons), len(rows.names))
-    hours = _hours(rows, settings) if seasons.any else 0.0
+    hours = _hours(rows, settings) if seasons.any else NO_HOUR
     return scaling.scale(rows.codes, rows.values, learn=False, hours=hours)
 
 
