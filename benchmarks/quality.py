@@ -57,8 +57,10 @@ class Bench:
         self.code = code_mark()
 
     def files(self, name: str) -> list[SeriesFile]:
-        """The series of a set, the first `limit` of them."""
-        return find_series(self.given.data / name)[: self.given.limit]
+        """The series of a set, or `limit` of them, evenly spaced."""
+        every = find_series(self.given.data / name)
+        count = min(self.given.limit or len(every), len(every))
+        return [every[place * len(every) // count] for place in range(count)]
 
     def train(self, name: str) -> TrainPart:
         """How a set is cut."""
@@ -205,7 +207,7 @@ def asked(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--scopes", nargs="+", choices=("entity", "stream"), default=["entity", "stream"])
     parser.add_argument("--baselines", nargs="+", choices=list(BASELINES), help="only these peers")
     parser.add_argument("--budgets", nargs="+", type=float, default=[1.0, 10.0, 100.0], help="false episodes a day")
-    parser.add_argument("--limit", type=int, help="only the first so many series of each set")
+    parser.add_argument("--limit", type=int, help="only so many series of each set, evenly spaced")
     parser.add_argument("--cold", type=int, default=3, help="series of each set whose cold start is followed")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "out")

@@ -119,7 +119,20 @@ def _stale(found: Mapping[str, Part], code: str) -> str:
     current = {code, code_mark(baseline=True)}
     results = [result for part in found.values() for sets in part.values() for result in sets.values()]
     old = sum(result["code"] not in current for result in results)
-    return f"**{old} of {len(results)} parts were measured with other code than that of this commit.**\n" if old else ""
+    said = [f"**{old} of {len(results)} parts were measured with other code than that of this commit.**"] if old else []
+    return "\n".join([*said, *_uneven(found)])
+
+
+def _uneven(found: Mapping[str, Part]) -> list[str]:
+    """Sets of which not every contestant has the same series: their means must not be held against each other."""
+    series: dict[str, set[tuple[str, ...]]] = {}
+    for part in ("quality", "baselines"):
+        for sets in found.get(part, {}).values():
+            for name, result in sets.items():
+                series.setdefault(name, set()).add(tuple(result["series"]))
+    return [
+        f"**{name}: not every contestant has the same series.**" for name, kinds in series.items() if len(kinds) > 1
+    ]
 
 
 def _sets(found: Mapping[str, Part]) -> str:
@@ -147,6 +160,8 @@ def _table_of(
             if any(by_set):
                 rows.append((mean.mean if mean else -1.0, (name, ahead, *map(_short, by_set), _long(mean))))
         ordered = [row for _, row in sorted(rows, key=lambda pair: -pair[0])]
+        if not ordered:
+            continue
         tables.append(_markdown(f"{title}, {group}", ("", "looks ahead", *sets, "mean"), ordered))
     return "\n".join(tables)
 

@@ -192,6 +192,17 @@ def test_fewer_series_are_measured_anew_and_what_other_code_left_is_said(bench: 
     assert "**1 of 2 parts were measured with other code" in other.document.read_text()
 
 
+def test_a_limit_spreads_over_the_series_and_uneven_sets_are_said(bench: Bench, tmp_path: Path) -> None:
+    other = Bench(tmp_path)
+    write_set(other.data / "else", 1, 5)
+    peers = ("--sets", "else", "--parts", "baselines", "--baselines")
+    other.run(*peers, "random", "--limit", "2")
+    assert other.figures["parts"]["baselines"]["random"]["else"]["series"] == ["s0", "s2"]
+    assert "same series" not in other.document.read_text()
+    other.run(*peers, "z-score")
+    assert "**else: not every contestant has the same series.**" in other.document.read_text()
+
+
 def test_every_profile_may_be_asked_for_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--profiles", "best"])
