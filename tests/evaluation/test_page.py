@@ -88,6 +88,8 @@ def test_each_picture_is_in_it_named_and_reached_from_the_table(tmp_path):
     sources = told.attributes("img", "src")
     assert [b64decode(source.partition(",")[2]) for source in sources] == [png("red"), png("blue")]
     assert [alt.endswith(("set / one", "set / two")) for alt in told.attributes("img", "alt")] == [True, True]
+    assert told.attributes("img", "width") == ["4", "4"]
+    assert told.attributes("img", "height") == ["2", "2"]
     targets = [link.removeprefix("#") for link in told.attributes("a", "href")]
     assert targets == told.attributes("h3", "id")
     assert len(targets) == 2

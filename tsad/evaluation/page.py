@@ -4,6 +4,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from struct import unpack
 
 from tsad.evaluation.comparison import COMPARED, LEVEL, RESAMPLES, Difference, Interval, Standing
 from tsad.evaluation.measuring import Figures
@@ -152,9 +153,11 @@ def _picture(place: int, one: Measured) -> str:
     if not one.picture:
         return ""
     name = _text(f"{one.folder} / {one.series}")
+    width, height = unpack(">II", one.picture[16:24])  # known before it is shown: a link to it goes to the right place
     image = b64encode(one.picture).decode()
-    source = f'src="data:image/png;base64,{image}" alt="Score, events, episodes and channels of {name}" loading="lazy"'
-    return f'<h3 id="s{place}">{name}</h3><p class="facts">{_said(one.figures)}</p><img {source}>'
+    told = f'alt="Score, events, episodes and channels of {name}" width="{width}" height="{height}" loading="lazy"'
+    source = f'src="data:image/png;base64,{image}"'
+    return f'<h3 id="s{place}">{name}</h3><p class="facts">{_said(one.figures)}</p><img {told} {source}>'
 
 
 def _said(figures: Figures) -> str:
