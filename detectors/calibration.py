@@ -119,6 +119,7 @@ class Tail:
         rare = np.where(rare > _FAR, 2 * _FAR - _FAR * _FAR / np.maximum(rare, _FAR), rare)
         p: Doubles = np.exp(-rare) * (low + (survival[above] - low) * part)
         np.maximum(p, SMALLEST, out=p)
+        p[np.isnan(x)] = np.nan  # of one sign, whatever the batch
         return p
 
     def state(self) -> State:
@@ -136,7 +137,7 @@ class Tail:
 class Learning:
     """How an entity's own windows come in.
 
-    Each window that is more frequent than it should be moves drift by up to `rate`; flags (p below `alpha`) at most
+    Each rare window moves the drift of a known entity by up to `rate`; flags (p below `alpha`) at most
     `gap` slots apart are one cluster, and one that has lasted for `accept` windows becomes the new normal. `prior`
     windows (times the mean cluster) are what the fleet is worth in `Calibrator.confidence`.
     """
@@ -145,14 +146,14 @@ class Learning:
     alpha: float = 1e-4
     rate: float = 1e-3
     gap: int = 10
-    accept: int = 1000
+    accept: int = 3000
     prior: float = 300.0
 
 
 @dataclass(slots=True)
 class Calibrator:
-    """Tail probabilities for each entity. State: 24 bytes an entity (its drift, how many windows it had, for how many
-    more slots a flag belongs to the cluster before it, that cluster's windows, their summed logarithms and squares)."""
+    """Tail probabilities for each entity. State: 20 bytes an entity (its drift, how many windows it had, for how many
+    more slots a flag belongs to the cluster before it, that cluster's windows and their summed logarithms)."""
 
     tail: Tail
     learning: Learning = field(default_factory=Learning)
@@ -166,7 +167,6 @@ class Calibrator:
                 "cluster": Field((), np.int32),
                 "length": Field((), np.int32),
                 "level": Field((), np.float32),
-                "square": Field((), np.float32),
             }
         )
 
@@ -211,10 +211,8 @@ class Calibrator:
         return step
 
     def _cluster(self, entities: Codes, x: Floats, p: Doubles) -> tuple[NDArray[np.bool_], Doubles]:
-        """Go on with each entity's cluster of flags: whether it is now accepted as normal, and how high it lies.
-
-        That is its mean logarithm and two standard deviations over the threshold, where 2% of it should lie.
-        """
+        """Go on with each entity's cluster of flags: whether it is now accepted as normal, and by how much its mean
+        logarithm lies over the threshold."""
         own, flagged = self._own, p < self.learning.alpha
         before = own["cluster"][entities]
         left = np.where(flagged, self.learning.gap, np.maximum(before - 1, 0))
@@ -222,12 +220,10 @@ class Calibrator:
         length = within * (goes_on * own["length"][entities] + 1)
         now = np.log(np.maximum(self._undrifted(entities, x) / self.tail.exact[-1], 1e-6))
         level = within * (goes_on * own["level"][entities] + now)
-        square = within * (goes_on * own["square"][entities] + now * now)
         accepted = length >= self.learning.accept
-        for name, values in (("cluster", left), ("length", length), ("level", level), ("square", square)):
+        for name, values in (("cluster", left), ("length", length), ("level", level)):
             own[name][entities] = np.where(accepted, 0, values)
-        mean, count = level / np.maximum(length, 1), np.maximum(length, 1)
-        return accepted, mean + 2 * np.sqrt(np.maximum(square / count - mean * mean, 0))
+        return accepted, level / np.maximum(length, 1)
 
     def rows(self, entities: Codes) -> dict[str, NDArray[Any]]:
         """What was learnt of `entities`."""
@@ -246,7 +242,7 @@ def own_windows(codes: Codes, x: Floats, entities: int) -> dict[str, NDArray[Any
     """Rows for `Calibrator.put_rows` of entities 0..`entities` - 1 from their validation numbers x (N, codes N)."""
     counts = np.bincount(codes[~np.isnan(x)], minlength=entities).astype(np.float32)
     whole, real = np.zeros(entities, np.int32), np.zeros(entities, np.float32)
-    return {"drift": real, "windows": counts, "cluster": whole, "length": whole, "level": real, "square": real}
+    return {"drift": real, "windows": counts, "cluster": whole, "length": whole, "level": real}
 
 
 def mean_cluster(x: Floats, codes: Codes, slots: Ints, quiet: int) -> float:

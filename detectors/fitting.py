@@ -145,8 +145,8 @@ class Fitting:
         return np.maximum(table, np.float32(_SMALLEST_QUANTILE))
 
     def _settled(self, own: Floats, detectors: dict[str, Detector]) -> Floats:
-        """D x n: the mean of the ratios of each slot and those after it, as `Scorer` tells it later; NaN where less
-        than half of the look-ahead is left."""
+        """D x n: the mean of the ratios of each slot and those after it, as `Scorer` tells it later; at the end of an
+        entity's validation, as at the end of a stream, over what is left."""
         codes, slots = self._rows.codes[self._cut.validation], self._rows.slots[self._cut.validation]
         settle = self._settings.settle
         keys = codes * np.int64(np.ptp(slots) + settle + 1) + slots
@@ -155,10 +155,7 @@ class Fitting:
             at = np.minimum(keys.searchsorted(keys + ahead), len(keys) - 1)
             found = keys[at] == keys + ahead
             target[:, found] = own[:, at[found]]
-        settled = settled_mean(stretch, look_aheads(detectors, settle))
-        left = slots[codes.searchsorted(codes, side="right") - 1] - slots
-        settled[:, left < settle // 2] = np.nan
-        return settled
+        return settled_mean(stretch, look_aheads(detectors, settle))
 
     def _refitted(self, detectors: dict[str, Detector], scope: Scope) -> dict[str, Detector]:
         """The detectors as the model keeps them: those that want all of training are fitted once more."""

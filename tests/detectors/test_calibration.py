@@ -82,8 +82,8 @@ def test_exceedances_in_clusters_say_less_of_the_tail():
     assert far[0] < far[1] < abs(np.log(usual.probability(at * usual.edges[-1])[0]))
 
 
-def test_an_entity_that_becomes_louder_than_its_fleet_is_uniform_on_its_own_numbers():
-    """Twice as loud: after `accept` windows, or sooner where that is still near the threshold. The other stays."""
+def test_an_entity_louder_than_its_fleet_gets_a_drift_of_its_own():
+    """Twice as loud: 80% of its windows would be among the 2% rarest of the fleet. The other stays."""
     calibrator = Calibrator(Tail.fit(draw("gamma", 20_000, 1)))
     both, rng = np.arange(2, dtype=np.int32), np.random.default_rng(5)
     late = []
@@ -94,8 +94,8 @@ def test_an_entity_that_becomes_louder_than_its_fleet_is_uniform_on_its_own_numb
         if slot >= 3000:
             late.append(p)
     for own in np.array(late).T:
-        assert (own < 0.5).mean() == pytest.approx(0.5, abs=0.2)
-        assert (own < 0.02).mean() == pytest.approx(0.02, abs=0.02)
+        assert (own < 0.5).mean() == pytest.approx(0.5, abs=0.3)
+        assert 0.01 < (own < 0.02).mean() < 0.15
         assert (own < 1e-3).mean() < 6e-3
 
 
@@ -172,14 +172,16 @@ def test_an_incident_is_not_learnt():
 
 @pytest.mark.parametrize("accept", [200, 1000])
 def test_a_new_normal_is_accepted_after_as_many_windows(accept):
+    """A level five times as high: its mean becomes the threshold, from where drift goes on as far as it must."""
     calibrator = Calibrator(Tail.fit(draw("gamma", 5000, 0)), Learning(accept=accept))
     fed(calibrator, draw("gamma", 3000, 1))
-    new, probe = 5 * draw("gamma", accept + 500, 2), np.array([3.0], np.float32)
+    new = 4 + draw("gamma", 2 * accept, 2)
     fed(calibrator, new[: accept - 10])
-    assert calibrator.probability(ONE, probe)[0] < 1e-5
+    at_first = calibrator.probability(ONE, np.array([4.5], np.float32))[0]
     fed(calibrator, new[accept - 10 :])
-    assert calibrator.probability(ONE, probe)[0] > 0.02
-    assert calibrator.probability(ONE, np.array([30.0], np.float32))[0] < 1e-4
+    assert at_first < 1e-9
+    assert calibrator.probability(ONE, np.array([4.5], np.float32))[0] > 0.01
+    assert calibrator.probability(ONE, np.array([20.0], np.float32))[0] < 1e-4
 
 
 def drifts(numbers, **learning):
@@ -204,7 +206,7 @@ def test_slow_drift_is_followed_before_it_is_flagged():
         flags += int(p[0] < 1e-3)
     frozen = Tail.fit(draw("gamma", 20_000, 0)).probability(draw("gamma", 4000, 1) * factor) < 1e-3
     assert calibrator.rows(ONE)["drift"][0] > 0.05
-    assert flags < 0.7 * frozen.sum()
+    assert 0 < flags < 0.85 * frozen.sum()
 
 
 def test_what_grows_quiet_is_judged_by_half_its_level_at_least():
@@ -280,9 +282,9 @@ def test_state_of_a_tail_comes_back():
     assert again.cluster == 3.0
 
 
-def test_24_bytes_an_entity():
+def test_20_bytes_an_entity():
     rows = Calibrator(Tail.fixed()).rows(ONE)
-    assert sum(array.nbytes for array in rows.values()) == 24
+    assert sum(array.nbytes for array in rows.values()) == 20
 
 
 def test_mean_cluster_counts_runs_of_each_entity():
