@@ -28,12 +28,11 @@ import numpy as np  # noqa: E402
 
 from benchmarks.pipeline import bytes_of_state  # noqa: E402
 from benchmarks.quality_page import write_document  # noqa: E402
-from detectors.ensemble import Ensemble  # noqa: E402
 from detectors.registry import PROFILES  # noqa: E402
-from tsad.app import ensemble_settings  # noqa: E402
 from tsad.evaluation.baselines import BASELINES, DAY  # noqa: E402
+from tsad.evaluation.coldstart import ColdStart  # noqa: E402
 from tsad.evaluation.harness import Plan, evaluate_all  # noqa: E402
-from tsad.evaluation.running import Scored, Stream, first_slot, fit_together, run_together  # noqa: E402
+from tsad.evaluation.running import Scored, Stream, first_slot, fit_together  # noqa: E402
 from tsad.evaluation.scorefile import code_mark  # noqa: E402
 from tsad.evaluation.series import Series, SeriesFile, TrainPart, find_series, read_series  # noqa: E402
 from tsad.evaluation.vus import volume  # noqa: E402
@@ -135,7 +134,7 @@ def cost(bench: Bench, name: str) -> None:
 def costs(plan: Plan, files: Sequence[SeriesFile]) -> Result:
     """Of a fit on `files` and of the stream of the first one."""
     group = together([read_series(file, plan.train) for file in files])
-    config, begun = plan.config(group[0].step), time.process_time()
+    config, begun = plan.config_of(group), time.process_time()
     start = first_slot(group)
     ensemble = fit_together(group, config, start)
     fitted = time.process_time()
@@ -172,50 +171,23 @@ def coldstart(bench: Bench, name: str) -> None:
 
 def curves_of(series: Series, every: Sequence[Series], plan: Plan) -> Result:
     """VUS-PR by training rows, of a series with an event."""
-    config, shared = plan.config(series.step), replace(plan, scope="stream").config(series.step)
-    others = together([series, *every]) if len(series.channels) > FEW else []
-    fleet = [one for one in others if one.file != series.file]
-    model = fit_together(fleet, shared, first_slot(fleet)) if fleet else None
-    found: Result = {"series": series.file.name, "first": {}, "new": {}}
-    for wanted in TRAIN_ROWS:
-        rows = len(series.train) if wanted is None else wanted
-        if rows > len(series.train):
-            continue
-        key = "all" if wanted is None else str(rows)
-        found["first"][key] = figures(series, first_entity(series, config, rows))
-        if model is not None:
-            found["new"][key] = figures(series, new_entity(series, shared, model, rows), rows)
+    group = together([series, *every]) if len(series.channels) > FEW else []
+    others = [one for one in group if one.file != series.file]
+    found: Result = {"series": series.file.name, "first": {}, "fleet": {}}
+    for kind in ("first", "fleet") if others else ("first",):
+        for rows in TRAIN_ROWS:
+            point = ColdStart(rows, kind)  # type: ignore[arg-type]
+            if rows is None or rows <= len(series.train):
+                config = replace(plan, cold=point).config_of([series])
+                found[kind][point.label] = figures(series, point.of(series, others, config))
     return found
 
 
-def first_entity(series: Series, config: Any, rows: int) -> Scored | None:
-    """Fitted on the last `rows` of the train part; on none, the detector that needs no fit judges alone. None where no
-    model can be fitted on so few."""
-    part = replace(series, train=series.train[len(series.train) - rows :])
-    if rows:
-        try:
-            return run_together([part], config)[0]
-        except ValueError:
-            return None
-    model = Ensemble.cold(ensemble_settings(config), series.channels)
-    return Stream(config, model, first_slot([part]), part).run(5000)
-
-
-def new_entity(series: Series, config: Any, model: Ensemble, rows: int) -> Scored:
-    """Judged by a model that does not know it, from `rows` before the test part on: those teach scaling and tails."""
-    before = series.train[len(series.train) - rows :]
-    test = np.concatenate([before, series.test])
-    part = replace(series, train=series.train[:0], test=test)
-    start = max(series.origin // series.step, rows) - rows
-    return Stream(config, model, start, part).run(5000)
-
-
-def figures(series: Series, scored: Scored | None, skip: int = 0) -> dict[str, float] | None:
+def figures(series: Series, scored: Scored) -> dict[str, float]:
     """VUS-PR of the immediate and of the settled score over the test part."""
-    if scored is None or series.labels is None:
-        return None
+    labels = series.labels if series.labels is not None else np.zeros(len(series.test), np.bool_)
     both = {"immediate": scored.score, "settled": scored.settled}
-    return {kind: volume(series.labels, values[skip:].astype(np.float64), 100).pr for kind, values in both.items()}
+    return {kind: volume(labels, values.astype(np.float64), 100).pr for kind, values in both.items()}
 
 
 def combinations(given: argparse.Namespace) -> list[tuple[str, str]]:

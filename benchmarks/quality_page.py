@@ -43,7 +43,7 @@ Part = dict[str, dict[str, Any]]
 def write_document(parts: Path, document: Path, figures: Path, code: str) -> None:
     """Write both files; the document's last section is that of quality-choices.md."""
     found = {path.name: _read(path) for path in sorted(parts.iterdir())}
-    ours = {kind: sets for kind, sets in found.get("quality", {}).items()}
+    ours = found.get("quality", {})
     contestants = _contestants(ours, found.get("baselines", {}))
     groups = _groups(found)
     sections = [
@@ -248,7 +248,7 @@ def _coldstart(part: Part) -> str:
     for profile, sets in part.items():
         for name, result in sets.items():
             curves = result["curves"]
-            for kind, said in (("first", "first entity"), ("new", "new one of a known fleet")):
+            for kind, said in (("first", "first entity"), ("fleet", "new one of a known fleet")):
                 keys = [key for key in ("0", "50", "200", "1000", "all") if any(key in one[kind] for one in curves)]
                 told = {key: [one[kind][key] for one in curves if one[kind].get(key)] for key in keys}
                 cells = {

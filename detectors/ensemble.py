@@ -12,6 +12,7 @@ from detectors.calibration import Learning, Mode, Tail, alpha_for
 from detectors.fusion import Fusion, decisive, majority, power_mean, ratios
 from detectors.scaling import Ranges
 from detectors.scope import LOOK_AHEAD, Scoped
+from detectors.seasons import Doubles, LocalClock, Seasons
 from detectors.types import Detector, OnlineDetector, Rows, Scope
 from streaming.logfeatures import unit_of
 from streaming.types import Floats, Ints, State, Windows
@@ -30,7 +31,7 @@ class EnsembleSettings:
     `few_channels`: those in their place where the data have few continuous channels (`detectors.channels`).
     `alert_budget`: false episodes a day for the whole stream; `expected_entities` replaces the number at the fit.
     `settle`: slots after which a score is settled, the longest look-ahead; `quiet`: slots without a flag that end an
-    episode. `groups`: label by entity.
+    episode. `groups`: label by entity. `timezone`: whose hours seasons go by; without `seasons` none are learnt.
     """
 
     step_ns: int
@@ -48,6 +49,12 @@ class EnsembleSettings:
     calibration: Mode = "online"
     seed: int = 0
     max_windows: int = 30_000
+    timezone: str = "UTC"
+    seasons: bool = True
+
+    def hours(self, times: Ints) -> Doubles:
+        """Local hours of the middle of the slots that begin at `times` (ns)."""
+        return LocalClock(self.timezone).hours(times + self.step_ns // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,7 @@ class Ensemble:
     features: tuple[str, ...]
     names: tuple[str, ...]
     ranges: Ranges
+    seasons: Seasons
     detectors: dict[str, Detector]
     scope: Scope
     quantiles: Floats
@@ -109,6 +117,7 @@ class Ensemble:
             features=tuple(features),
             names=(),
             ranges=Ranges.none(width, [unit_of(name) for name in features]),
+            seasons=Seasons.none(0, width),
             detectors={name: detector},
             scope="stream",
             quantiles=np.ones((1, 1), np.float32),
@@ -199,6 +208,7 @@ class Ensemble:
         arrays: EntityRows = {"entities": background.entities, "ends": background.ends, "values": background.values}
         state.put("background", State(arrays))
         state.put("ranges", self.ranges.state())
+        state.put("seasons", self.seasons.state())
         for place, tail in enumerate((self.immediate, self.settled, *self.tails)):
             state.put(f"tail{place}", tail.state())
         for kind, rows in (*self.own.items(), *self.online.items()):
@@ -223,6 +233,7 @@ class Ensemble:
             features=tuple(meta["features"]),
             names=tuple(meta["names"]),
             ranges=Ranges.restore(state.part("ranges")),
+            seasons=Seasons.restore(state.part("seasons")),
             detectors=detectors,
             scope=meta["scope"],
             quantiles=state.arrays["quantiles"],

@@ -23,9 +23,10 @@ from detectors.ensemble import (
 from detectors.fusion import grouped_quantile, ratios, settled_mean
 from detectors.scaling import Ranges, Scaling
 from detectors.scope import Scoped, resolve_scope
+from detectors.seasons import HOUR, Doubles, Seasons, learn
 from detectors.types import Detector, OnlineDetector, Rows, Scope
 from streaming.logfeatures import unit_of
-from streaming.types import Floats, Windows
+from streaming.types import Codes, Floats, Ints, Windows
 
 _CHUNK = 4096
 """Windows that are cut and scored at a time."""
@@ -46,14 +47,9 @@ class Fitting:
             raise ValueError("an ensemble needs at least one row to fit on")
         self._progress, self._load, self._entities = progress, load, len(rows.names)
         self._cut = cut_rows(rows, settings.window, settings.max_windows, max(SHORTEST_BLOCK, 3 * settings.settle))
-        fitted = self._cut.fitted
-        if settings.few_channels is not None and few(rows.values[fitted]):
-            settings = replace(settings, detectors=settings.few_channels)
-        self._settings = replace(settings, few_channels=None)
-        self._ranges = Ranges.fit(
-            rows.codes[fitted], rows.values[fitted], self._entities, [unit_of(name) for name in rows.features]
-        )
-        self._rows = replace(rows, values=_scaled(self._ranges, rows))
+        self._settings = self._chosen(rows, settings)
+        self._ranges, self._seasons = self._scales(rows)
+        self._rows = replace(rows, values=_scaled(self._ranges, self._seasons, rows, settings))
         self._warm: dict[str, EntityRows] = {}
 
     def ensemble(self) -> Ensemble:
@@ -78,6 +74,7 @@ class Fitting:
             features=tuple(self._rows.features),
             names=tuple(self._rows.names),
             ranges=self._ranges,
+            seasons=self._seasons,
             detectors=self._refitted(detectors, scope),
             scope=scope,
             quantiles=quantiles,
@@ -94,6 +91,22 @@ class Fitting:
             background=self._background(windows),
             load=self._load,
         )
+
+    def _chosen(self, rows: Rows, settings: EnsembleSettings) -> EnsembleSettings:
+        """The settings with the detectors for as many channels as there are."""
+        if settings.few_channels is not None and few(rows.values[self._cut.fitted]):
+            settings = replace(settings, detectors=settings.few_channels)
+        return replace(settings, few_channels=None)
+
+    def _scales(self, rows: Rows) -> tuple[Ranges, Seasons]:
+        """Seasons, and the ranges of what they leave."""
+        fitted, units = self._cut.fitted, [unit_of(name) for name in rows.features]
+        seasons = _seasons(rows, fitted, self._settings)
+        left = rows.values
+        if seasons.any:
+            left = left - seasons.at(rows.codes, _hours(rows, self._settings))
+        ranges = Ranges.fit(rows.codes[fitted], left[fitted], self._entities, units)
+        return ranges, seasons.in_widths(_bound(Scaling(ranges), self._entities).inverse(_everyone(self._entities))[1])
 
     def _fit_detectors(self, windows: Windows) -> tuple[dict[str, Detector], Scope]:
         settings = self._settings
@@ -126,7 +139,7 @@ class Fitting:
             part = at[start : start + _CHUNK]
             scores[part] = detector.score(cut_windows(self._rows, part, self._settings.window)).values
         if isinstance(detector, OnlineDetector):
-            everyone = np.arange(self._entities, dtype=np.int32)
+            everyone = _everyone(self._entities)
             self._warm[name] = detector.rows(everyone)
             detector.forget(everyone)
         return scores[validated]
@@ -197,12 +210,34 @@ def training_windows(ensemble: Ensemble, rows: Rows) -> Windows:
     """The scaled windows that an ensemble was fitted on, cut from its training rows again, in time order."""
     settings = ensemble.settings
     cut = cut_rows(rows, settings.window, settings.max_windows, max(SHORTEST_BLOCK, 3 * settings.settle))
-    scaled = replace(rows, values=_scaled(ensemble.ranges, rows))
+    scaled = replace(rows, values=_scaled(ensemble.ranges, ensemble.seasons, rows, settings))
     return cut_windows(scaled, cut.fit, settings.window)
 
 
-def _scaled(ranges: Ranges, rows: Rows) -> Floats:
-    scaling = Scaling(ranges)
-    everyone = np.arange(len(rows.names), dtype=np.int32)
-    scaling.bind(everyone, everyone.astype(np.int64))
-    return scaling.scale(rows.codes, rows.values, learn=False)
+def _seasons(rows: Rows, fitted: Ints, settings: EnsembleSettings) -> Seasons:
+    """In raw units."""
+    if not settings.seasons:
+        return Seasons.none(len(rows.names), len(rows.features))
+    known = np.zeros(len(rows.codes), np.bool_)
+    known[fitted] = True
+    return learn(rows.codes, rows.values, _hours(rows, settings), known, settings.step_ns / HOUR, len(rows.names))
+
+
+def _hours(rows: Rows, settings: EnsembleSettings) -> Doubles:
+    return settings.hours(rows.slots * settings.step_ns if rows.times is None else rows.times)
+
+
+def _scaled(ranges: Ranges, seasons: Seasons, rows: Rows, settings: EnsembleSettings) -> Floats:
+    scaling = _bound(Scaling(ranges, seasons), len(rows.names))
+    hours = _hours(rows, settings) if seasons.any else 0.0
+    return scaling.scale(rows.codes, rows.values, learn=False, hours=hours)
+
+
+def _bound(scaling: Scaling, entities: int) -> Scaling:
+    """Row codes are the trained entities."""
+    scaling.bind(_everyone(entities), np.arange(entities))
+    return scaling
+
+
+def _everyone(entities: int) -> Codes:
+    return np.arange(entities, dtype=np.int32)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from detectors import robust
 from detectors.blocks import BLOCK, in_blocks
+from detectors.options import count, flag, share
 from detectors.residuals import shares_of, usual_errors
 from detectors.space import Space
 from detectors.types import Memory, Scores
@@ -50,6 +51,10 @@ class Neighbours:
         whole: bool = False,
         block: int = BLOCK,
     ) -> None:
+        count(1, slots=slots, nearest=nearest, prototypes=prototypes, components=components)
+        count(1, look_ahead=look_ahead, block=block)
+        flag(means=means, level=level, whole=whole)
+        share(trim=trim)
         self.slots, self.nearest, self.prototypes, self.components = slots, nearest, prototypes, components
         self.means, self.level, self.trim, self.whole, self.block = means, level, trim, whole, block
         self.look_ahead = min(slots, look_ahead)

@@ -16,6 +16,8 @@ from detectors.types import Scores, Verdicts
 from streaming.types import Codes, Floats, Ints, State, Windows
 
 OnError = Callable[[str, Exception], None]
+SlotTimes = Callable[[Ints], Ints]
+"""Event times (ns) of slots, where they are not slot x step."""
 _NEVER = float(-(1 << 62))
 """The slot of a ring place that nobody wrote."""
 
@@ -29,16 +31,25 @@ class Scorer:
 
     Entities are row codes of the partition; `bind` names them. Everything learnt has one row per entity: `rows`,
     `put_rows` and `forget` move it, `state` and `restore` hold all of it. `late_horizon`: how many slots back a window
-    may be read again. `failures` counts by detector the polls it failed; `on_error` is told of each.
+    may be read again. `failures` counts by detector the polls it failed; `on_error` is told of each. `times` are those
+    of the slots, which seasons go by.
     """
 
-    def __init__(self, ensemble: Ensemble, *, late_horizon: int = 16, on_error: OnError | None = None) -> None:
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        *,
+        late_horizon: int = 16,
+        on_error: OnError | None = None,
+        times: SlotTimes | None = None,
+    ) -> None:
         self.ensemble = ensemble
         self.late_horizon = late_horizon
         self.failures = dict.fromkeys(ensemble.detectors, 0)
         self._on_error = on_error or _log
+        self._times = times
         self._names: dict[int, str] = {}
-        self._scaling = Scaling(ensemble.ranges)
+        self._scaling = Scaling(ensemble.ranges, ensemble.seasons)
         self._immediate = Calibrator(ensemble.immediate, ensemble.learning())
         self._settled = Calibrator(ensemble.settled, ensemble.learning())
         self._online = ensemble.fresh_online()
@@ -48,7 +59,6 @@ class Scorer:
             {
                 "ratios": Field((places, len(ensemble.detectors)), np.float32, np.nan),
                 "slots": Field((places,), np.int64, _NEVER),
-                "trained": Field((), np.int64, -1),
             }
         )
         self._tell_features()
@@ -64,19 +74,20 @@ class Scorer:
         rows, at = entities[known], trained[known]
         if not len(rows):
             return
-        self._ring["trained"][rows] = at
         learnt = self.ensemble.own | self.ensemble.online
         for name, part in self._parts():
             if name in learnt:
                 part.put_rows(rows, {key: values[at] for key, values in learnt[name].items()})
 
-    def scale(self, entities: Codes, values: Floats, learn: bool = True) -> Floats:
-        """One slot's rows (B x F, each entity once) scaled to B x F float32; young entities' ranges learn from them."""
-        return self._scaling.scale(entities, values, learn)
+    def scale(self, entities: Codes, slots: Ints | int, values: Floats, learn: bool = True) -> Floats:
+        """One slot's rows (B x F, each entity once) scaled to B x F float32; young entities' ranges learn from them.
 
-    def ranges(self, entities: Codes) -> tuple[Floats, Floats]:
-        """Origin and width (B x F each) of the scaling of `entities`: raw = origin + width x scaled."""
-        return self._scaling.inverse(entities)
+        Without `learn` the rows may be of any slots (B)."""
+        return self._scaling.scale(entities, values, learn, self._hours(slots))
+
+    def ranges(self, entities: Codes, slot: int) -> tuple[Floats, Floats]:
+        """Origin and width (B x F each) of the scaling of `entities` at `slot`: raw = origin + width x scaled."""
+        return self._scaling.inverse(entities, self._hours(slot))
 
     def score(self, windows: Windows, learn: bool = True) -> Verdicts:
         """Judge B windows ordered by (end slot, entity), each once.
@@ -92,7 +103,7 @@ class Scorer:
             if opinion is not None:
                 row[:] = opinion.values
         self._ring.reach(windows.entities)
-        known = self._ring["trained"][windows.entities]
+        known = self._scaling.trained(windows.entities)
         own = ratios(scores, self.ensemble.quantiles[known].T)
         how, each = self.ensemble.settings.fusion, self.ensemble.tails
         tails = np.stack([tail.probability(row) for tail, row in zip(each, own, strict=True)])
@@ -139,7 +150,7 @@ class Scorer:
         Those the new model knows start with what it knows. The others keep their ranges, by feature name, and their
         rows of online detectors that are the same in both; calibrators start anew, since ratios have another unit.
         """
-        new = Scorer(ensemble, late_horizon=self.late_horizon, on_error=self._on_error)
+        new = Scorer(ensemble, late_horizon=self.late_horizon, on_error=self._on_error, times=self._times)
         entities = np.fromiter(self._names, np.int32, len(self._names))
         names = list(self._names.values())
         new.bind(entities, names)
@@ -180,6 +191,14 @@ class Scorer:
         yield from (("scaling", self._scaling), ("immediate", self._immediate), ("settled", self._settled))
         yield "ring", self._ring
         yield from self._online.items()
+
+    def _hours(self, slots: Ints | int) -> NDArray[np.float64] | float:
+        """Local hours of slots, where they matter."""
+        if self._scaling.seasons is None:
+            return 0.0
+        each = np.asarray(slots, np.int64)
+        times = each * self.ensemble.settings.step_ns if self._times is None else self._times(each)
+        return self.ensemble.settings.hours(times)
 
     def _opinions(self, windows: Windows, learn: bool) -> list[Scores | None]:
         """Each detector's scores, in order; None for one that failed."""
@@ -233,7 +252,8 @@ class Scorer:
         source = [place[ours[index]] for index in common]
         mine = self._scaling.rows(entities)
         for name, values in old._scaling.rows(entities).items():
-            mine[name][:, common] = values[:, source]
+            if values.ndim == 2:  # a channel each
+                mine[name][:, common] = values[:, source]
         self._scaling.put_rows(entities, mine)
         for name, detector in self._online.items():
             same = old.ensemble.settings.detectors.get(name) == self.ensemble.settings.detectors.get(name)

@@ -73,7 +73,8 @@ class OnlineDetector(Detector, Protocol):
 class Rows:
     """Closed slots for fitting: N rows ordered by (entity, slot), values N x F float32 (derived, not scaled).
 
-    `codes` (N) index `names`; a slot that is absent for an entity is missing.
+    `codes` (N) index `names`; a slot that is absent for an entity is missing. `times`: event times of the rows in ns,
+    where they are not slot x step.
     """
 
     names: list[str]
@@ -81,6 +82,7 @@ class Rows:
     slots: Ints
     values: Floats
     features: list[str]
+    times: Ints | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,10 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 START = datetime(2026, 1, 5, tzinfo=UTC)
 SLOTS, HOSTS = 500, ("web-1", "web-2")
-MAKE = {"make demo": "$(BIN)/tsad demo", "make test": "$(BIN)/python -m pytest"}
+MAKE = {
+    "make demo": "$(BIN)/tsad demo",
+    "make test": "$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal",
+}
 
 
 def blocks(language: str) -> list[str]:

@@ -6,6 +6,7 @@ import tomllib
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -158,12 +159,23 @@ class StreamConfig(Section):
     expected_entities: int | None = Field(default=None, ge=1)
     settle: int = Field(default=20, ge=2, le=64)
     quiet: int = Field(default=60, ge=1)
+    timezone: str = "UTC"
+    seasons: bool = True
     fit_after: int = Field(default=2000, ge=100)
     max_windows: int = Field(default=30_000, ge=100)
     explain_per_poll: int = Field(default=50, ge=0)
     snapshot_every: int = Field(default=1440, ge=1)
     history_days: float = Field(default=30, ge=0, le=36_500)
     seed: int = Field(default=7, ge=0, lt=2**32)
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError("a time zone of the tz database is needed, such as 'Europe/Berlin' or 'UTC'") from None
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> "StreamConfig":

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detectors.ensemble import Ensemble
-from detectors.scorer import Scorer
+from detectors.scorer import Scorer, SlotTimes
 from detectors.types import joined
 from streaming.logfeatures import OTHER, TEMPLATE_PREFIX
 from streaming.ring import WindowPlane
@@ -88,12 +88,12 @@ class Era:
 
     def take_in(self, rows: Codes, slot: int, values: Floats) -> None:
         """Scale one closed slot's rows, once, and keep them."""
-        self.plane.write(rows, slot, self.scorer.scale(rows, self.project(values), learn=True))
+        self.plane.write(rows, slot, self.scorer.scale(rows, slot, self.project(values), learn=True))
 
     def correct(self, rows: Codes, slots: Ints, values: Floats) -> None:
         """Scale again rows that late data changed, with the scaling of this moment."""
         if len(rows):
-            self.plane.write(rows, slots, self.scorer.scale(rows, self.project(values), learn=False))
+            self.plane.write(rows, slots, self.scorer.scale(rows, slots, self.project(values), learn=False))
 
     def judge_windows(self, rows: Codes, ends: Ints, names: Sequence[str], learn: bool) -> Judged:
         """The windows of `rows` that end with `ends` (ordered by end, row), and what the scorer says of them."""
@@ -106,9 +106,9 @@ class Era:
         return Judged(rows, ends, features, joined(parts), self.version, self.ensemble.alpha)
 
 
-def first_scorer(ensemble: Ensemble, windower: Windower, timing: Timing) -> Scorer:
+def first_scorer(ensemble: Ensemble, windower: Windower, timing: Timing, times: SlotTimes | None = None) -> Scorer:
     """A scorer for the entities that the windower knows by now, none of which was judged before."""
-    scorer = Scorer(ensemble, late_horizon=timing.late_horizon)
+    scorer = Scorer(ensemble, late_horizon=timing.late_horizon, times=times)
     names = windower.roster.names
     rows = np.array([row for row, name in enumerate(names) if name is not None], np.int32)
     scorer.bind(rows, [names[row] or "" for row in rows.tolist()])

@@ -214,7 +214,7 @@ class Partition:
         slots = np.arange(slot - era.window + 1, slot + 1)
         observed = self.windower.derived(np.full(era.window, row, np.int32), slots)
         window = era.plane.gather(one, np.array([slot], np.int64))[0].copy()
-        origin, width = era.scorer.ranges(one)
+        origin, width = era.scorer.ranges(one, slot)
         said = self.windower.said(row, int(slots[0]), slot)
         return judged.evidence(index, window, era.project(observed), origin[0], width[0], said)
 

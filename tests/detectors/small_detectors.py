@@ -163,7 +163,9 @@ def scorer_of(ensemble, entities, **options):
 def planes(scorer, values, first_slot=0):
     """Scaled values (entities x slots x features), learning slot by slot."""
     everyone = np.arange(len(values), dtype=np.int32)
-    return np.stack([scorer.scale(everyone, values[:, slot]) for slot in range(values.shape[1])], axis=1)
+    return np.stack(
+        [scorer.scale(everyone, first_slot + slot, values[:, slot]) for slot in range(values.shape[1])], axis=1
+    )
 
 
 def windows_of(ensemble, scaled, slots, entities=None, first_slot=0):

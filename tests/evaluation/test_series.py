@@ -96,5 +96,7 @@ def test_real_timestamps_give_step_and_place_and_row_numbers_take_the_manifest(t
     read = {one.name: read_series(one, TrainPart(rows=3)) for one in find_series(tmp_path)}
     seconds = {name: one.step / 1e9 for name, one in read.items()}
     assert seconds == {"real": 300, "epoch": 30, "told": 300, "untold": 60}
-    assert read["epoch"].origin == (1_700_000_000 + 90) * 10**9
-    assert read["told"].origin == 0
+    assert read["epoch"].times.tolist() == [(1_700_000_000 + 30 * i) * 10**9 for i in range(9)]
+    assert read["epoch"].knowing(1).times.tolist() == read["epoch"].times[2:].tolist()
+    assert read["epoch"].knowing(1).train.tolist() == read["epoch"].train[2:].tolist()
+    assert (read["told"].times, read["untold"].knowing(2).times) == (None, None)

@@ -4,6 +4,7 @@ import sys
 from typing import NoReturn
 
 from tsad.cli.alerts import alerts, explain
+from tsad.cli.coldstart import cold_start
 from tsad.cli.commands import app
 from tsad.cli.quality import evaluate
 from tsad.cli.registers import db, dead_letters, detectors, models
@@ -14,8 +15,8 @@ from tsad.config import ConfigError
 from tsad.runner import LeaseLostError
 
 __all__ = [
-    "alerts", "app", "check", "db", "dead_letters", "demo", "detectors", "evaluate", "explain", "fit", "init", "main",
-    "models", "run", "try_file",
+    "alerts", "app", "check", "cold_start", "db", "dead_letters", "demo", "detectors", "evaluate", "explain", "fit",
+    "init", "main", "models", "run", "try_file",
 ]  # fmt: skip
 
 

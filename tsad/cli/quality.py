@@ -29,50 +29,63 @@ class ModelScope(StrEnum):
     STREAM = "stream"
 
 
+SeriesPath = Annotated[
+    Path | None,
+    typer.Argument(
+        help="A folder of labelled series, a folder of such folders, or one series; with --stream any file that the "
+        "stream can read (else the configured one)."
+    ),
+]
+Train = Annotated[
+    str, typer.Option(help="The train part of files that have none: rows, or a percentage and its limit (15%,750).")
+]
+Scope = Annotated[ModelScope, typer.Option(help="A model for each series, or one for those of a folder.")]
+Budget = Annotated[
+    float | None, typer.Option(min=0, help="False alarms a day that each series may cost; 1 if nothing says so.")
+]
+Profile = Annotated[
+    str | None, typer.Option(help="default, few (what default is on few channels), or fast (no networks).")
+]
+Scores = Annotated[
+    Path | None,
+    typer.Option(help="Where scores go, a file a series, with series.csv and report.html; what is there is kept."),
+]
+Peers = Annotated[list[str] | None, typer.Option(help="A peer to stand beside, such as k-means; may be repeated.")]
+Report = Annotated[Path | None, typer.Option(help="The HTML report, with a picture of each series.")]
+AsStream = Annotated[
+    str | None, typer.Option(help="Read the series as this stream of the configuration: one for each entity.")
+]
+Label = Annotated[
+    str, typer.Option(help="With --stream: the column that is not 0 where a row is anomalous, if there is one.")
+]
+
+Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
+CORES = os.cpu_count() or 1
+
+
 @app.command()
 def evaluate(
-    path: Annotated[
-        Path | None,
-        typer.Argument(help="A folder of labelled series, a folder of such folders, or one series; with --stream any "
-                       "file that the stream can read (else the configured one)."),
-    ] = None,
-    train: Annotated[
-        str, typer.Option(help="The train part of files that have none: rows, or a percentage and its limit (15%,750).")
-    ] = "25%",
-    scope: Annotated[
-        ModelScope, typer.Option(help="A model for each series, or one for those of a folder.")
-    ] = ModelScope.ENTITY,
-    budget: Annotated[
-        float | None, typer.Option(min=0, help="False alarms a day that each series may cost; 1 if nothing says so.")
-    ] = None,
-    profile: Annotated[
-        str | None, typer.Option(help="default, fast (no networks), quality or few (for few channels).")
-    ] = None,
-    scores: Annotated[
-        Path | None,
-        typer.Option(help="Where scores go, a file a series, with series.csv and report.html; what is there is kept."),
-    ] = None,
-    baseline: Annotated[
-        list[str] | None, typer.Option(help="A peer to stand beside, such as k-means; may be repeated.")
-    ] = None,
-    report: Annotated[Path | None, typer.Option(help="The HTML report, with a picture of each series.")] = None,
-    stream: Annotated[
-        str | None, typer.Option(help="Read the series as this stream of the configuration: one for each entity.")
-    ] = None,
-    label: Annotated[
-        str, typer.Option(help="With --stream: the column that is not 0 where a row is anomalous, if there is one.")
-    ] = "label",
+    path: SeriesPath = None,
+    train: Train = "25%",
+    scope: Scope = ModelScope.ENTITY,
+    budget: Budget = None,
+    profile: Profile = None,
+    scores: Scores = None,
+    baseline: Peers = None,
+    report: Report = None,
+    stream: AsStream = None,
+    label: Label = "label",
     config: ConfigPath = CONFIG,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+    workers: Workers = CORES,
     json: AsJson = False,
-) -> None:  # fmt: skip
+) -> None:
     """Measure detection on labelled series, causally, through the path of live data."""
-    from tsad.evaluation.comparison import compare
+    from tsad.evaluation.comparison import Contest
     from tsad.evaluation.configured import configured_series
     from tsad.evaluation.harness import Plan, evaluate_all
     from tsad.evaluation.page import write_page
     from tsad.evaluation.series import TrainPart, find_series
-    from tsad.evaluation.summary import COMPARED, side_table, summary_table
+    from tsad.evaluation.summary import side_table, summary_table
 
     page = report if report is not None or scores is None else scores / "report.html"
     peers = list(dict.fromkeys(baseline or ()))
@@ -90,17 +103,13 @@ def evaluate(
         )  # fmt: skip
         plans = [plan, *(plan.of_baseline(name) for name in peers)]
         found, *others = evaluate_all(files, plans, workers, bars.count("evaluate", len(files) * len(plans)), stopping)
-    beside = dict(zip(peers, others, strict=True))
-    sides = {figure: side for figure in COMPARED if beside and (side := compare(found, beside, figure))}
+    contest = Contest(found, dict(zip(peers, others, strict=True)))
     if page is not None:
-        write_page(page, f"Detection on {path.resolve().name}", _facts(plan, train, len(files)), found, sides)
+        write_page(page, f"Detection on {path.resolve().name}", _facts(plan, train, len(files)), found, contest.sides)
         note(f"report: {page}")
-    figures = found.figures()
-    if beside:
-        figures["baselines"] = {name: one.figures() for name, one in beside.items()}
-        figures["side_by_side"] = {name: [one.figures() for one in side] for name, side in sides.items()}
-    show(figures, Group(summary_table(found), *(side_table(name, one) for name, one in sides.items())), json)
-    if not all(one.ended for one in (found, *others)):
+    tables = (side_table(figure, side) for figure, side in contest.sides.items())
+    show(contest.figures(), Group(summary_table(found), *tables), json)
+    if not contest.ended:
         note("interrupted: not every series was evaluated")
         raise typer.Exit(INTERRUPTED)
 

@@ -17,6 +17,8 @@ from tsad.evaluation.results import Evaluation
 
 RESAMPLES, SEED, LEVEL = 2_000, 7, 95.0
 OURS, SETTLED = "tsad", "tsad, settled"
+COMPARED = {"vus_pr_100": "VUS-PR", "average_precision": "average precision", "event_f1": "event F1 at its threshold"}
+"""The figures that contestants are held against each other by."""
 Key = tuple[str, str]
 Values = Mapping[Key, float]
 """One figure of series by folder and name."""
@@ -55,6 +57,29 @@ class Standing:
     def figures(self) -> dict[str, object]:
         """As plain values."""
         return asdict(self)
+
+
+class Contest:
+    """An evaluation and those of the baselines on the same series; `sides` are the standings by figure."""
+
+    def __init__(self, ours: Evaluation, peers: Mapping[str, Evaluation]) -> None:
+        self.ours = ours
+        self.peers = peers
+        sides = {figure: compare(ours, peers, figure) for figure in COMPARED if peers}
+        self.sides = {figure: standings for figure, standings in sides.items() if standings}
+
+    @property
+    def ended(self) -> bool:
+        """Whether every series was evaluated by all."""
+        return all(one.ended for one in (self.ours, *self.peers.values()))
+
+    def figures(self) -> dict[str, object]:
+        """Everything, as plain values."""
+        found = self.ours.figures()
+        if self.peers:
+            found["baselines"] = {name: one.figures() for name, one in self.peers.items()}
+            found["side_by_side"] = {name: [one.figures() for one in side] for name, side in self.sides.items()}
+        return found
 
 
 def compare(ours: Evaluation, peers: Mapping[str, Evaluation], figure: str) -> list[Standing]:

@@ -17,6 +17,7 @@ from tsad.app import ensemble_settings
 from tsad.config import StreamConfig, validated
 from tsad.episodes import Rule
 from tsad.evaluation.baselines import baseline, run_baseline
+from tsad.evaluation.coldstart import ColdStart
 from tsad.evaluation.measuring import measure
 from tsad.evaluation.results import Evaluation, Measured
 from tsad.evaluation.running import Scored, run_together
@@ -30,7 +31,8 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 class Plan:
     """How to evaluate. `budget`: false episodes a day that each series may cost, in either scope; `scores`: where
     score files go, None = nowhere; `baseline`: what scores instead of tsad; `stream`: the configuration to take in
-    place of `profile` and `budget`; `pictures`: whether each series gets one."""
+    place of `profile` and `budget`; `pictures`: whether each series gets one; `cold`: as if little or nothing were
+    known of an entity."""
 
     train: TrainPart = field(default_factory=TrainPart)
     scope: Literal["entity", "stream"] = "entity"
@@ -40,16 +42,33 @@ class Plan:
     baseline: str | None = None
     stream: StreamConfig | None = None
     pictures: bool = False
+    cold: ColdStart | None = None
+
+    @property
+    def together(self) -> bool:
+        """Whether series of a folder are fitted together."""
+        return self.scope == "stream" or (self.cold is not None and self.cold.entity == "fleet")
+
+    def run(self, group: Sequence[Series], config: StreamConfig) -> list[Scored]:
+        """Score the test parts of series that share a model."""
+        if self.baseline is not None:
+            return [run_baseline(baseline(self.baseline), series, config.alert_budget) for series in group]
+        return run_together(group, config) if self.cold is None else self.cold.run(group, config)
 
     def config(self, step: int, channels: int | None = None) -> StreamConfig:
         """The stream that a series of this step (ns) is, as `tsad init` would write it."""
         if self.stream is not None:
             return self.stream
         stream = {
-            "step": step / SECOND, "alert_budget": self.budget, "profile": self.profile, "scope": self.scope,
-            "expected_entities": 1, **({} if channels is None else timing(channels)),
+            "step": step / SECOND, "alert_budget": self.budget, "profile": self.profile,
+            "scope": "stream" if self.together else "entity", "expected_entities": 1,
+            **({} if channels is None else timing(channels)),
         }  # fmt: skip
         return validated({"stream": {"evaluated": stream}}, "tsad evaluate").of("evaluated")
+
+    def config_of(self, group: Sequence[Series]) -> StreamConfig:
+        """The stream that series with the same channels and step are."""
+        return self.config(group[0].step, max(continuous(series.train) for series in group))
 
     def of_baseline(self, name: str) -> "Plan":
         """The same, scored by a baseline, which has a model for each series."""
@@ -64,7 +83,8 @@ class Plan:
     def told(self) -> dict[str, Any]:
         """What scores depend on, as JSON."""
         if self.baseline is None:
-            return {"config": self.config(SECOND).model_dump(mode="json"), "train": repr(self.train)}
+            config = self.config(SECOND).model_dump(mode="json")
+            return {"config": config, "train": repr(self.train), "cold": repr(self.cold)}
         packages = {"scikit-learn", baseline(self.baseline).package or "scikit-learn"}
         budget = self.config(SECOND).alert_budget
         return {
@@ -137,25 +157,43 @@ def _ended(plan: Plan, measured: list[Measured], wanted: int) -> Evaluation:
     return found
 
 
+def cold_start_curve(
+    path: Path,
+    plan: Plan,
+    points: Sequence[ColdStart],
+    workers: int = 1,
+    tell: Callable[[int], None] = lambda _: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> dict[str, Evaluation]:
+    """An evaluation of every series of `path` for each of `points` (`ColdStart.parse("0,50,all", "fleet")`), by label.
+
+    What is compared is `.mean()["vus_pr_100"]` along the points. Scores go into a folder for each point. `tell` counts
+    series done, of all points. ValueError where a series cannot be read, or has no neighbour and needs one.
+    """
+    curve: dict[str, Evaluation] = {}
+    for point in points:
+        done = sum(len(found.measured) for found in curve.values())
+        scores = plan.scores and plan.scores / f"{point.entity}-{point.label}"
+        part = replace(plan, cold=point, scores=scores)
+        curve[point.label] = evaluate(path, part, workers, lambda count, done=done: tell(done + count), stopping)  # type: ignore[misc]
+        if not curve[point.label].ended:
+            break
+    return curve
+
+
 def evaluate_group(files: Sequence[SeriesFile], plan: Plan, code: str) -> list[Measured]:
     """Score series that share a model, or read their scores, and measure them."""
     group = [plan.read(file) for file in files]
     mark = mark_of(code, [path for file in files for path in file.files], plan.told())
-    config = plan.config(group[0].step, max(continuous(series.train) for series in group))
+    config = plan.config_of(group)
     scored = _kept(group, plan, mark)
     if scored is None:
-        scored = _scored(group, plan, config)
+        scored = plan.run(group, config)
         if plan.scores is not None:
             for series, one in zip(group, scored, strict=True):
                 write_scores(_place(plan.scores, series.file), one, mark)
     rule = Rule(config.settle, config.quiet)
     return [_measured(series, one, rule, plan.pictures) for series, one in zip(group, scored, strict=True)]
-
-
-def _scored(group: Sequence[Series], plan: Plan, config: StreamConfig) -> list[Scored]:
-    if plan.baseline is None:
-        return run_together(group, config)
-    return [run_baseline(baseline(plan.baseline), series, config.alert_budget) for series in group]
 
 
 def _measured(series: Series, scored: Scored, rule: Rule, picture: bool) -> Measured:
@@ -169,12 +207,12 @@ def _measured(series: Series, scored: Scored, rule: Rule, picture: bool) -> Meas
 
 def _groups(files: Sequence[SeriesFile], plan: Plan) -> list[list[SeriesFile]]:
     """Series that share a model: each alone, or those of a folder that have the same channels and step."""
-    if plan.scope == "entity":
+    if not plan.together:
         return [[file] for file in files]
     groups: dict[tuple[object, ...], list[SeriesFile]] = {}
     for file in files:
         series = plan.read(file)
-        groups.setdefault((file.folder, *series.channels, series.step), []).append(file)
+        groups.setdefault((file.folder, *series.channels, series.step, series.times is None), []).append(file)
     return list(groups.values())
 
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from tsad.evaluation.comparison import LEVEL, RESAMPLES, Difference, Interval, Standing
+from tsad.evaluation.comparison import COMPARED, LEVEL, RESAMPLES, Difference, Interval, Standing
 from tsad.evaluation.measuring import Figures
 from tsad.evaluation.results import Evaluation, Measured
-from tsad.evaluation.summary import COLUMNS, COMPARED, cells, written
+from tsad.evaluation.summary import COLUMNS, cells, written
 from tsad.wording import counted, one_line
 
 STYLE = """

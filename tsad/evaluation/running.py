@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.ensemble import Ensemble
+from detectors.scorer import SlotTimes
 from streaming.types import Floats, Ints, Records, Topic
 from streaming.windower import Windower
 from tsad.app import ensemble_settings
@@ -107,23 +108,34 @@ def run_together(group: Sequence[Series], config: StreamConfig, poll: int = 5000
 
 
 def first_slot(group: Sequence[Series]) -> int:
-    """The slot of every first test row: the first one's event time tells the season, and train parts lie before it."""
-    return max(group[0].origin // group[0].step, *(len(series.train) for series in group))
+    """The slot of every first test row: train parts lie before it. What the clock said then is for `Series.times`."""
+    return max(len(series.train) for series in group)
 
 
 def fit_together(group: Sequence[Series], config: StreamConfig, start: int) -> Ensemble:
     """A model of the train parts, which all end right before slot `start`."""
     parts = {one.file.name: (start - len(one.train), one.train) for one in group}
     source = SlotSource(parts, group[0].channels, group[0].step)
-    collected = collect(_windower(config), {TELEMETRY: source}, None)
-    return Ensemble.fit(worth_fitting(collected.rows, {}, 0), ensemble_settings(config))
+    rows = worth_fitting(collect(_windower(config), {TELEMETRY: source}, None).rows, {}, 0)
+    settings, clocks = ensemble_settings(config), {one.file.name: one.times for one in group}
+    times = np.zeros(len(rows.slots), np.int64)
+    for code, name in enumerate(rows.names):
+        here, clock = rows.codes == code, clocks[name]
+        if clock is None:
+            return Ensemble.fit(rows, replace(settings, seasons=False))
+        times[here] = clock[rows.slots[here] - parts[name][0]]
+    return Ensemble.fit(replace(rows, times=times), settings)
 
 
 class Stream:
-    """A partition that judges the test part of `series` with `ensemble`, from slot `start` on, and what it said."""
+    """A partition that judges the test part of `series` with `ensemble`, from slot `start` on, and what it said.
 
-    def __init__(self, config: StreamConfig, ensemble: Ensemble, start: int, series: Series) -> None:
+    It judges (and learns online from) the last `before` rows of the train part, too; nothing is told of them.
+    """
+
+    def __init__(self, config: StreamConfig, ensemble: Ensemble, start: int, series: Series, before: int = 0) -> None:
         self._config, self._ensemble, self._start, self._series = config, ensemble, start, series
+        self._begins = start - before
         self._said: list[Judged] = []
         self._windower = _windower(config)
         self.partition = Partition(
@@ -132,16 +144,20 @@ class Stream:
             Rollups(config.step),
             History(None, config.step, 0),
             lambda _, __: {},
-            lambda partition, slot: self._begin if slot >= start and not partition.eras else None,
+            lambda partition, slot: self._begin if slot >= self._begins and not partition.eras else None,
             self._said.append,
         )
 
     def _begin(self) -> Era:
         timing = self._config.timing()
-        scorer = first_scorer(self._ensemble, self._windower, timing)
-        return begin_era("evaluated", self._start, scorer, self._windower, timing, {})
+        scorer = first_scorer(self._ensemble, self._windower, timing, self._times())
+        return begin_era("evaluated", self._begins, scorer, self._windower, timing, {})
 
-    def run(self, poll: int) -> Scored:
+    def _times(self) -> SlotTimes | None:
+        times, first = self._series.times, self._start - len(self._series.train)
+        return None if times is None else lambda slots: times[slots - first]
+
+    def run(self, poll: int = 5000) -> Scored:
         """Stream the last train rows and the test rows; what was said of the latter."""
         begun, source = time.perf_counter(), self.source()
         while (batch := source.poll(poll)) is not None:
@@ -153,7 +169,7 @@ class Stream:
     def source(self) -> SlotSource:
         """The last train rows and the test rows."""
         series = self._series
-        before = series.train[-self._config.window :]
+        before = series.train[-(self._start - self._begins + self._config.window) :]
         parts = {series.file.name: (self._start - len(before), np.concatenate([before, series.test]))}
         return SlotSource(parts, series.channels, series.step)
 
@@ -164,8 +180,10 @@ class Stream:
         ratios = np.full((count, len(ensemble.detectors)), np.nan, np.float32)
         for judged in self._said:
             row, verdicts = judged.ends - self._start, judged.verdicts
-            score[row], p[row] = np.nan_to_num(verdicts.score), np.nan_to_num(verdicts.p, nan=1.0)
-            shares[row], ratios[row] = verdicts.shares, verdicts.ratios.T
+            _place(score, row, np.nan_to_num(verdicts.score))
+            _place(p, row, np.nan_to_num(verdicts.p, nan=1.0))
+            _place(shares, row, verdicts.shares)
+            _place(ratios, row, verdicts.ratios.T)
             _place(settled_p, row - ensemble.settings.settle + 1, verdicts.settled_p)
         _place(settled_p, *self._rest())
         settled = (np.log(np.nan_to_num(settled_p, nan=1.0)) / np.log(ensemble.alpha)).astype(np.float32)
@@ -181,7 +199,7 @@ class Stream:
         return last - self._start - np.arange(len(rest))[::-1], rest
 
 
-def _place(array: NDArray[np.float64], rows: Ints, values: NDArray[np.float64]) -> None:
+def _place(array: NDArray[Any], rows: Ints, values: NDArray[Any]) -> None:
     """Write `values` at those `rows` that there are."""
     there = (rows >= 0) & (rows < len(array))
     array[rows[there]] = values[there]

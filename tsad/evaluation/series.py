@@ -7,7 +7,7 @@ and perhaps a `label` and a `level` of severity; beside them `<name>.interpretat
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from streaming.settings import SECOND
-from streaming.types import Floats
+from streaming.types import Floats, Ints
 from tsad.evaluation.extents import Bools, Doubles, Extents
 
 TEST, TRAIN = ".test.parquet", ".train.parquet"
@@ -86,8 +86,8 @@ class Series:
     """A series to be fitted on `train` (N x F) and streamed through `test` (M x F).
 
     Row 0 of `test` is row `first` of the test file. `labels` (M) is None where the file has none. `causes` name rows of
-    the file. `step` is in ns; `origin` is the event time of the first test row, in ns. `levels` (M) are severities, 0
-    where a row is normal, None where the file has none.
+    the file. `step` is in ns. `times` (N + M) are the event times of the rows of both, in ns; None where timestamps are
+    row numbers. `levels` (M) are severities, 0 where a row is normal, None where the file has none.
     """
 
     file: SeriesFile
@@ -98,8 +98,14 @@ class Series:
     labels: Bools | None
     causes: list[Cause]
     step: int
-    origin: int
+    times: Ints | None
     levels: Doubles | None = None
+
+    def knowing(self, rows: int) -> "Series":
+        """The same with the last `rows` of the train part only."""
+        dropped = max(len(self.train) - rows, 0)
+        times = None if self.times is None else self.times[dropped:]
+        return replace(self, train=self.train[dropped:], times=times)
 
 
 def find_series(path: Path) -> list[SeriesFile]:
@@ -143,9 +149,11 @@ def read_series(file: SeriesFile, part: TrainPart) -> Series:
         raise ValueError(f"{file.test}: {len(train)} rows to fit on and {max(rows - first, 0)} to score are too few")
     label = next((table[name].to_numpy() for name in ("label", "Label") if name in table.column_names), None)
     labels = None if label is None else label[first:] != 0
-    step, origin = _time(file, table, first)
+    step, times = _time(file, table)
+    if times is not None and file.train is not None:
+        times = _both(_times(_table(file.train)), times)
     levels = None if levels is None else levels[first:]
-    return Series(file, channels, train, values[first:], first, labels, _causes(file, table), step, origin, levels)
+    return Series(file, channels, train, values[first:], first, labels, _causes(file, table), step, times, levels)
 
 
 def _levels(table: pa.Table) -> Doubles | None:
@@ -175,19 +183,29 @@ def _values(table: pa.Table, channels: Sequence[str]) -> Floats:
     return values
 
 
-def _time(file: SeriesFile, table: pa.Table, first: int) -> tuple[int, int]:
-    """Step and event time of row `first`: real timestamps say both, row numbers neither."""
+def _time(file: SeriesFile, table: pa.Table) -> tuple[int, Ints | None]:
+    """Step and event times of the rows: real timestamps say both, row numbers neither."""
+    times = _times(table)
+    if times is None:
+        return _told_step(file), None
+    steps = np.diff(times)
+    return max(int(np.median(steps[steps > 0])), 1) if (steps > 0).any() else STEP, times
+
+
+def _times(table: pa.Table) -> Ints | None:
+    """Event times (ns) of the rows of a table; None where it has row numbers, or no timestamp at all."""
     if "timestamp" not in table.column_names:
-        return STEP, 0
+        return None
     times = table["timestamp"]
     if pa.types.is_timestamp(times.type):
         nanoseconds = times.cast(pa.timestamp("ns", tz=times.type.tz), safe=False).cast(pa.int64()).to_numpy()
     else:
         nanoseconds = times.cast(pa.int64(), safe=False).to_numpy() * SECOND
-    if nanoseconds[0] < EPOCH * SECOND:
-        return _told_step(file), 0
-    steps = np.diff(nanoseconds)
-    return max(int(np.median(steps[steps > 0])), 1) if (steps > 0).any() else STEP, int(nanoseconds[first])
+    return None if nanoseconds[0] < EPOCH * SECOND else nanoseconds
+
+
+def _both(train: Ints | None, test: Ints) -> Ints | None:
+    return None if train is None else np.concatenate([train, test])
 
 
 def _told_step(file: SeriesFile) -> int:

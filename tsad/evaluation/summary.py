@@ -1,10 +1,10 @@
 """What an evaluation prints: a row a folder, and their mean; contestants side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from tsad.evaluation.comparison import LEVEL, Interval, Standing
+from tsad.evaluation.comparison import COMPARED, LEVEL, Interval, Standing
 from tsad.evaluation.measuring import Figures
 from tsad.evaluation.results import Evaluation
 
@@ -14,8 +14,6 @@ COLUMNS = {
     "event_f1": "event F1", "settled_event_f1": "settled event F1", "false_per_1000_rows": "false / 1,000 rows",
     "delay": "delay", "extent_hit_rate_100": "HitRate@100",
 }  # fmt: skip
-COMPARED = {"vus_pr_100": "VUS-PR", "average_precision": "average precision", "event_f1": "event F1 at its threshold"}
-"""The figures that contestants are held against each other by."""
 WHOLE = {"series", "events", "episodes", "false_episodes"}
 
 
@@ -45,6 +43,17 @@ def side_table(figure: str, standings: Sequence[Standing]) -> Table:
         apart = [one.against.get(name) for name in ours]
         told = ["" if it is None else f"{_interval(it.mean, '+.3f')}, p {it.p:.2g}" for it in apart]
         table.add_row(one.name, one.ahead, _interval(one.mean), *told, end_section=one.name == ours[-1])
+    return table
+
+
+def curve_table(curve: Mapping[str, Evaluation]) -> Table:
+    """A row for each number of rows known: means over folders."""
+    table = Table(title="Detection by the rows known of an entity, causal; means of folders")
+    table.add_column("rows known", justify="right")
+    for title in COLUMNS.values():
+        table.add_column(title, justify="right")
+    for label, found in curve.items():
+        table.add_row(label, *cells(found.mean() | {"series": len(found.measured)}))
     return table
 
 
