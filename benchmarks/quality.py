@@ -107,6 +107,11 @@ def baselines(bench: Bench, name: str) -> None:
     for peer in bench.given.baselines or [one for one in BASELINES if few or "-100" not in one]:
         scores = bench.out / "scores"
         plan = replace(bench.plan(name, "default", "entity"), scores=scores).of_baseline(peer)
+        try:
+            plan.check()
+        except ValueError as missing:
+            print(missing)
+            continue
         bench.keep("baselines", peer, name, lambda plan=plan: bench.evaluated(name, plan), plan.code())  # type: ignore[misc]
 
 
