@@ -26,7 +26,7 @@ demo: $(STAMP) ## Watch bundled telemetry and logs, print explained alerts
 	$(BIN)/tsad demo
 
 test: $(STAMP) ## Run the test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 check: $(STAMP) lint ## Run all static checks: ruff, mypy --strict, import-linter
 	$(BIN)/mypy

@@ -82,8 +82,8 @@ class Fitting:
             immediate=first,
             settled=second,
             own={
-                "immediate": own_windows(first, codes, immediate, entities),
-                "settled": own_windows(second, codes, settled, entities),
+                "immediate": own_windows(codes, immediate, entities),
+                "settled": own_windows(codes, settled, entities),
             },
             online=self._warm,
             alpha=alpha_for(settings.alert_budget, settings.step_ns, present, first.cluster),
@@ -158,14 +158,15 @@ class Fitting:
         return np.maximum(table, np.float32(_SMALLEST_QUANTILE))
 
     def _settled(self, own: Floats, detectors: dict[str, Detector]) -> Floats:
-        """D x n: the mean of the ratios of a slot and those after it, told at the last of them, as `Scorer` does."""
+        """D x n: the mean of the ratios of each slot and those after it, as `Scorer` tells it later; at the end of an
+        entity's validation, as at the end of a stream, over what is left."""
         codes, slots = self._rows.codes[self._cut.validation], self._rows.slots[self._cut.validation]
         settle = self._settings.settle
         keys = codes * np.int64(np.ptp(slots) + settle + 1) + slots
         stretch = np.full((settle, *own.shape), np.nan, np.float32)
-        for age, target in zip(range(settle - 1, -1, -1), stretch, strict=True):
-            at = keys.searchsorted(keys - age)
-            found = keys[at] == keys - age
+        for ahead, target in enumerate(stretch):
+            at = np.minimum(keys.searchsorted(keys + ahead), len(keys) - 1)
+            found = keys[at] == keys + ahead
             target[:, found] = own[:, at[found]]
         return settled_mean(stretch, look_aheads(detectors, settle))
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from detectors import robust
 from detectors.blocks import has_gaps
+from detectors.options import count, positive
 from detectors.peers import correlations, strongest
 from detectors.residuals import ResidualScale, held_out, mean_over_channels, usual_errors
 from detectors.types import Memory, Scores
@@ -56,6 +57,9 @@ class Forecast:
         cap: float = 20.0,
         seed: int = 0,
     ) -> None:
+        count(1, rounds=rounds, depth=depth)
+        count(0, seed=seed)
+        positive(rate=rate, floor=floor, cap=cap)
         self.rounds, self.depth, self.rate, self.floor, self.cap, self.seed = rounds, depth, rate, floor, cap, seed
         self._all: xgboost.Booster | None = None
         self._each: list[xgboost.Booster] = []

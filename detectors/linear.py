@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.blocks import BLOCK, has_gaps, in_blocks
+from detectors.options import count, positive, share
 from detectors.residuals import ResidualScale, held_out, mean_over_channels, usual_errors
 from detectors.types import Memory, Scores
 from streaming.types import Floats, State, Windows
@@ -39,6 +40,9 @@ class Linear:
         cap: float = 20.0,
         block: int = BLOCK,
     ) -> None:
+        count(1, lags=lags, reach=reach, ahead=ahead, block=block)
+        share(decay=decay)
+        positive(penalty=penalty, floor=floor, cap=cap)
         self.lags, self.reach, self.penalty, self.floor, self.cap = lags, reach, penalty, floor, cap
         self.ahead, self.decay, self.block = ahead, decay, block
         self._mean: Floats = np.zeros(0, dtype=np.float32)

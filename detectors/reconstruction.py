@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from detectors.blocks import BLOCK, in_blocks
+from detectors.options import count, positive, share
 from detectors.residuals import mean_over_channels, usual_errors
 from detectors.types import Memory, Scores
 from streaming.types import Floats, State, Windows
@@ -53,6 +54,11 @@ class Reconstruction:
         device: str = "cpu",
         block: int = BLOCK,
     ) -> None:
+        count(1, slots=slots, scored=scored, hidden=hidden, bottleneck=bottleneck, narrowing=narrowing)
+        count(1, epochs=epochs, block=block)
+        count(0, seed=seed)
+        share(hide=hide, trim=trim)
+        positive(rate=rate)
         self.slots, self.scored, self.hidden, self.bottleneck = slots, scored, hidden, bottleneck
         self.narrowing = narrowing
         self.epochs, self.hide, self.rate, self.trim, self.seed, self.block = epochs, hide, rate, trim, seed, block

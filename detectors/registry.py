@@ -84,6 +84,8 @@ def profile(name: str, few_channels: bool = False) -> dict[str, dict[str, Any]]:
 def registered(name: str) -> str:
     """The registered detector that `name` stands for: itself, or what precedes its first "-" (a label). KeyError
     naming the legal names."""
+    if name in DETECTORS:  # not worth a look into every installed distribution
+        return name
     known = targets()
     for found in (name, name.partition("-")[0]):
         if found in known:
@@ -94,7 +96,8 @@ def registered(name: str) -> str:
 def load(name: str) -> type[Detector]:
     """The class of detector `name`, labelled or not. KeyError as `registered`; ImportError where its module is
     missing."""
-    module, _, attribute = targets()[registered(name)].partition(":")
+    kind = registered(name)
+    module, _, attribute = (DETECTORS.get(kind) or targets()[kind]).partition(":")
     found: type[Detector] = getattr(import_module(module), attribute)
     return found
 

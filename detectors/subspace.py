@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.blocks import BLOCK, in_blocks
+from detectors.options import count, share
 from detectors.residuals import mean_over_channels, usual_errors
 from detectors.space import Space
 from detectors.types import Memory, Scores
@@ -36,6 +37,8 @@ class Subspace:
         look_ahead: int = 20,
         block: int = BLOCK,
     ) -> None:
+        count(1, slots=slots, rank=rank, look_ahead=look_ahead, block=block)
+        share(variance=variance, trim=trim)
         self.slots, self.variance, self.rank, self.trim, self.block = slots, variance, rank, trim, block
         self.look_ahead = min(slots, look_ahead)
         self._space = Space.none()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from detectors import robust
 from detectors.entity_arrays import EntityArrays, Field
+from detectors.options import count, positive, share
 from detectors.peers import correlations, strongest
 from detectors.residuals import shares_of
 from detectors.types import Memory, Scores
@@ -103,6 +104,9 @@ class Vote:
         choose_at: int = 48,
         cap: float = 16.0,
     ) -> None:
+        count(1, warmup=warmup, choose_at=choose_at)
+        share(level_rate=level_rate, error_rate=error_rate, related=related)
+        positive(deviations=deviations, floor=floor, cap=cap)
         self.level_rate, self.error_rate = np.float32(level_rate), np.float32(error_rate)
         self.deviations, self.floor, self.cap = np.float32(deviations), np.float32(floor), np.float32(cap)
         self.related, self.warmup, self.choose_at = np.float32(related), warmup, choose_at

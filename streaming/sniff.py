@@ -70,6 +70,7 @@ class _Head:
     number: list[str]
     text: list[str]
     label: list[str]
+    empty: list[str]
 
 
 def sniff(path: str | Path) -> Sniffed:
@@ -130,7 +131,7 @@ def _column(values: list[Any]) -> Any:
 
 
 def _classify(columns: dict[str, Any]) -> _Head:
-    head = _Head({}, [], [], [])
+    head = _Head({}, [], [], [], [])
     for name, cells in columns.items():
         column = texts(cells)[0] if pa.types.is_binary(cells.type) else cells
         if pa.types.is_dictionary(column.type):
@@ -142,6 +143,8 @@ def _classify(columns: dict[str, Any]) -> _Head:
         is_flag = pa.types.is_boolean(column.type) or bool(np.isin(values[~np.isnan(values)], (0.0, 1.0)).all())
         if LABEL.fullmatch(name) and is_flag and (pa.types.is_boolean(column.type) or not bad.any()):
             head.label.append(name)
+        elif not bad.any() and np.isnan(values).all():
+            head.empty.append(name)
         elif 2 * int(bad.sum()) <= pc.count(column).as_py():
             head.number.append(name)
         else:
@@ -163,10 +166,12 @@ def _format(file: Path, head: _Head, notes: list[str]) -> TelemetryFormat:
     ignored = tuple(column for column in head.columns if column not in {*apart, *features, name, value})
     if head.label:
         notes.append(f"left out as labels: {', '.join(head.label)}")
-    others = [column for column in ignored if column not in head.label]
+    if head.empty:
+        notes.append(f"left out, without a value in the first {HEAD_ROWS:,} rows: {', '.join(head.empty[:20])}")
+    others = [column for column in ignored if column not in {*head.label, *head.empty}]
     if others:
         notes.append(f"left out, not measures: {', '.join(others[:20])}")
-    notes.append(f"one value a row, named by {name!r}" if long else f"{len(features)} features, a column each")
+    notes.append(f"one value a row, named by {name!r}" if long else f"features: {len(features)}, a column each")
     base = TelemetryFormat(layout="wide", entity=entity, time=time, ignore=ignored)
     return replace(base, layout="long", name=str(name), value=str(value)) if long else base
 

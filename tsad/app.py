@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from detectors.ensemble import EnsembleSettings
-from detectors.registry import options, profile, registered
+from detectors.registry import load, options, profile, registered
 from storage import snapshots
 from storage.engine import Database, open_database
 from storage.leases import Leases
@@ -48,7 +48,7 @@ FIT_TEMPLATES = 500
 
 
 def ensemble_settings(config: StreamConfig, labels: Mapping[str, Mapping[str, str]] | None = None) -> EnsembleSettings:
-    """What the ensemble of a stream is told; ConfigError for an unknown profile or detector."""
+    """What the ensemble of a stream is told; ConfigError for an unknown profile, detector or option."""
     try:
         offered, few = profile(config.profile), profile(config.profile, few_channels=True)
         names = config.detectors or tuple(offered)
@@ -57,7 +57,7 @@ def ensemble_settings(config: StreamConfig, labels: Mapping[str, Mapping[str, st
     except KeyError as error:
         raise ConfigError(error.args[0]) from error
     for name, given in config.detector_options.items():
-        _known_options(name, given)
+        _check_options(name, given, offered.get(name, {}))
     by = config.group_by or ""
     groups = {entity: given[by] for entity, given in (labels or {}).items() if by in given}
     return EnsembleSettings(
@@ -87,12 +87,16 @@ def _told(detectors: Mapping[str, dict[str, Any]], config: StreamConfig) -> dict
     return {name: options | config.detector_options.get(name, {}) for name, options in detectors.items()}
 
 
-def _known_options(name: str, given: Mapping[str, Any]) -> None:
-    """ConfigError for an option that detector `name` does not take."""
+def _check_options(name: str, given: Mapping[str, Any], offered: Mapping[str, Any]) -> None:
+    """ConfigError for an option or a value that detector `name` does not take."""
     allowed = options(name)
     for option in [] if allowed is None else given.keys() - allowed:
         said = f"detector_options.{name}.{option} = {given[option]!r}"
         raise ConfigError(f"{said} is unknown; allowed: {', '.join(allowed or ['none'])}")
+    try:
+        load(name)(**{**offered, **given})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"detector_options.{name}: {error.args[0]}") from error
 
 
 class App:

@@ -13,6 +13,7 @@ from streaming.types import SourceChanged, Topic
 from tsad.app import FIT_TEMPLATES, App, ensemble_settings
 from tsad.config import Config, ConfigError
 from tsad.fitting import collect
+from tsad.wording import counted
 
 SAMPLE = 100_000
 """Records of a source that are read."""
@@ -96,7 +97,8 @@ def _sample(app: App, name: str, topic: Topic, source: str) -> str:
     if not len(found.rows.codes):
         raise ValueError(f"{source}: no record of the first {total} could be used; tsad run keeps them as dead letters")
     return (
-        f"{read[0]} records read, {len(found.rows.names)} entities, {len(found.rows.features)} features; "
+        f"{read[0]} records read, {counted(len(found.rows.names), 'entity')}, "
+        f"{counted(len(found.rows.features), 'feature')}; "
         f"late: {late / total:.2%}, too late: {too_late / total:.2%}"
     )
 

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from detectors.channels import timing as few_timing
 from streaming.settings import SECOND
 from tsad.config import UNITS, Config, FeatureConfig, LogConfig, Section, StreamConfig, TelemetryConfig, parse_duration
-from tsad.wording import one_line, utc_text
+from tsad.wording import counted, one_line, utc_text
 
 if TYPE_CHECKING:  # reading samples needs pandas, writing about them does not
     from streaming.sniff import Sniffed
@@ -157,8 +157,7 @@ def _summary(sniffed: "Sniffed | None") -> Iterator[str]:
         return
     ends = (datetime.fromtimestamp(ns // SECOND, UTC) for ns in (sniffed.start_ns, sniffed.end_ns))
     span = " to ".join(utc_text(end) for end in ends)
-    entities = f"{sniffed.entities:,} {'entity' if sniffed.entities == 1 else 'entities'}"
-    yield f"# The sample: {sniffed.rows:,} rows of {entities}, {span} UTC."
+    yield f"# The sample: {counted(sniffed.rows, 'row')} of {counted(sniffed.entities, 'entity')}, {span} UTC."
     yield from (f"# {one_line(note, 400)}" for note in sniffed.notes)
 
 

@@ -239,13 +239,14 @@ def _legend(figure: Any) -> None:
     from matplotlib.patches import Patch
 
     signs = [
-        Line2D([], [], color=INK, linewidth=1.2, label="observed"),
-        Patch(color=BAND, linewidth=0, label="expected range"),
-        Patch(color=MARK, linewidth=0, label="anomalous stretch"),
+        Line2D([], [], color=INK, linewidth=1.2),
+        Patch(color=BAND, linewidth=0),
+        (Patch(color=MARK, linewidth=0), Line2D([], [], color=UPWARDS, linewidth=2)),  # one over the other
     ]
+    labels = ["observed", "expected range", "anomalous stretch"]
     figure.legend(
-        handles=signs, loc="lower left", bbox_to_anchor=(LEFT - 0.008, 0.008), ncols=3, frameon=False, fontsize=9.5,
-        labelcolor=GREY, handlelength=1.6, columnspacing=1.8,
+        handles=signs, labels=labels, loc="lower left", bbox_to_anchor=(LEFT - 0.008, 0.008), ncols=3, frameon=False,
+        fontsize=9.5, labelcolor=GREY, handlelength=1.6, columnspacing=1.8,
     )  # fmt: skip
 
 

@@ -70,6 +70,8 @@ def _replay(runner: Runner, checkpoint: Checkpoint) -> list[Topic]:
     for topic in runner.sources.keys() - runner.positions.keys() - set(gone):
         _check(runner.sources[topic], checkpoint.positions.get(topic))
     targets = {topic: _row(checkpoint.positions.get(topic)) for topic in runner.sources if topic not in gone}
+    for topic in targets:
+        _check_repeatable(runner, topic, checkpoint.positions.get(topic))
     ended = list(checkpoint.positions.get(ENDED, []))
     while True:
         behind = [topic for topic, target in targets.items() if _row(runner.positions.get(topic)) < target]
@@ -91,6 +93,16 @@ def _check(source: Source, position: Any) -> None:
     """A source that no snapshot has sought is read from its start: SourceChanged unless it is still the same one."""
     if position:
         source.seek({name: part for name, part in position.items() if name != "decoder"} | {"row": 0})
+
+
+def _check_repeatable(runner: Runner, topic: Topic, saved: Any) -> None:
+    """SourceChanged where standard input, which cannot go back, stands in for a file that has to be read again."""
+    row, target = _row(runner.positions.get(topic)), _row(saved)
+    if row < target and runner.sources[topic].position(row).get("path") == "-":
+        raise SourceChanged(
+            f"{topic}: {saved['path']} has to be read again from row {row} to {target}, since its last run was killed, "
+            "and standard input cannot do that; run with this file once, then go on with -"
+        )
 
 
 def _read(runner: Runner, topic: Topic, target: int) -> None:

@@ -47,8 +47,8 @@ class TrialReport:
         console.print(alert_table(self.rows))
         facts, retracted = self.facts, sum(row["state"] == "retracted" for row in self.rows)
         console.print(
-            f"{facts['rows']} rows of {facts['entities']} entities in slots of {facts['step']}; fitted on the first "
-            f"{facts['fitted_rows']}, watched the rest: "
+            f"{facts['rows']} rows of {counted(facts['entities'], 'entity')} in slots of {facts['step']}; "  # type: ignore[arg-type]
+            f"fitted on the first {facts['fitted_rows']}, watched the rest: "
             f"{counted(len(self.rows) - retracted, 'alert')}, {retracted} more that were retracted."
         )
         console.print(f"read as: {one_line('; '.join(facts['notes']), 600)}", markup=False)  # type: ignore[arg-type]

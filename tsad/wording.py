@@ -21,8 +21,9 @@ def utc_text(time: datetime, fine: bool = False) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """A count with its noun: "1 alert", "2 alerts"."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    """A count with its noun: "1 alert", "2 alerts", "3 entities"."""
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else many}"
 
 
 def signed(value: float) -> str:

@@ -153,6 +153,15 @@ def test_columns_of_text_are_left_out(tmp_path):
         assert found.rows == 120
 
 
+@pytest.mark.parametrize("writer", WRITERS)
+def test_columns_without_a_value_are_left_out(tmp_path, writer):
+    empty = pa.nulls(120, pa.float64())
+    found = sniff(writer(tmp_path, table() | {"gone": empty, "label": [0] * 120}))
+    assert found.format.ignore == ("gone", "label")
+    assert "features: 2, a column each" in found.notes
+    assert any(note.endswith("rows: gone") for note in found.notes)
+
+
 def test_an_entity_of_another_name_is_found_by_what_it_tells_apart(tmp_path):
     columns = table()
     columns["who"] = columns.pop("host")

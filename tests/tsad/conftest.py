@@ -1,7 +1,8 @@
 """One fitted model for all tests of the path."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,13 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return folder / "models", row
 
 
-@pytest.fixture
-def make_app(tmp_path: Path, fitted: Any) -> Any:
+@contextmanager
+def app_maker(room: Path, fitted: Any) -> Iterator[Any]:
     """Makes applications on a fresh database each, with the fitted model active (or none: `cold=True`)."""
     made: list[ListApp] = []
 
     def make(lists: Any, crashes: Any = None, cold: bool = False, url: str | None = None, **stream: Any) -> ListApp:
-        folder = tmp_path / str(len(made))
+        folder = room / str(len(made))
         folder.mkdir()
         config = configuration(folder, url or f"sqlite:///{folder}/tsad.db", **stream)
         models, row = fitted
@@ -45,6 +46,20 @@ def make_app(tmp_path: Path, fitted: Any) -> Any:
     yield make
     for app in made:
         app.close()
+
+
+@pytest.fixture
+def make_app(tmp_path: Path, fitted: Any) -> Iterator[Any]:
+    """`app_maker` for one test."""
+    with app_maker(tmp_path, fitted) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_shared(tmp_path_factory: pytest.TempPathFactory, fitted: Any) -> Iterator[Any]:
+    """`app_maker` for what several tests of a file look at, and none changes."""
+    with app_maker(tmp_path_factory.mktemp("shared"), fitted) as make:
+        yield make
 
 
 @pytest.fixture(scope="session")

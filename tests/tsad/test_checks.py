@@ -53,6 +53,18 @@ def test_the_share_of_late_records_is_told(tmp_path: Path) -> None:
             "stream s",
             "detector_options.linear.wat = 1 is unknown; allowed: lags,",
         ),
+        (
+            {"detector_options": {"subspace": {"slots": -3}}},
+            "stream s",
+            "detector_options.subspace: slots = -3: a whole number of at least 1 is needed",
+        ),
+        ({"detector_options": {"subspace": {"rank": "x"}}}, "stream s", "rank = 'x': a whole number of at least 1"),
+        ({"detector_options": {"vote": {"floor": 0}}}, "stream s", "floor = 0: a number above 0 is needed"),
+        ({"detector_options": {"forecast": {"rate": float("nan")}}}, "stream s", "rate = nan: a number above 0"),
+        ({"detector_options": {"linear": {"decay": 1.5}}}, "stream s", "decay = 1.5: a number from 0 to 1 is needed"),
+        ({"detector_options": {"neighbours": {"level": 1}}}, "stream s", "level = 1: true or false is needed"),
+        ({"detector_options": {"bent": {"of": "none"}}}, "stream s", "detector_options.bent: detector 'none' is"),
+        ({"detector_options": {"bent": {"rank": True}}}, "stream s", "bent: rank = True: a whole number"),
         ({"telemetry": {"source": "/none.jsonl"}}, "s telemetry", "/none.jsonl: there is no such file"),
         ({"telemetry": {"source": "/dev"}}, "s telemetry", "/dev"),
     ],
@@ -83,7 +95,7 @@ def test_logs_are_read_with_their_own_pattern(tmp_path: Path) -> None:
     logs = {"source": str(file), "layout": "text", "pattern": r"(?P<time>\d+) (?P<severity>\w+) (?P<message>.*)"}
     ok, detail = checked(tmp_path, telemetry=False, logs=logs)["s logs"]
     assert ok
-    assert detail.startswith("30 records read, 1 entities")
+    assert detail.startswith("30 records read, 1 entity, ")
 
 
 def test_a_database_of_something_else_is_wrong(tmp_path: Path) -> None:

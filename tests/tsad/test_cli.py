@@ -5,6 +5,9 @@ import json
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
+from contextlib import chdir
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,9 @@ import pytest
 
 from tests.tsad.command_line import CONFIGURATION, Said, fresh_home, lines_before_and_after, started, tsad
 from tests.tsad.streams import ENTITIES, FEATURES, FIT_SLOTS, SLOTS, START, cells_with_anomalies
+from tsad.app import App
+from tsad.config import load_config
+from tsad.runner import Limits
 
 LIVE_ROWS = len(ENTITIES) * (SLOTS - FIT_SLOTS)
 
@@ -42,6 +48,9 @@ def test_alerts_are_listed_and_filtered(watched_home: Path) -> None:
     for hours, found in ((-1, True), (1, False)):
         moment = (newest + timedelta(hours=hours)).astimezone(timezone(timedelta(hours=-5)))
         assert bool(tsad(watched_home, "alerts", "--since", moment.isoformat(), "--json").json) == found
+    for seconds, found in ((-1, True), (1, False)):
+        moment = f"{newest.timestamp() + seconds:.0f}"
+        assert bool(tsad(watched_home, "alerts", "--since", moment, "--json").json) == found
     table = tsad(watched_home, "alerts")
     assert all(row["id"][:12] in table.out for row in rows)
 
@@ -227,8 +236,8 @@ def test_standard_input(home: Path, tmp_path: Path) -> None:
     assert (said.code, said.json["rows"]) == (0, LIVE_ROWS)
 
 
-def with_model_alone(watched_home: Path, folder: Path) -> Path:
-    """A folder as it is behind `tsad fit`, with a stream of 10,800 rows: the anomalies over and over."""
+def with_model_alone(watched_home: Path, folder: Path, times: int = 30) -> Path:
+    """A folder as it is behind `tsad fit`, with a stream of 360 rows `times` over."""
     home = fresh_home(folder)
     shutil.copytree(watched_home / "tsad-models" / "models", home / "tsad-models" / "models")
     shutil.copy(watched_home / "tsad.db", home / "tsad.db")
@@ -238,7 +247,7 @@ def with_model_alone(watched_home: Path, folder: Path) -> Path:
                 database.execute(f"DELETE FROM {table}")
     rows = [json.loads(line) for line in lines_before_and_after()[1].splitlines()]
     with (home / "live.jsonl").open("w") as file:
-        for again in range(30):
+        for again in range(times):
             for row in rows:
                 later = row["time"] + again * 60 * (SLOTS - FIT_SLOTS)
                 file.write(json.dumps(row | {"time": later}) + "\n")
@@ -294,3 +303,33 @@ def test_another_file_is_refused_by_name_and_standard_input_goes_on(home: Path) 
     record = {"entity": "a", "time": START + 60 * SLOTS, "values": dict.fromkeys(FEATURES, 0.5)}
     went_on = finished(started(home, "run", "s", "--source", "-", "--json"), json.dumps(record).encode())
     assert (went_on.code, went_on.json["rows"]) == (0, 1)
+
+
+def test_standard_input_does_not_stand_in_for_a_file_that_has_to_be_read_again(
+    watched_home: Path, tmp_path: Path
+) -> None:
+    """A file run dies behind its last snapshot: the next needs the file once, and only then goes on elsewhere."""
+    home = with_model_alone(watched_home, tmp_path, 1)
+    record = json.dumps({"entity": "a", "time": START + 60 * SLOTS, "values": dict.fromkeys(FEATURES, 0.5)}).encode()
+    with chdir(home):
+        dying = App.open(load_config(Path("tsad.toml")))
+        runner = dying.runner("s", {"telemetry": "live.jsonl"}, limits=Limits(poll=60))
+        for _ in range(4):
+            runner.step()
+        assert runner.snapshot_slot is not None
+        dying.close()
+    refused = finished(started(home, "run", "s", "--source", "-"), record)
+    assert refused.code == 1
+    assert "live.jsonl has to be read again from row 60 to 240" in refused.error
+    whole = tsad(home, "run", "s", "--source", "live.jsonl", "--json")
+    assert (whole.code, whole.json["rows"]) == (0, LIVE_ROWS - 240)
+    went_on = finished(started(home, "run", "s", "--source", "-", "--json"), record)
+    assert (went_on.code, went_on.json["rows"]) == (0, 1)
+
+
+def test_the_package_is_a_command(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "tsad", "detectors", "--json"], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout) == tsad(tmp_path, "detectors", "--json").json

@@ -30,10 +30,10 @@ WANTED = 150 + 8 + 5
 """Slots until the first fit: `fit_after`, and those that late data may still change (late_horizon + settle)."""
 
 
-@pytest.fixture
-def fitting(make_app: Any) -> ListApp:
+@pytest.fixture(scope="module")
+def fitting(make_shared: Any) -> ListApp:
     """A stream that fits itself after 150 slots, run to the end."""
-    app: ListApp = make_app({"telemetry": TELEMETRY}, **SHORT)
+    app: ListApp = make_shared({"telemetry": TELEMETRY}, **SHORT)
     run_through(app, Limits())
     return app
 
@@ -203,9 +203,9 @@ BOTH: dict[str, Any] = {"telemetry": payloads(cells()), "logs": log_lines(range(
 LOGS: dict[str, Any] = {**SHORT, "logs": {"templates": 3}}
 
 
-@pytest.fixture
-def fitting_with_logs(make_app: Any) -> ListApp:
-    app: ListApp = make_app(BOTH, **LOGS)
+@pytest.fixture(scope="module")
+def fitting_with_logs(make_shared: Any) -> ListApp:
+    app: ListApp = make_shared(BOTH, **LOGS)
     run_through(app, Limits(poll=500))
     return app
 

@@ -28,9 +28,9 @@ def slot_of(time: datetime) -> int:
     return (int(time.timestamp()) - START) // 60
 
 
-@pytest.fixture
-def undisturbed(make_app: Any) -> Any:
-    app = make_app({"telemetry": TELEMETRY})
+@pytest.fixture(scope="module")
+def undisturbed(make_shared: Any) -> Any:
+    app = make_shared({"telemetry": TELEMETRY})
     run_through(app, Limits())
     return app
 

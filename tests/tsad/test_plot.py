@@ -101,6 +101,18 @@ def test_the_anomalous_stretch_is_marked_where_it_is(draw: Draw) -> None:
     assert centre((4, 21))[1] == pytest.approx(3 * early[1], rel=0.1)
 
 
+def test_the_legend_shows_every_colour_of_the_line(draw: Draw) -> None:
+    """Dark where it is usual, orange on its mark where it is anomalous."""
+    legend = draw()[650:, LEFT_COLUMN]
+    dark = legend.max(-1) < 80  # a thin line is blended with what lies behind it; the words are lighter
+    signs = (dark, painted(legend, MARK), painted(legend, UPWARDS))
+    usual, mark, anomalous = (np.nonzero(sign)[1] for sign in signs)
+    assert min(map(len, (usual, mark, anomalous))) > 10
+    assert usual.max() < mark.min()
+    assert abs(anomalous.min() - mark.min()) <= 2
+    assert abs(anomalous.max() - mark.max()) <= 2
+
+
 def test_bars_say_direction_by_colour(draw: Draw) -> None:
     votes: dict[str, bool] = {}
     up = draw(contributions=[("cpu", 0.9)], votes=votes)[:, RIGHT_COLUMN]

@@ -64,7 +64,7 @@ def test_the_report_says_what_was_done_and_what_to_type_next(
 ) -> None:
     report.print()
     said = " ".join(capsys.readouterr().out.split())
-    assert "600 rows of 1 entities in slots of 60s; fitted on the first 300" in said
+    assert "600 rows of 1 entity in slots of 60s; fitted on the first 300" in said
     retracted = sum(row["state"] == "retracted" for row in report.rows)
     assert f"{len(report.rows) - retracted} alert" in said
     assert f"{retracted} more that were retracted" in said

@@ -1,5 +1,6 @@
 """`tsad alerts` and `tsad explain`."""
 
+import re
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -34,13 +35,31 @@ class Level(Enum):
     CRITICAL = "critical"
 
 
+def moment(said: str) -> datetime:
+    """A time as typed: RFC 3339 or its date alone, UTC unless it says otherwise, or epoch seconds (1e8 and more, since
+    a smaller number is a slip: a year, for instance). BadParameter names what is allowed."""
+    try:
+        if re.fullmatch(r"\d{9,12}(\.\d+)?", said):
+            return datetime.fromtimestamp(float(said), UTC)
+        found = datetime.fromisoformat(said)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{said!r} is no time; write a date (2026-01-05), a time (2026-01-05T14:00, perhaps with +01:00), or "
+            "seconds since 1970 of nine digits and more"
+        ) from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
 @app.command()
 def alerts(
     stream: Annotated[str | None, typer.Option(help="Only this stream.")] = None,
     entity: Annotated[str | None, typer.Option(help="Only this entity.")] = None,
     state: Annotated[list[State] | None, typer.Option(help="Only these states.")] = None,
     severity: Annotated[list[Level] | None, typer.Option(help="Only these severities.")] = None,
-    since: Annotated[datetime | None, typer.Option(help="Only alerts that lasted until then or longer (UTC).")] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(parser=moment, metavar="TIME", help="Only alerts that lasted until then or longer (UTC)."),
+    ] = None,
     run: Annotated[str, typer.Option(help="The run that found them.")] = LIVE,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
     config: ConfigPath = CONFIG,
@@ -50,8 +69,7 @@ def alerts(
     """List alerts, newest first."""
     which = AlertFilter(
         run=run, stream=stream, entity=entity, states=[one.value for one in state or ()],
-        severities=[one.value for one in severity or ()], limit=limit,
-        since=since if since is None or since.tzinfo is not None else since.replace(tzinfo=UTC),
+        severities=[one.value for one in severity or ()], limit=limit, since=since,
     )  # fmt: skip
     with opened(config, database) as opened_app:
         known_stream(opened_app, stream, run)

@@ -48,7 +48,7 @@ def fail_on(expected: tuple[type[Exception], ...], codes: Mapping[type[Exception
     except expected as error:
         fail(str(error), codes.get(type(error), FAILED))
     except typer.TyperException as error:
-        said = " ".join(error.format_message().split())
+        said = " ".join(error.format_message().replace("Value error, ", "").split())
         if said:  # else the help was asked for by saying nothing, and is on the screen
             fail(f"{said} (--help says more)", error.exit_code)
         sys.exit(error.exit_code)

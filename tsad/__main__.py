@@ -1,0 +1,5 @@
+"""`python -m tsad` is the command `tsad`."""
+
+from tsad.cli import main
+
+main()
