@@ -30,7 +30,7 @@ class Neighbours:
     window of another time are no prototypes. `level=False` takes each channel's own mean off each window, so that only
     its shape counts. The score is a root mean square over slots and channels, in training ranges; a channel's share
     follows its difference from the nearest prototype over the newest slots. Missing values are filled by the
-    projection; of a window less than half of which is there it has no opinion. A channel never seen in training is left
+    projection; of a window of which less than half the slots are there it has no opinion. A channel never seen in training is left
     out. `look_ahead`: slots of a settled score, at most a window. `whole`: in the end the prototypes are drawn from all
     of training, not from the part before validation alone.
     """
@@ -138,8 +138,9 @@ class Neighbours:
         if missing is not None:
             parts *= ~missing[:, -blamed:]
             present = np.asarray((~missing.reshape(rows.shape) & self._seen).any(axis=1))
-            # From less than half a window the rest cannot be told: its distance would be that of the filling.
-            answers[2 * missing[:, np.tile(self._seen, slots)].sum(axis=1) > slots * int(self._seen.sum()), 0] = np.nan
+            # From less than half its slots the rest cannot be told: its distance would be that of the filling.
+            there = (~missing.reshape(rows.shape) & self._seen).any(axis=2).sum(axis=1)
+            answers[2 * there < slots, 0] = np.nan
             answers[~present.any(axis=1), 0] = np.nan
         parts = parts.reshape(block, -1, channels)
         answers[:, 1:] = np.einsum("ijk,ijk->ik", parts, parts) / np.float32(parts.shape[1])
