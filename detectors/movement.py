@@ -16,6 +16,8 @@ REACH = 10
 FLOOR = np.float32(0.05)
 """Added to a usual movement before it divides, in training ranges: a channel that never moves does not take all blame
 when it does (.02 to .2 make little difference)."""
+CAP = np.float32(10)
+"""Further beyond its usual movement no channel is blamed more: one cannot silence the others."""
 
 
 def movements(values: Floats) -> Floats:
@@ -32,22 +34,22 @@ def movements(values: Floats) -> Floats:
 
 def _mean(past: Floats) -> Floats:
     """B x F: the mean over the S slots of what is there, added up in one order whatever B; NaN where nothing is."""
-    count: Floats | np.float32 = np.float32(past.shape[1])
-    if has_gaps(past):
-        present = ~np.isnan(past)
-        past = np.where(present, past, np.float32(0))
-        count = present.sum(axis=1, dtype=np.float32)
-        count[count == 0] = np.nan
-    total = past[:, 0].copy()
+    gaps = has_gaps(past)
+    filled = np.nan_to_num(past) if gaps else past
+    total = filled[:, 0].copy()
     for slot in range(1, past.shape[1]):
-        total += past[:, slot]
-    total /= count
+        total += filled[:, slot]
+    if gaps:
+        count = (~np.isnan(past)).sum(axis=1, dtype=np.float32)
+        total /= np.where(count > 0, count, np.float32(np.nan))
+    else:
+        total /= np.float32(past.shape[1])
     return total
 
 
 def blamed(values: Floats, usual: Floats, detectors: Floats) -> Floats:
     """Shares (B x F) of the channels of B x T x F `values`: proportional to 1 + the mean square of both movements over
-    their `usual` (2 x B x F; NaN = never seen) + the `detectors`' own shares (B x F, add up to 1).
+    their `usual` (2 x B x F; NaN = never seen), at most `CAP`, + the `detectors`' own shares (B x F, add up to 1).
 
     The one keeps quiet rows even, so that sums and maxima of shares over rows agree; where nothing moved, the
     detectors decide. A channel without a newest value has the detectors' share alone; a row of which they say nothing
@@ -55,6 +57,7 @@ def blamed(values: Floats, usual: Floats, detectors: Floats) -> Floats:
     """
     scaled = movements(values)
     scaled /= usual
+    np.minimum(scaled, CAP, out=scaled)
     np.square(scaled, out=scaled)
     if has_gaps(scaled):
         np.copyto(scaled, np.float32(0), where=np.isnan(scaled))
