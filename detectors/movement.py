@@ -3,7 +3,7 @@
 A model of all channels errs on those that only depend on the one that broke, too, and a window's reconstruction
 smears a fault over its neighbours. Measured on the labelled extents of SMD and ASD (interpretation labels, 7 shared
 series), shares by the detectors' errors put .49 / .94 of the named channels first, by a channel's own movement
-.71 / .97; every stronger part of the detectors' errors cost SMD.
+.71 / .96; every larger part for the detectors' errors cost SMD.
 """
 
 import numpy as np
