@@ -195,8 +195,8 @@ def combinations(given: argparse.Namespace) -> list[tuple[str, str]]:
     return [(profile, scope) for profile in given.profiles for scope in given.scopes]
 
 
-def asked() -> argparse.Namespace:
-    """The command line."""
+def asked(words: Sequence[str] | None) -> argparse.Namespace:
+    """The command line, or `words`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="a folder of sets")
     parser.add_argument("--sets", nargs="+", help="only these (default: those of the eight that are there)")
@@ -210,16 +210,16 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "out")
     parser.add_argument("--document", type=Path, default=ROOT / "docs" / "quality.md")
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     given.sets = given.sets or [name for name in SETS if (given.data / name).is_dir()]
     if not given.sets:
         parser.error(f"{given.data} holds none of: {', '.join(SETS)}; name some with --sets")
     return given
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Run the parts that were asked for, and write down what there is."""
-    given = asked()
+    given = asked(words)
     bench = Bench(given)
     doing = {
         "quality": quality, "baselines": baselines, "thresholds": thresholds, "cost": cost, "coldstart": coldstart,

@@ -1,12 +1,18 @@
-"""From a fused score to one tail probability: an empirical body and a generalised-Pareto tail.
+"""From a fused score to one tail probability: an empirical body, a tail beyond it, and the drift of each entity.
 
-Three levels, each the prior of the next: a fixed exponential, the fleet's validation windows (`Tail`), the entity's own
-windows (`Calibrator`). The tail follows Pickands (1975); its shape comes from probability-weighted moments (Hosking and
-Wallis 1987) of all entities' excesses, since one entity's few dozen cannot tell a shape; its scale is the entity's own
-mean excess. Beyond the largest score ever seen p still falls strictly.
+The body comes from the fleet's validation windows. Beyond its last edge u the tail is log-Weibull (de Valk 2016):
+P(X > z u | X > u) = exp(-h(z) / scale), h(z) = (z^shape - 1) / shape. Shape 2 is close to normal numbers, 1 is
+exponential, 0 a power law: one family for light and heavy tails, without an end. Shape and scale are the most likely
+ones of all entities' exceedances, since one entity's few dozen cannot tell them.
+
+What changes on the stream is the level: an entity's numbers are divided by e^drift before they meet the tail. Drift is
+held by a rate controller (stochastic approximation, Robbins and Monro 1951): rare windows that come too often raise it,
+their absence lowers it. Windows far beyond the threshold teach nothing, so an incident does not become normal until it
+has gone on for `accept` windows.
 """
 
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
@@ -22,27 +28,49 @@ THRESHOLD_QUANTILE = 0.98
 """Where the tail begins."""
 SMALLEST = 1e-300
 """No probability is smaller, so that its logarithm is finite."""
+_FAR = 340.0
+"""Tails so far out are bent (to twice that in the limit), so that p falls and is a number for ever."""
 _BINS = 32
-_FIXED_WINDOWS, _FIXED_EXCESSES = 50.0, 10.0
-"""What the fixed exponential is worth beside the fleet's windows, and beside its excesses."""
-_SHAPE, _SHAPE_EXCESSES, _SHAPES = 0.15, 30.0, (0.02, 0.5)
-"""Prior shape, how many excesses it is worth, and the legal range: never below .02, since a few validation windows,
-and correlated ones, look lighter-tailed than the stream will be."""
+_FIXED_WINDOWS = 50.0
+"""What the fixed exponential is worth beside the fleet's windows."""
+_UNSEEN_SCALE, _UNSEEN_SHAPE = 0.3, 1e-6
+"""The tail of scores nobody has validated: a power law."""
+_SHAPES = np.append(1e-6, np.arange(0.25, 6.1, 0.25))
+_SHAPE, _SHAPE_SPREAD = 1.5, 1.0
+"""Normal prior of the shape: between exponential and normal numbers."""
+_SCALE_EXCEEDANCES = 10.0
+"""The scale's prior, that of normal numbers, is worth so many exceedances."""
 _OUTLIER = 20.0
-"""Pooled excesses count as at most 20 medians: training data may hold anomalies."""
-_LOUDEST = 8.0
-"""An entity's excess teaches as at most 8 mean ones, for the same reason."""
-_LONGEST_CLUSTER = 10.0
+"""Exceedances count as at most 20 medians (logarithms): training data may hold anomalies."""
+_BLOCK, _RAREST, _LONGEST_CLUSTER = 500, 0.01, 10.0
+"""Clusters are those of the rarest 1% of every 500 windows, so that one strange stretch does not decide."""
+_COMMON, _SLACK = 0.005, 2.0
+"""Drift looks at windows as rare as twice alpha, at least at these, and lets twice as many pass as there should be."""
+_DEAF = 1.25
+"""Windows teach drift less from score 1 on and nothing from this score on: they are anomalies, not drift."""
+_LOWEST_DRIFT = -0.7
+"""An entity that falls silent is judged by half its level at least."""
+
+
+def _normal_exceedances(count: int = 200) -> Doubles:
+    """Logarithms of the normal numbers' absolute values beyond their 98% quantile, over that quantile."""
+    tail = (1 - THRESHOLD_QUANTILE) / 2 * (np.arange(count) + 0.5) / count
+    beyond = -np.array([NormalDist().inv_cdf(share) for share in tail])
+    logarithms: Doubles = np.log(beyond / -NormalDist().inv_cdf((1 - THRESHOLD_QUANTILE) / 2))
+    return logarithms
+
+
+_NORMAL = _normal_exceedances()
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
     """Tail probabilities of a fleet. `edges` (K + 1, from just below 0 to the threshold), `survival` (K + 1, strictly
-    falling from 1), mean `excess` over the threshold, `shape` xi > 0, and `cluster`, the mean run of exceedances."""
+    falling from 1), `scale` and `shape` beyond the threshold, and `cluster`, the mean run of exceedances."""
 
     edges: Floats
     survival: Doubles
-    excess: float
+    scale: float
     shape: float
     cluster: float = 1.0
     exact: Doubles = field(init=False, repr=False)
@@ -53,17 +81,19 @@ class Tail:
 
     @classmethod
     def fixed(cls, threshold: float = 1.0) -> "Tail":
-        """Knows nothing: exponential with 2% beyond `threshold`, heavier beyond (shape .3)."""
+        """Knows nothing: exponential with 2% beyond `threshold`, a power law from there on."""
         edges = _edges(threshold * 0.05, threshold)
         rate = -np.log1p(-THRESHOLD_QUANTILE) / threshold
-        return cls(edges, np.exp(-rate * np.maximum(edges.astype(np.float64), 0)), 1 / rate / (1 - 0.3), 0.3)
+        survival = np.exp(-rate * np.maximum(edges.astype(np.float64), 0))
+        return cls(edges, survival, _UNSEEN_SCALE, _UNSEEN_SHAPE)
 
     @classmethod
     def fit(cls, sample: Floats, threshold: float = 1.0, cluster: float = 1.0) -> "Tail":
-        """From validation numbers (n, >= 0, NaN left out; n may be 0); `threshold`: where 2% are expected unseen."""
+        """From validation numbers (n, >= 0, NaN left out; n may be 0); `threshold`: where 2% are expected unseen;
+        `cluster`: so many exceedances count as one."""
         prior = cls.fixed(threshold)
         x = np.sort(sample[~np.isnan(sample)]).astype(np.float64)
-        n = len(x)
+        n, cluster = len(x), float(np.clip(cluster, 1, _LONGEST_CLUSTER))
         if n == 0:
             return prior
         own = np.quantile(x, THRESHOLD_QUANTILE)
@@ -72,18 +102,29 @@ class Tail:
         beyond = n - np.searchsorted(x, edges, side="right")
         survival = (beyond + _FIXED_WINDOWS * prior.probability(edges)) / (n + _FIXED_WINDOWS)
         survival[0] = 1.0
-        excesses = x[x > edges[-1]] - edges[-1]
-        excesses = np.minimum(excesses, _OUTLIER * np.median(excesses)) if len(excesses) else excesses
-        excess = (excesses.sum() + _FIXED_EXCESSES * prior.excess) / (len(excesses) + _FIXED_EXCESSES)
-        return cls(edges, survival, float(excess), _shape(excesses), float(np.clip(cluster, 1, _LONGEST_CLUSTER)))
+        scale, shape = _most_likely(np.log(x[x > edges[-1]] / edges[-1]), 1 / cluster)
+        return cls(edges, survival, scale, shape, cluster)
 
     def probability(self, x: NDArray[Any]) -> Doubles:
         """P(X > x) for x of any shape; NaN stays NaN."""
-        return _exceedance(self, x, self.survival.take, self.excess)
+        edges, survival, last = self.exact, self.survival, len(self.exact) - 1
+        x = np.ascontiguousarray(x, dtype=np.float64)
+        above = edges.searchsorted(x, side="right")
+        np.minimum(above, last, out=above)
+        np.maximum(above, 1, out=above)
+        below = above - 1
+        start, low = edges[below], survival[below]
+        part = np.minimum((x - start) / (edges[above] - start), 1.0)
+        rare = _excess(np.log(np.maximum(x / edges[last], 1.0)), self.shape) / self.scale
+        rare = np.where(rare > _FAR, 2 * _FAR - _FAR * _FAR / np.maximum(rare, _FAR), rare)
+        p: Doubles = np.exp(-rare) * (low + (survival[above] - low) * part)
+        np.maximum(p, SMALLEST, out=p)
+        p[np.isnan(x)] = np.nan  # of one sign, whatever the batch
+        return p
 
     def state(self) -> State:
         """As plain arrays."""
-        meta = {"excess": self.excess, "shape": self.shape, "cluster": self.cluster}
+        meta = {"scale": self.scale, "shape": self.shape, "cluster": self.cluster}
         return State({"edges": self.edges, "survival": self.survival}, meta)
 
     @classmethod
@@ -96,59 +137,48 @@ class Tail:
 class Learning:
     """How an entity's own windows come in.
 
-    `prior` windows (times the mean cluster) and `prior_excesses` are what the fleet is worth; `memory` windows are
-    remembered, with exponential forgetting. Windows below `alpha` come in clusters: the first within `gap` slots stands
-    for a mean cluster, those behind it teach 1 / `accept` of that each. So the rate of episodes is learnt as it is,
-    an incident counts once however long it lasts, and what goes on for about `accept` windows becomes the new normal.
-    An entity with more than `settled` own windows learns the slower the more it has.
+    Each rare window moves the drift of a known entity by up to `rate`; flags (p below `alpha`) at most
+    `gap` slots apart are one cluster, and one that has lasted for `accept` windows becomes the new normal. `prior`
+    windows (times the mean cluster) are what the fleet is worth in `Calibrator.confidence`.
     """
 
     mode: Mode = "online"
-    prior: float = 300.0
-    prior_excesses: float = 30.0
-    memory: float = 20_000.0
     alpha: float = 1e-4
+    rate: float = 1e-3
     gap: int = 10
-    accept: float = 1000.0
-    settled: float = 500.0
+    accept: int = 3000
+    prior: float = 300.0
 
 
 @dataclass(slots=True)
 class Calibrator:
-    """Tail probabilities for each entity. State: 140 bytes an entity (weighted numbers of windows beyond each edge,
-    their summed excess over the threshold, and for how many more slots a flag belongs to the cluster before it)."""
+    """Tail probabilities for each entity. State: 20 bytes an entity (its drift, how many windows it had, for how many
+    more slots a flag belongs to the cluster before it, that cluster's windows and their summed logarithms)."""
 
     tail: Tail
     learning: Learning = field(default_factory=Learning)
     _own: EntityArrays = field(init=False)
 
     def __post_init__(self) -> None:
-        shape = self.tail.edges.shape
         self._own = EntityArrays(
             {
-                "beyond": Field(shape, np.float32),
-                "excess": Field((), np.float32),
+                "drift": Field((), np.float32),
+                "windows": Field((), np.float32),
                 "cluster": Field((), np.int32),
+                "length": Field((), np.int32),
+                "level": Field((), np.float32),
             }
         )
 
     def probability(self, entities: Codes, x: Floats) -> Doubles:
         """P(X > x) for the numbers x (B) of `entities` (B); NaN stays NaN. Changes nothing."""
         self._own.reach(entities)
-        beyond, tail = self._own["beyond"], self.tail
-        prior = self.learning.prior * tail.cluster
-        weight = beyond[entities, 0].astype(np.float64) + prior
-
-        def survival(edge: Ints) -> Doubles:
-            p: Doubles = (beyond[entities, edge] + prior * tail.survival[edge]) / weight
-            return p
-
-        return _exceedance(tail, x, survival, self._excess(entities))
+        return self.tail.probability(self._undrifted(entities, x))
 
     def confidence(self, entities: Codes) -> Floats:
-        """B numbers from 0 to 1: how much of the body is the entity's own."""
+        """B numbers from 0 to 1: how much is known of the entity itself."""
         self._own.reach(entities)
-        own: Floats = self._own["beyond"][entities, 0]
+        own: Floats = self._own["windows"][entities]
         return own / (own + np.float32(self.learning.prior * self.tail.cluster))
 
     def learn(self, entities: Codes, x: Floats, p: Doubles) -> None:
@@ -158,26 +188,42 @@ class Calibrator:
         known = ~np.isnan(x)
         if not known.all():
             entities, x, p = entities[known], x[known], p[known]
-        weight = self._weights(entities, p)
-        keep = 1 - weight / np.float32(self.learning.memory)
-        excess = np.maximum(x - self.tail.edges[-1], 0)
-        excess = np.minimum(excess, _LOUDEST * self._excess(entities))
-        own = self._own["excess"][entities]
-        self._own["excess"][entities] = own * keep + weight * excess
-        beyond = self._own["beyond"][entities]
-        beyond *= keep[:, None]
-        beyond += weight[:, None] * (x[:, None] > self.tail.edges)
-        self._own["beyond"][entities] = beyond
+        own = self._own
+        drift = own["drift"][entities].astype(np.float64)
+        accepted, level = self._cluster(entities, x, p)
+        drift += np.where(accepted, np.maximum(level, 0), self._step(drift, p))
+        own["drift"][entities] = np.maximum(drift, _LOWEST_DRIFT)
+        own["windows"][entities] += 1
 
-    def _weights(self, entities: Codes, p: Doubles) -> Floats:
-        left = self._own["cluster"][entities]
-        flagged = p < self.learning.alpha
-        first = np.float32(self.tail.cluster)
-        behind = first / np.float32(self.learning.accept)
-        pace = np.minimum(self.learning.settled / np.maximum(self._own["beyond"][entities, 0], 1), 1)
-        weights: Floats = np.where(flagged, np.where(left > 0, behind, first), np.float32(1)) * pace
-        self._own["cluster"][entities] = np.where(flagged, self.learning.gap, np.maximum(left - 1, 0))
-        return weights
+    def _undrifted(self, entities: Codes, x: Floats) -> Doubles:
+        return x.astype(np.float64) * np.exp(-self._own["drift"][entities].astype(np.float64))
+
+    def _step(self, drift: Doubles, p: Doubles) -> Doubles:
+        """What each window adds to drift: up where windows of its kind are rarer than `common`, else down.
+
+        The rate settles at `common`, or at twice that where the level has risen: between the two nothing moves.
+        """
+        common = max(2 * self.learning.alpha, _COMMON)
+        wanted = np.where(drift >= 0, _SLACK * common, common)
+        score = np.log(p) / np.log(self.learning.alpha)
+        heard = np.clip((_DEAF - score) / (_DEAF - 1), 0, 1)
+        step: Doubles = self.learning.rate * np.where(p < common, (1 - wanted) * heard, -wanted)
+        return step
+
+    def _cluster(self, entities: Codes, x: Floats, p: Doubles) -> tuple[NDArray[np.bool_], Doubles]:
+        """Go on with each entity's cluster of flags: whether it is now accepted as normal, and by how much its mean
+        logarithm lies over the threshold."""
+        own, flagged = self._own, p < self.learning.alpha
+        before = own["cluster"][entities]
+        left = np.where(flagged, self.learning.gap, np.maximum(before - 1, 0))
+        goes_on, within = before > 0, left > 0
+        length = within * (goes_on * own["length"][entities] + 1)
+        now = np.log(np.maximum(self._undrifted(entities, x) / self.tail.exact[-1], 1e-6))
+        level = within * (goes_on * own["level"][entities] + now)
+        accepted = length >= self.learning.accept
+        for name, values in (("cluster", left), ("length", length), ("level", level)):
+            own[name][entities] = np.where(accepted, 0, values)
+        return accepted, level / np.maximum(length, 1)
 
     def rows(self, entities: Codes) -> dict[str, NDArray[Any]]:
         """What was learnt of `entities`."""
@@ -191,42 +237,32 @@ class Calibrator:
         """Empty it."""
         self._own.forget(entities)
 
-    def _excess(self, entities: Codes) -> Doubles:
-        """Mean excess of each entity (B), the fleet's being worth `prior_excesses`."""
-        prior = self.learning.prior_excesses * self.tail.cluster
-        own = self._own["excess"][entities]
-        mean: Doubles = (own + prior * self.tail.excess) / (self._own["beyond"][entities, -1] + prior)
-        return mean
 
-
-def own_windows(tail: Tail, codes: Codes, x: Floats, entities: int) -> dict[str, NDArray[Any]]:
+def own_windows(codes: Codes, x: Floats, entities: int) -> dict[str, NDArray[Any]]:
     """Rows for `Calibrator.put_rows` of entities 0..`entities` - 1 from their validation numbers x (N, codes N)."""
-    known = ~np.isnan(x)
-    codes, x = codes[known], x[known]
-    counts = np.zeros((entities, len(tail.edges)))
-    np.add.at(counts, (codes, np.searchsorted(tail.edges, x) - 1), 1)
-    beyond = counts[:, ::-1].cumsum(axis=1)[:, ::-1]
-    excess = np.minimum(np.maximum(x - tail.edges[-1], 0), _LOUDEST * tail.excess)
-    summed = np.bincount(codes, weights=excess, minlength=entities)
-    none = np.zeros(entities, np.int32)
-    return {"beyond": beyond.astype(np.float32), "excess": summed.astype(np.float32), "cluster": none}
+    counts = np.bincount(codes[~np.isnan(x)], minlength=entities).astype(np.float32)
+    whole, real = np.zeros(entities, np.int32), np.zeros(entities, np.float32)
+    return {"drift": real, "windows": counts, "cluster": whole, "length": whole, "level": real}
 
 
-def mean_cluster(x: Floats, codes: Codes, slots: Ints, quiet: int, rarest: int = 30) -> float:
-    """Mean number of exceedances in a cluster: those of one entity not more than `quiet` slots apart (runs estimator,
-    Smith and Weissman 1994), above the 99.8% quantile of x, or above a lower one that leaves `rarest` exceedances.
+def mean_cluster(x: Floats, codes: Codes, slots: Ints, quiet: int) -> float:
+    """Mean number of exceedances in a cluster: those of one entity not more than `quiet` slots apart (at most 50; runs
+    estimator, Smith and Weissman 1994), less those that lie so close by chance.
 
     x, codes and slots (N) are ordered by (entity, slot).
     """
+    gap = min(quiet, int(0.5 / _RAREST))
     known = np.flatnonzero(~np.isnan(x))
-    if len(known) <= 2:
-        return 1.0
-    top = min(max(rarest, int(0.002 * len(known))), len(known) // 2)
-    beyond = known[x[known] > np.partition(x[known], -top - 1)[-top - 1]]
+    blocks = np.array_split(known, max(1, len(known) // _BLOCK))
+    beyond = np.concatenate([_rarest(x, block) for block in blocks])
     if not len(beyond):
         return 1.0
-    starts = (np.diff(codes[beyond], prepend=-1) != 0) | (np.diff(slots[beyond], prepend=0) > quiet)
-    return len(beyond) / max(int(starts.sum()), 1)
+    starts = (np.diff(codes[beyond], prepend=-1) != 0) | (np.diff(slots[beyond], prepend=0) > gap)
+    starts[0] = True
+    runs = cluster = len(beyond) / int(starts.sum())
+    for _ in range(20):  # independent clusters come with rate _RAREST / cluster; those within `gap` look like one
+        cluster = max(runs * np.exp(-gap * _RAREST / cluster), 1.0)
+    return float(cluster)
 
 
 def alpha_for(budget: float, step_ns: int, entities: int, cluster: float) -> float:
@@ -239,39 +275,33 @@ def alpha_for(budget: float, step_ns: int, entities: int, cluster: float) -> flo
     return float(np.clip(budget * cluster / windows, 1e-15, 0.01))
 
 
-def _exceedance(tail: Tail, x: NDArray[Any], survival: Any, excess: float | Doubles) -> Doubles:
-    """Body times tail. `survival` answers P(X > edge) for edge numbers shaped as x; `excess` is the mean excess."""
-    edges, last = tail.exact, len(tail.exact) - 1
-    x = np.ascontiguousarray(x, dtype=np.float64)
-    above = edges.searchsorted(x, side="right")
-    np.minimum(above, last, out=above)
-    np.maximum(above, 1, out=above)
-    below = above - 1
-    start = edges[below]
-    part = np.minimum((x - start) / (edges[above] - start), 1.0)
-    high, low = survival(above), survival(below)
-    beyond = np.maximum(x - edges[last], 0.0)
-    beyond *= tail.shape / (1 - tail.shape) / excess
-    p: Doubles = np.log1p(beyond)
-    p *= -1 / tail.shape
-    np.exp(p, out=p)
-    p *= low + (high - low) * part
-    np.maximum(p, SMALLEST, out=p)
-    return p
+def _rarest(x: Floats, block: Ints) -> Ints:
+    """The places (of `block`) of its rarest numbers, none where it is short."""
+    top = int(_RAREST * len(block))
+    if not top:
+        return block[:0]
+    rarest: Ints = block[x[block] > np.partition(x[block], -top - 1)[-top - 1]]
+    return rarest
+
+
+def _excess(logarithms: Doubles, shape: float) -> Doubles:
+    """h(z) = (z^shape - 1) / shape for log z >= 0; finite, whatever z."""
+    excess: Doubles = np.expm1(np.minimum(logarithms * shape, 700.0)) / shape
+    return excess
 
 
 def _edges(low: float, high: float) -> Floats:
     return np.concatenate([[-1e-6], np.geomspace(low, high, _BINS)]).astype(np.float32)
 
 
-def _shape(excesses: Doubles) -> float:
-    """xi by probability-weighted moments, drawn to a prior and kept in a legal range. `excesses` ascend."""
-    n = len(excesses)
-    if n < 2 or excesses[-1] <= 0:
-        return _SHAPE
-    a0 = excesses.mean()
-    a1 = (excesses * (n - 1 - np.arange(n))).sum() / (n * (n - 1))
-    # Equal excesses leave no room: 2 a1 = a0 is the lightest tail there is.
-    estimate = 2 - a0 / max(a0 - 2 * a1, 1e-12)
-    drawn = (n * max(estimate, -1.0) + _SHAPE_EXCESSES * _SHAPE) / (n + _SHAPE_EXCESSES)
-    return float(np.clip(drawn, *_SHAPES))
+def _most_likely(exceedances: Doubles, weight: float) -> tuple[float, float]:
+    """Scale and shape of exceedances (logarithms of x / u, each counting for `weight`), with their priors."""
+    z = np.minimum(exceedances, _OUTLIER * np.median(exceedances)) if len(exceedances) else exceedances
+    count = weight * len(z)
+    found = []
+    for shape in _SHAPES.tolist():
+        excess = weight * float(_excess(z, shape).sum())
+        scale = (excess + _SCALE_EXCEEDANCES * float(_excess(_NORMAL, shape).mean())) / (count + _SCALE_EXCEEDANCES)
+        density = weight * shape * float(z.sum()) - excess / scale - count * np.log(scale)
+        found.append((density - (shape - _SHAPE) ** 2 / (2 * _SHAPE_SPREAD**2), scale, shape))
+    return max(found)[1:]

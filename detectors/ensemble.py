@@ -52,6 +52,7 @@ class EnsembleSettings:
     max_windows: int = 30_000
     timezone: str = "UTC"
     seasons: bool = True
+    accept: int = 1000
 
     def hours(self, times: Ints) -> Doubles:
         """Local hours of the middle of the slots that begin at `times` (ns)."""
@@ -158,7 +159,8 @@ class Ensemble:
 
     def learning(self) -> Learning:
         """How the calibrators of this version learn."""
-        return Learning(mode=self.settings.calibration, alpha=self.alpha, gap=self.settings.quiet)
+        settings = self.settings
+        return Learning(settings.calibration, alpha=self.alpha, gap=settings.quiet, accept=settings.accept)
 
     def fresh_online(self) -> dict[str, OnlineDetector]:
         """New instances of the online detectors, fitted, without any entity's rows."""

@@ -22,7 +22,7 @@ from detectors.ensemble import (
 )
 from detectors.fusion import grouped_quantile, ratios, settled_mean
 from detectors.movement import FLOOR, REACH, movements
-from detectors.scaling import Ranges, Scaling
+from detectors.scaling import NO_HOUR, Ranges, Scaling
 from detectors.scope import Scoped, resolve_scope
 from detectors.seasons import HOUR, Doubles, Seasons, learn
 from detectors.types import Detector, OnlineDetector, Rows, Scope
@@ -84,8 +84,8 @@ class Fitting:
             immediate=first,
             settled=second,
             own={
-                "immediate": own_windows(first, codes, immediate, entities),
-                "settled": own_windows(second, codes, settled, entities),
+                "immediate": own_windows(codes, immediate, entities),
+                "settled": own_windows(codes, settled, entities),
             },
             online=self._warm,
             alpha=alpha_for(settings.alert_budget, settings.step_ns, present, first.cluster),
@@ -161,14 +161,15 @@ class Fitting:
         return np.maximum(table, np.float32(_SMALLEST_QUANTILE))
 
     def _settled(self, own: Floats, detectors: dict[str, Detector]) -> Floats:
-        """D x n: the mean of the ratios of a slot and those after it, told at the last of them, as `Scorer` does."""
+        """D x n: the mean of the ratios of each slot and those after it, as `Scorer` tells it later; at the end of an
+        entity's validation, as at the end of a stream, over what is left."""
         codes, slots = self._rows.codes[self._cut.validation], self._rows.slots[self._cut.validation]
         settle = self._settings.settle
         keys = codes * np.int64(np.ptp(slots) + settle + 1) + slots
         stretch = np.full((settle, *own.shape), np.nan, np.float32)
-        for age, target in zip(range(settle - 1, -1, -1), stretch, strict=True):
-            at = keys.searchsorted(keys - age)
-            found = keys[at] == keys - age
+        for ahead, target in enumerate(stretch):
+            at = np.minimum(keys.searchsorted(keys + ahead), len(keys) - 1)
+            found = keys[at] == keys + ahead
             target[:, found] = own[:, at[found]]
         return settled_mean(stretch, look_aheads(detectors, settle))
 
@@ -247,7 +248,7 @@ def _hours(rows: Rows, settings: EnsembleSettings) -> Doubles:
 
 def _scaled(ranges: Ranges, seasons: Seasons, rows: Rows, settings: EnsembleSettings) -> Floats:
     scaling = _bound(Scaling(ranges, seasons), len(rows.names))
-    hours = _hours(rows, settings) if seasons.any else 0.0
+    hours = _hours(rows, settings) if seasons.any else NO_HOUR
     return scaling.scale(rows.codes, rows.values, learn=False, hours=hours)
 
 

@@ -30,8 +30,9 @@ class Neighbours:
     window of another time are no prototypes. `level=False` takes each channel's own mean off each window, so that only
     its shape counts. The score is a root mean square over slots and channels, in training ranges; a channel's share
     follows its difference from the nearest prototype over the newest slots. Missing values are filled by the
-    projection; a channel never seen in training is left out. `look_ahead`: slots of a settled score, at most a window.
-    `whole`: in the end the prototypes are drawn from all of training, not from the part before validation alone.
+    projection; of a window of which less than half the slots are there it has no opinion. A channel never seen in training is left
+    out. `look_ahead`: slots of a settled score, at most a window. `whole`: in the end the prototypes are drawn from all
+    of training, not from the part before validation alone.
     """
 
     name: ClassVar[str] = "neighbours"
@@ -130,15 +131,17 @@ class Neighbours:
         squares = np.maximum(distances[:, :nearest] + np.einsum("ij,ij->i", flat, flat)[:, None], 0)
         blamed = min(_BLAMED, slots) * channels
         parts = flat[:, -blamed:] - self._bank[first] @ self._space.basis[-blamed:].T
-        size = np.full(block, slots * max(int(self._seen.sum()), 1), dtype=np.float32)
         present: NDArray[np.bool_] = np.broadcast_to(self._seen, (block, channels))
+        answers = np.empty((block, 1 + channels), dtype=np.float32)
+        # What was filled in is in the distance too, so that a young entity's windows are measured as whole ones are.
+        answers[:, 0] = np.sqrt(squares).mean(axis=1) / np.sqrt(np.float32(slots * max(int(self._seen.sum()), 1)))
         if missing is not None:
             parts *= ~missing[:, -blamed:]
-            there = ~missing.reshape(rows.shape) & self._seen
-            size, present = there.sum(axis=(1, 2), dtype=np.float32), np.asarray(there.any(axis=1))
-            size[size == 0] = np.nan
-        answers = np.empty((block, 1 + channels), dtype=np.float32)
-        answers[:, 0] = np.sqrt(squares).mean(axis=1) / np.sqrt(size)
+            present = np.asarray((~missing.reshape(rows.shape) & self._seen).any(axis=1))
+            # From less than half its slots the rest cannot be told: its distance would be that of the filling.
+            there = (~missing.reshape(rows.shape) & self._seen).any(axis=2).sum(axis=1)
+            answers[2 * there < slots, 0] = np.nan
+            answers[~present.any(axis=1), 0] = np.nan
         parts = parts.reshape(block, -1, channels)
         answers[:, 1:] = np.einsum("ijk,ijk->ik", parts, parts) / np.float32(parts.shape[1])
         np.copyto(answers[:, 1:], np.float32(np.nan), where=~present)

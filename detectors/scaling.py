@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.entity_arrays import EntityArrays, Field
-from detectors.seasons import Doubles, Seasons
+from detectors.seasons import Doubles, Seasons, split
 from streaming.types import Codes, Floats, Ints, State
 
 LIMIT = np.float32(4.0)
@@ -28,6 +28,8 @@ LINES_LIMIT = np.float32(16.0)
 _SHARE_OF_FLEET, _SHARE_OF_LEVEL, _SMALLEST = 0.01, 0.001, np.float32(1e-6)
 """A width is at least 1% of the fleet's, 0.1% of the level's size and 1e-6, so that a constant channel stays still
 under rounding noise, and scores when it moves."""
+NO_HOUR = np.zeros(())
+"""Where there are no seasons, no hour is looked at."""
 _FREE_ROWS = 16
 _CHUNK = 512
 """Young entities that learn together: their arrays stay in the cache."""
@@ -102,7 +104,7 @@ class Scaling:
     """Scales the rows of one slot after the other; learns the ranges of young entities as they come.
 
     Entities are row codes; `bind` says which of the trained entities a row is. State: 12 bytes a channel and entity.
-    Hours are local ones (`LocalClock`), of the slot or of each row; without seasons they are not looked at.
+    Hours are local ones (`LocalClock`), one (0-d) or one a row; without seasons nobody looks at them.
     """
 
     ranges: Ranges
@@ -112,6 +114,8 @@ class Scaling:
     _map: EntityArrays = field(init=False)
     _smallest: Floats = field(init=False)
     _limit: Floats = field(init=False)
+    _hour: int | None = field(init=False, default=None)
+    _around: tuple[Floats, Floats] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         shape = (self.ranges.low.shape[1],)
@@ -147,7 +151,7 @@ class Scaling:
         places: Ints = self._young["trained"][entities]
         return places
 
-    def scale(self, entities: Codes, values: Floats, learn: bool = True, hours: Doubles | float = 0.0) -> Floats:
+    def scale(self, entities: Codes, values: Floats, learn: bool = True, hours: Doubles = NO_HOUR) -> Floats:
         """`values` (B x F, one row an entity, all of one slot) scaled to B x F float32; NaN stays NaN.
 
         A young entity learns from the row first. Without `learn` nothing changes, and an entity may come repeatedly.
@@ -170,7 +174,7 @@ class Scaling:
         scaled[(self._young["seen"][entities] == 0) & ~np.isnan(values)] = 0.5
         return scaled
 
-    def inverse(self, entities: Codes, hours: Doubles | float = 0.0) -> tuple[Floats, Floats]:
+    def inverse(self, entities: Codes, hours: Doubles = NO_HOUR) -> tuple[Floats, Floats]:
         """Origin and width (B x F each) at `hours`: raw = origin + width x scaled; 0 and 1 of a channel that never had
         a value."""
         self._map.reach(entities)
@@ -194,9 +198,21 @@ class Scaling:
         self._map.reach(entities)
         self._map.forget(entities)
 
-    def _season(self, entities: Codes, hours: Doubles | float) -> Floats | None:
+    def _season(self, entities: Codes, hours: Doubles) -> Floats | None:
         """What to take off (B x F, in widths); None where nothing is known of any hour."""
-        return self.seasons.at(self.trained(entities), hours) if self.seasons is not None else None
+        if self.seasons is None:
+            return None
+        places = self.trained(entities)
+        if hours.ndim:
+            return self.seasons.at(places, hours)
+        hour, part = split(hours)
+        if hour != self._hour:  # everybody's numbers serve all slots of an hour
+            self._hour, self._around = int(hour), self.seasons.around(int(hour))
+        low, rise = self._around
+        season: Floats = rise[places]
+        season *= part
+        season += low[places]
+        return season
 
     def _apply(self, entities: Codes, values: Floats, season: Floats | None) -> Floats:
         scaled: Floats = values - self._map["origin"][entities]

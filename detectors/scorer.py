@@ -12,7 +12,7 @@ from detectors.ensemble import Ensemble, evidence_only, fuse
 from detectors.entity_arrays import EntityArrays, Field
 from detectors.fusion import blend_shares, decisive, ratios, settled_mean
 from detectors.movement import blamed
-from detectors.scaling import Scaling
+from detectors.scaling import NO_HOUR, Scaling
 from detectors.types import Scores, Verdicts
 from streaming.types import Codes, Floats, Ints, State, Windows
 
@@ -193,10 +193,10 @@ class Scorer:
         yield "ring", self._ring
         yield from self._online.items()
 
-    def _hours(self, slots: Ints | int) -> NDArray[np.float64] | float:
+    def _hours(self, slots: Ints | int) -> NDArray[np.float64]:
         """Local hours of slots, where they matter."""
         if self._scaling.seasons is None:
-            return 0.0
+            return NO_HOUR
         each = np.asarray(slots, np.int64)
         times = each * self.ensemble.settings.step_ns if self._times is None else self._times(each)
         return self.ensemble.settings.hours(times)

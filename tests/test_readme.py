@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
 from typer.testing import CliRunner, Result
@@ -80,6 +82,16 @@ def write_samples(folder: Path) -> None:
         (folder / f"{name}.csv").write_text("\n".join([head, *rows]) + "\n")
     (folder / "today.jsonl").write_text("\n".join([*records, "{broken"]) + "\n")
     (folder / "app.log").write_text("\n".join(log) + "\n")
+    write_series(folder / "data", 1)
+
+
+def write_series(folder: Path, seed: int) -> None:
+    """One labelled series: the second host, whose first 400 rows are the train part."""
+    folder.mkdir()
+    noise = np.random.default_rng(seed).normal(size=(SLOTS, 4))
+    rows = [reading(slot, 1, noise[slot]) | {"label": int(440 <= slot < 455)} for slot in range(SLOTS)]
+    for name, part in (("train", rows[:400]), ("test", rows[400:])):
+        pq.write_table(pa.Table.from_pylist(part), folder / f"web.{name}.parquet")
 
 
 class Session:
@@ -125,11 +137,19 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         for line in commands():
             if line in MAKE:
                 continue
-            quick = f"{line} --profile fast" if line.startswith("tsad try") else line
+            quick = f"{line} --profile fast" if line.startswith(("tsad try", "tsad evaluate data")) else line
+            quick = f"{quick} --workers 1" if line.startswith("tsad evaluate") else quick
             written[line] = session.type(quick)
             if line.startswith("tsad init"):
                 settle(folder / "tsad.toml")
         yield written
+
+
+def test_an_evaluation_stands_beside_its_peers_and_leaves_a_report(said: dict[str, str]) -> None:
+    (line,) = [line for line in said if line.startswith("tsad evaluate data")]
+    assert all(name in said[line] for name in ("VUS-PR", "k-means", "isolation-forest"))
+    (line,) = [line for line in said if line.startswith("tsad evaluate servers.csv")]
+    assert "servers" in said[line]
 
 
 def settle(file: Path) -> None:

@@ -76,6 +76,7 @@ def ensemble_settings(config: StreamConfig, labels: Mapping[str, Mapping[str, st
         calibration=config.calibration,
         seed=config.seed,
         max_windows=config.max_windows,
+        accept=config.accept,
         timezone=config.timezone,
         seasons=config.seasons,
     )

@@ -159,3 +159,29 @@ def test_an_online_detector_is_not_bent() -> None:
         Bent(of="vote")
     with pytest.raises(KeyError, match="detector 'magic' is unknown"):
         Bent(of="magic")
+
+
+@pytest.mark.parametrize("slots", [10, 20])
+def test_a_window_with_gaps_is_no_stranger_than_a_whole_one(slots: int) -> None:
+    """A new entity's first windows are mostly empty: they are filled from what is there, and measured as whole ones."""
+    detector = Neighbours(slots=slots)
+    detector.fit(windows_of())
+    windows = windows_of(seed=4)
+    usual = np.quantile(detector.score(windows).values, 0.98)
+    for known in (slots // 2, slots - 3, slots - 1):
+        values = windows.values.copy()
+        values[:, :-known] = np.nan
+        said = detector.score(changed(windows, values)).values
+        assert (said < 1.75 * usual).mean() > 0.95
+    values[:, : 1 - slots // 2] = np.nan
+    assert np.isnan(detector.score(changed(windows, values)).values).all()
+
+
+def test_what_is_there_of_a_window_with_gaps_still_counts() -> None:
+    detector = Neighbours()
+    detector.fit(windows_of())
+    values = windows_of(seed=4).values.copy()
+    values[:, :-5] = np.nan
+    usual = detector.score(changed(windows_of(seed=4), values.copy())).values
+    values[:, -5:, 1] += 3
+    assert (detector.score(changed(windows_of(seed=4), values)).values > 2 * usual).all()

@@ -212,7 +212,7 @@ def test_forget_makes_a_row_new(ensemble):
     scorer.score(windows_of(ensemble, scaled, range(SLOTS)))
     row = np.array([2], np.int32)
     scorer.forget(row)
-    assert (scorer.rows(row)["immediate/beyond"] == 0).all()
+    assert (scorer.rows(row)["immediate/windows"] == 0).all()
     scorer.bind(row, [names_of(4)[2]])
     for name, array in scorer.rows(row).items():
         assert array.tobytes() == fresh.rows(row)[name].tobytes(), name
@@ -277,7 +277,7 @@ def test_promotion_keeps_what_stays_meaningful(ensemble):
         assert array.tobytes() == fresh.rows(known)[name].tobytes(), name
     for name in ("scaling/low", "scaling/high", "scaling/seen", "drift/mean"):
         assert new.rows(unknown)[name].tobytes() == scorer.rows(unknown)[name].tobytes(), name
-    assert new.rows(unknown)["immediate/beyond"].sum() == 0
+    assert new.rows(unknown)["immediate/windows"].sum() == 0
     assert np.isfinite(new.score(windows_of(model, scaled, range(50, SLOTS))).p).all()
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from made_series import TEST, write
 from typer.testing import CliRunner
 
 from tsad.cli import app
@@ -17,28 +17,6 @@ from tsad.evaluation.decisions import episodes_of
 from tsad.evaluation.harness import Plan, evaluate
 from tsad.evaluation.running import Stream, first_slot, fit_together, run_together
 from tsad.evaluation.series import TrainPart, find_series, read_series
-
-TRAIN, TEST = 500, 300
-
-
-def write(folder: Path, name: str, seed: int, rows: int = TEST, labelled: bool = True) -> None:
-    """Three oscillating channels; a shift of two of them in rows 200 to 220 of the test part."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
-    phase = np.arange(TRAIN + TEST)[:, None] / np.array([9.0, 14.0, 25.0])
-    values = (np.sin(phase) + 0.1 * rng.normal(size=phase.shape)).astype(np.float32)
-    values[TRAIN + 200 : TRAIN + 220, :2] += 6
-    columns = {f"m{place}": column for place, column in enumerate(values.T)}
-    train, test = (
-        {"timestamp": np.arange(len(part))} | {key: column[part] for key, column in columns.items()}
-        for part in (np.arange(TRAIN), np.arange(TRAIN, TRAIN + rows))
-    )
-    if labelled:
-        test["label"] = ((np.arange(rows) >= 200) & (np.arange(rows) < 220)).astype(np.int8)
-        event = {"start": 200, "end": 220, "channels": ["m0", "m1"]}
-        (folder / f"{name}.interpretation_label.json").write_text(json.dumps({"events": [event]}))
-    pq.write_table(pa.table(train), folder / f"{name}.train.parquet")
-    pq.write_table(pa.table(test), folder / f"{name}.test.parquet")
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ windows that cover the row (k-means), or the window centred on it (PCA). Causall
 with the row. Rows before the first whole window have its score.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -57,8 +58,11 @@ def k_means(seed: int) -> Callable[[Doubles], Scorer]:
 
     def fit(windows: Doubles) -> Scorer:
         from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
 
-        model = KMeans(min(CLUSTERS, len(windows)), random_state=seed, n_init=1).fit(windows)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different windows than centres
+            model = KMeans(min(CLUSTERS, len(windows)), random_state=seed, n_init=1).fit(windows)
         return lambda block: model.transform(block).min(axis=1)
 
     return fit
@@ -88,7 +92,8 @@ def principal_axes(windows: Doubles) -> Scorer:
 def residual(windows: Doubles) -> Scorer:
     """Squared distance to the axes that hold 90% of the variance: what a reconstruction leaves over."""
     model = _decomposed(windows)
-    count = int(np.searchsorted(np.cumsum(model.explained_variance_ratio_), KEPT_VARIANCE)) + 1
+    held = np.cumsum(model.explained_variance_ratio_)
+    count = int(np.searchsorted(held, KEPT_VARIANCE)) + 1 if held[-1] > 0 else 0
     axes, mean = model.components_[:count], model.mean_
 
     def score(block: Doubles) -> Doubles:
@@ -102,6 +107,8 @@ def residual(windows: Doubles) -> Scorer:
 def _decomposed(windows: Doubles) -> Any:
     from sklearn.decomposition import PCA
 
+    if len(windows) == 1:
+        windows = np.repeat(windows, 2, axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):  # windows that do not vary have no parts of a variance
         model = PCA(svd_solver="covariance_eigh").fit(windows)
     model.explained_variance_ratio_ = np.nan_to_num(model.explained_variance_ratio_)
