@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from detectors import registry
 from detectors.calibration import Learning, Mode, Tail, alpha_for
 from detectors.fusion import Fusion, decisive, majority, power_mean, ratios
+from detectors.movement import REACH
 from detectors.scaling import Ranges
 from detectors.scope import LOOK_AHEAD, Scoped
 from detectors.seasons import Doubles, LocalClock, Seasons
@@ -65,6 +66,7 @@ class Ensemble:
     `quantiles` (K + 1) x D are the validation quantiles that scores are divided by; `tails` (D) the detectors' own
     tails over the fleet, `immediate` and `settled` those of the fused numbers, and `own` the K entities' windows for
     each of the two calibrators. `online` are the rows (K) that online detectors had learnt by the end of training.
+    `moves` 2 x (K + 1) x F are the usual movements of channels (`detectors.movement`), 2 x 0 x F before the first fit.
     `medians` (K + 1) x F and `background` (at most 256 windows) are scaled. `alpha` is the threshold.
     """
 
@@ -83,6 +85,7 @@ class Ensemble:
     online: dict[str, EntityRows]
     alpha: float
     medians: Floats
+    moves: Floats
     background: Windows
     load: Load = registry.load
     _index: dict[str, int] = field(init=False, repr=False)
@@ -129,6 +132,7 @@ class Ensemble:
             online={},
             alpha=alpha_for(settings.alert_budget, settings.step_ns, settings.expected_entities or 1, 1.0),
             medians=none,
+            moves=np.zeros((2, 0, width), np.float32),
             background=Windows(np.zeros(0, np.int32), np.zeros(0, np.int64), empty, features, ()),
             load=load,
         )
@@ -144,8 +148,8 @@ class Ensemble:
 
     @property
     def span(self) -> int:
-        """Newest slots of a window that scoring needs: the most that a detector reads."""
-        spans = [getattr(detector, "span", None) for detector in self.detectors.values()]
+        """Newest slots of a window that scoring needs: the most that a detector, or the blame, reads."""
+        spans = [REACH + 1, *(getattr(detector, "span", None) for detector in self.detectors.values())]
         return max(self.settings.window if span is None else min(span, self.settings.window) for span in spans)
 
     def median(self, name: str) -> Floats:
@@ -195,7 +199,7 @@ class Ensemble:
 
     def state(self) -> State:
         """Everything, as plain arrays, JSON and opaque bytes."""
-        state = State({"quantiles": self.quantiles, "medians": self.medians})
+        state = State({"quantiles": self.quantiles, "medians": self.medians, "moves": self.moves})
         state.meta["ensemble"] = {
             "settings": asdict(self.settings),
             "features": list(self.features),
@@ -246,6 +250,7 @@ class Ensemble:
             online={kind: state.part(f"rows-{kind}").arrays for kind in meta["online"]},
             alpha=meta["alpha"],
             medians=state.arrays["medians"],
+            moves=state.arrays["moves"],
             background=Windows(**background, features=meta["features"], names=meta["background_names"]),
             load=load,
         )

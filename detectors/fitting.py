@@ -21,6 +21,7 @@ from detectors.ensemble import (
     unseen_threshold,
 )
 from detectors.fusion import grouped_quantile, ratios, settled_mean
+from detectors.movement import FLOOR, REACH, movements
 from detectors.scaling import NO_HOUR, Ranges, Scaling
 from detectors.scope import Scoped, resolve_scope
 from detectors.seasons import HOUR, Doubles, Seasons, learn
@@ -37,6 +38,7 @@ _UNSEEN_QUANTILE, _UNSEEN_WINDOWS = 0.5, 5
 _SMALLEST_QUANTILE = 1e-3
 """A thousandth of a training range: rounding noise of constant channels is no yardstick."""
 _BACKGROUND = 256
+_USUAL = 0.99
 
 
 class Fitting:
@@ -88,6 +90,7 @@ class Fitting:
             online=self._warm,
             alpha=alpha_for(settings.alert_budget, settings.step_ns, present, first.cluster),
             medians=self._medians(),
+            moves=self._moves(),
             background=self._background(windows),
             load=self._load,
         )
@@ -197,6 +200,22 @@ class Fitting:
             known, own, _ = grouped_quantile(column, codes, 0.5)
             medians[known, channel] = own
         return medians
+
+    def _moves(self) -> Floats:
+        """2 x (K + 1) x F: 99% quantiles of movements, each entity's drawn to the fleet's; NaN = never seen."""
+        at, window = self._cut.validation, min(REACH + 1, self._settings.window)
+        parts = [at[start : start + _CHUNK] for start in range(0, len(at), _CHUNK)] or [at]
+        moved = np.concatenate([movements(cut_windows(self._rows, part, window).values) for part in parts], axis=1)
+        usual = np.full((2, self._entities + 1, moved.shape[2]), np.nan, np.float32)
+        for kind, channel in np.ndindex(2, moved.shape[2]):
+            column = moved[kind, :, channel]
+            if np.isnan(column).all():
+                continue
+            fleet = np.nanquantile(column, _USUAL)
+            known, own, counts = grouped_quantile(column, self._rows.codes[at], _USUAL)
+            usual[kind, :, channel] = fleet
+            usual[kind, known, channel] = (counts * own + _FLEET_WINDOWS * fleet) / (counts + _FLEET_WINDOWS)
+        return usual + FLOOR
 
     def _background(self, windows: Windows) -> Windows:
         chosen = np.random.default_rng(self._settings.seed).permutation(len(windows))[:_BACKGROUND]

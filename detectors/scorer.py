@@ -11,6 +11,7 @@ from detectors.calibration import Calibrator
 from detectors.ensemble import Ensemble, evidence_only, fuse
 from detectors.entity_arrays import EntityArrays, Field
 from detectors.fusion import blend_shares, decisive, ratios, settled_mean
+from detectors.movement import blamed
 from detectors.scaling import NO_HOUR, Scaling
 from detectors.types import Scores, Verdicts
 from streaming.types import Codes, Floats, Ints, State, Windows
@@ -128,7 +129,7 @@ class Scorer:
             p=p,
             score=(np.log(p) / np.log(alpha)).astype(np.float32),
             votes=tails < alpha,
-            shares=blend_shares(decisive(own, self._quiet), shares),
+            shares=self._blamed(windows, known, blend_shares(decisive(own, self._quiet), shares)),
             settled=settled,
             settled_p=settled_p,
             confidence=confidence,
@@ -218,6 +219,11 @@ class Scorer:
         if last is not None and all(opinion is None for opinion in given):
             raise EnsembleError("every detector failed") from last
         return given
+
+    def _blamed(self, windows: Windows, known: Ints, detectors: Floats) -> Floats:
+        """Shares by what channels did themselves; the detectors' own before the first fit."""
+        moves = self.ensemble.moves
+        return blamed(windows.values, moves[:, known], detectors) if moves.shape[1] else detectors
 
     def _settle(self, windows: Windows, slots: list[slice], own: Floats) -> Floats:
         """Keep the ratios (D x B), and answer the settled ones of the slot `settle` - 1 before each window's end."""

@@ -41,8 +41,9 @@ class Evidence:
 
     @property
     def channels(self) -> int:
-        """Channels that bear at least half of the strongest channel's share."""
-        return int((self.shares >= 0.5 * self.shares.max(initial=0)).sum()) if self.shares.any() else 0
+        """Channels whose share exceeds the least one by at least half of what the strongest's does."""
+        excess = self.shares - self.shares.min(initial=1)
+        return int((excess >= 0.5 * excess.max(initial=0)).sum()) if self.shares.any() else 0
 
     def state(self) -> State:
         """Arrays, and the rest as JSON."""

@@ -47,6 +47,21 @@ def plain(answer: Answer) -> tuple[Any, ...]:
     return answer.rows, answer.told.explained_by, answer.told.sentence, answer.told.evidence
 
 
+@pytest.mark.parametrize(
+    ("shares", "involved"),
+    [
+        ([0.7, 0.1, 0.1, 0.1], 1),
+        ([0.4, 0.35, 0.1, 0.15], 2),
+        ([0.25, 0.25, 0.25, 0.25], 4),
+        ([0.22, 0.2, 0.2, 0.38], 1),
+    ],
+    ids=["one", "two", "all alike", "one over an even rest"],
+)
+def test_channels_involved_stand_out_from_the_rest(shares: list[float], involved: int) -> None:
+    one = replace(evidence(0, ("a", "b", "c", "d")), shares=np.array(shares, np.float32))
+    assert one.channels == involved
+
+
 def test_an_explanation_is_the_same_alone_as_in_any_batch(model: Model) -> None:
     asked = requests(7)
     together = [plain(answer) for answer in explain(asked, lambda _: model)]

@@ -66,7 +66,8 @@ def _own_threshold(series: Series, events: Extents, score: Doubles, settled: Dou
 
 
 def _causes(series: Series, scored: Scored, rule: Rule) -> Figures:
-    """Figures of the named channels, over labelled extents and over the episodes that met them."""
+    """Figures of the named channels, over labelled extents and over the episodes that met them, by `ranking`: the sum
+    over rows of share x score."""
     place = {name: number for number, name in enumerate(scored.channels)}
     episodes = episodes_of(scored.score.astype(np.float64), scored.settled.astype(np.float64), rule)
     found: dict[str, list[float]] = {}
