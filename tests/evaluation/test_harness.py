@@ -99,8 +99,8 @@ def test_the_settled_scores_at_the_end_are_over_what_is_left(data):
     whole = series_of(data)
     (found,) = run_together([replace(whole, test=whole.test[:215])], Plan(profile="fast").config(whole.step))
     # the cut lies within the shift: its last 9 rows have a look-ahead of 9 to 1 rows, all of them strange
-    assert (found.settled[-9:] > 0.9).all()
-    assert (found.settled[150:190] < 0.9).all()
+    assert (found.settled[-9:] > 0.75).all()
+    assert (found.settled[150:190] < 0.75).all()
 
 
 def test_the_episodes_told_from_a_file_are_those_that_the_judge_opened(data):
