@@ -30,9 +30,9 @@ class Neighbours:
     window of another time are no prototypes. `level=False` takes each channel's own mean off each window, so that only
     its shape counts. The score is a root mean square over slots and channels, in training ranges; a channel's share
     follows its difference from the nearest prototype over the newest slots. Missing values are filled by the
-    projection; of a window of which less than half the slots are there it has no opinion. A channel never seen in training is left
-    out. `look_ahead`: slots of a settled score, at most a window. `whole`: in the end the prototypes are drawn from all
-    of training, not from the part before validation alone.
+    projection; of a window of which less than half the slots are there it has no opinion. A channel never seen in
+    training is left out. `look_ahead`: slots of a settled score, at most a window. `whole`: in the end the prototypes
+    are drawn from all of training, not from the part before validation alone.
     """
 
     name: ClassVar[str] = "neighbours"

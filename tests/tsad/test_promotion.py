@@ -34,14 +34,14 @@ GPU_FROM = 340
 
 
 def live(late: bool = False) -> list[bytes]:
-    """The stream of the other tests, with `gpu` in its later part: calm but for a jump of `c` at 400."""
+    """The stream of the other tests, with `gpu` in its later part: calm but for a jump of `b` at 400."""
     rng = np.random.default_rng(9)
     lines = []
     for (entity, slot), values in sorted(cells_with_anomalies().items(), key=lambda item: (item[0][1], item[0][0])):
         named: dict[str, float | None] = dict(zip(FEATURES, map(float, values), strict=True))
         level = float(np.sin(slot / 15) + rng.normal(0, 0.1))
         if slot >= GPU_FROM:
-            named["gpu"] = level + (9 if entity == "c" and 400 <= slot < 405 else 0)
+            named["gpu"] = level + (9 if entity == "b" and 400 <= slot < 405 else 0)
         if slot >= FIT_SLOTS:
             lines.append(record(entity, slot, named))
     return shuffled_late(lines, 17, 12) if late else lines
@@ -141,10 +141,10 @@ def test_rows_carry_the_version_that_judged_them(make_two: Any) -> None:
 def test_a_feature_of_the_new_model_counts_from_then_on(make_two: Any) -> None:
     app, second = make_two()
     drive(app, Limits(poll=30), {150: second})
-    alerts = app.reader.alerts(AlertFilter(stream=STREAM, entity="c", limit=None))
+    alerts = app.reader.alerts(AlertFilter(stream=STREAM, entity="b", limit=None))
     jump = [a for a in alerts if a.state != "retracted" and a.first_slot <= FIRST + 404 and a.last_slot >= FIRST + 400]
     assert jump
-    observed = {row["model_version"] for row in app.reader.scores(STREAM, "c", limit=100_000)}
+    observed = {row["model_version"] for row in app.reader.scores(STREAM, "b", limit=100_000)}
     assert second in observed
     _, parts = app.reader.alert(jump[0].id)
     assert any(part.feature == "gpu" and part.value > 0 for part in parts if part.target == "decision")

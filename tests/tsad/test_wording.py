@@ -24,7 +24,7 @@ def printed(what: Any, width: int = 80) -> str:
 
 
 @pytest.mark.parametrize(
-    ("count", "said"), [(0, "0 alerts"), (1, "1 alert"), (2, "2 alerts"), (-1, "-1 alerts"), (1001, "1001 alerts")]
+    ("count", "said"), [(0, "0 alerts"), (1, "1 alert"), (2, "2 alerts"), (-1, "-1 alerts"), (1001, "1,001 alerts")]
 )
 def test_a_count_and_its_noun(count: int, said: str) -> None:
     assert counted(count, "alert") == said
