@@ -35,7 +35,8 @@ _FIXED_WINDOWS = 50.0
 """What the fixed exponential is worth beside the fleet's windows."""
 _UNSEEN_SCALE, _UNSEEN_SHAPE = 0.3, 1e-6
 """The tail of scores nobody has validated: a power law."""
-_SHAPES = np.append(1e-6, np.arange(0.25, 6.1, 0.25))
+_SHAPES = np.append(1e-6, np.arange(0.25, 2.1, 0.25))
+"""No tail is taken for lighter than that of normal numbers: a calm stretch of validation is no promise."""
 _SHAPE, _SHAPE_SPREAD = 1.5, 1.0
 """Normal prior of the shape: between exponential and normal numbers."""
 _SCALE_EXCEEDANCES = 10.0

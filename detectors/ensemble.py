@@ -207,6 +207,7 @@ class Ensemble:
             "scope": self.scope,
             "alpha": self.alpha,
             "background_names": list(self.background.names),
+            "detectors": list(self.detectors),
             "own": list(self.own),
             "online": list(self.online),
         }
@@ -228,7 +229,7 @@ class Ensemble:
         """The inverse of `state`, bit for bit; KeyError where a detector is not registered."""
         meta = state.meta["ensemble"]
         settings = EnsembleSettings(**meta["settings"])
-        names = [key.removeprefix("detector-") for key in state.meta if key.startswith("detector-")]
+        names = meta["detectors"]  # whose order is that of quantiles and tails; a file's keys may come in another
         detectors = {name: build(name, settings, meta["scope"], load) for name in names}
         for name, detector in detectors.items():
             detector.restore(state.part(f"detector-{name}"))

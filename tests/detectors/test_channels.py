@@ -1,5 +1,7 @@
 """What counts as a channel, and what data of few channels get: other detectors, longer windows, all of training."""
 
+import json
+
 import numpy as np
 import pytest
 from small_detectors import joined, planes, polls, rows_of, scorer_of, settings_of, windows_of
@@ -9,6 +11,7 @@ from detectors.channels import FEW, few, timing
 from detectors.ensemble import Ensemble
 from detectors.neighbours import Neighbours
 from streaming.channels import continuous
+from streaming.types import State
 
 PLAIN = {"linear": {}, "subspace": {}}
 
@@ -147,3 +150,20 @@ def test_the_few_set_reads_a_hundred_slots() -> None:
     spans = [registry.load(name)(**options) for name, options in registry.profile("few").items()]
     assert max(getattr(each, "span", None) or 0 for each in spans) == timing(1)["window"]
     assert max(getattr(each, "look_ahead", 0) for each in spans) == timing(1)["settle"]
+
+
+def sorted_keys(state: State) -> State:
+    """The state as a file keeps it whose keys are in the order of the alphabet."""
+    meta = json.loads(json.dumps(state.meta, sort_keys=True))
+    return State(dict(sorted(state.arrays.items())), meta, dict(sorted(state.blobs.items())))
+
+
+def test_a_model_file_does_not_shuffle_detectors() -> None:
+    """Quantiles and tails go by the order of the detectors: a file whose keys are sorted gave them to others."""
+    detectors = {"subspace": {"slots": 5}, "linear": {}, "neighbours": {"slots": 8}}
+    model = Ensemble.fit(rows_of(waves(500, 4)), settings_of(detectors=detectors, window=20))
+    again = Ensemble.restore(sorted_keys(model.state()))
+    assert list(again.detectors) == list(detectors)
+    values = waves(120, 4, seed=9)
+    said, repeated = settled(model, values, 30), settled(again, values, 30)
+    assert all(said[name].tobytes() == repeated[name].tobytes() for name in said)
