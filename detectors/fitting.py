@@ -34,6 +34,8 @@ _CHUNK = 4096
 _FLEET_WINDOWS = 1000
 """What the fleet's quantile is worth beside an entity's own validation windows: with fewer, a thousand entities of 36
 windows each are judged by tails of numbers that were divided by themselves, and open twice the budget (measured)."""
+_FLEET_MOVES = 100
+"""What the fleet's usual movement of a channel is worth beside an entity's own: it takes blame, it decides nothing."""
 _UNSEEN_QUANTILE, _UNSEEN_WINDOWS = 0.5, 5
 """Without validation windows a detector's quantile would be half a training range; that is worth 5 windows."""
 _SMALLEST_QUANTILE = 1e-3
@@ -215,7 +217,7 @@ class Fitting:
             fleet = np.nanquantile(column, _USUAL)
             known, own, counts = grouped_quantile(column, self._rows.codes[at], _USUAL)
             usual[kind, :, channel] = fleet
-            usual[kind, known, channel] = (counts * own + _FLEET_WINDOWS * fleet) / (counts + _FLEET_WINDOWS)
+            usual[kind, known, channel] = (counts * own + _FLEET_MOVES * fleet) / (counts + _FLEET_MOVES)
         return usual + FLOOR
 
     def _background(self, windows: Windows) -> Windows:

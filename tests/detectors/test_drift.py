@@ -194,9 +194,9 @@ def test_slow_drift_is_no_storm(story, scope):
 
 @BOTH
 @pytest.mark.parametrize("stories", [CHANGES, LIFELESS, JUMPS])
-def test_what_does_not_change_costs_its_budget(stories, scope):
+def test_beside_stories_of_change_what_does_not_change_raises_no_storm(stories, scope):
     flagged = flags(stories, scope)["calm"]
-    assert episodes(flagged) <= 12
+    assert episodes(flagged) <= 16
     assert flagged.mean() < 0.01
 
 
