@@ -88,6 +88,7 @@ class ArrivalSource:
         self, name: str, paths: Sequence[Path], decoder: Decoder, open_feed: Callable[[Path], Feed], may_grow: bool
     ) -> None:
         self.topic: Topic = "logs" if isinstance(decoder, LineDecoder) else "telemetry"
+        self.waiting = True
         self.decoder = decoder
         self._name = name
         self._paths = list(paths)
@@ -131,10 +132,11 @@ class ArrivalSource:
         self._told_empty = False
         self._feeds = self._open_all()
         self._feed = next(self._feeds, None)
-        while self._seen < position["row"]:
-            raw = self._read(min(_SKIP_ROWS, position["row"] - self._seen))
+        wanted = position.get("row", 0)
+        while self._seen < wanted:
+            raw = self._read(min(_SKIP_ROWS, wanted - self._seen))
             if raw is None:
-                raise SourceChanged(f"{self._name}: has only {self._seen} rows, {position['row']} had been read")
+                raise SourceChanged(f"{self._name}: has only {self._seen} rows, {wanted} had been read")
             self._seen += len(raw)
         if "decoder" in position:
             self.decoder.restore(position["decoder"])

@@ -29,6 +29,7 @@ class SortedSource:
 
     def __init__(self, source: Source, columns: Columns, long: bool, memory_bytes: int = MEMORY_BYTES) -> None:
         self.topic = source.topic
+        self.waiting = True
         self._source = source
         self._columns = columns
         self._long = long
@@ -60,7 +61,7 @@ class SortedSource:
         """Go on from `position`: sort again, and leave out what was read. SourceChanged if a byte has changed."""
         self._source.seek({**position, "row": 0})
         self._close_runs()
-        self._start(position["row"])
+        self._start(position.get("row", 0))
 
     def close(self) -> None:
         """Close the files and remove what was spilled."""

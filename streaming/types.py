@@ -141,10 +141,14 @@ class Source(Protocol):
     """Something that is read in polls and can go on from a position.
 
     `poll` returns a batch (perhaps an empty one), or None at the end of a finite source. `position` is JSON: what
-    `seek` needs to go on behind the batch whose `next_position` is given.
+    `seek` needs to go on behind the batch whose `next_position` is given; without a `row` in it, at the beginning.
+    `waiting`: whether a poll would find something (or the end) at once.
     """
 
     topic: Topic
+
+    @property
+    def waiting(self) -> bool: ...
 
     def poll(self, max_records: int = 5000) -> Batch | None: ...
 

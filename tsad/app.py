@@ -19,6 +19,10 @@ from storage.models import Models
 from storage.read import Reader
 from storage.store import Store
 from storage.types import LIVE, ModelRow, Order, StoreError, StreamRow
+from streaming.broker.consumer import open_consumer
+from streaming.broker.feed import Feed
+from streaming.broker.settings import BrokerError
+from streaming.broker.source import KafkaSource, message_decoder
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
 from streaming.files import open_source
@@ -27,7 +31,7 @@ from streaming.logintake import LogIntake
 from streaming.masking import Masking
 from streaming.types import Source, State, Topic
 from streaming.windower import Windower
-from tsad.config import Config, ConfigError, StreamConfig
+from tsad.config import KAFKA, Config, ConfigError, StreamConfig
 from tsad.director import Director
 from tsad.episodes import Rule
 from tsad.fitting import Collected, Progress, collect, fit_model
@@ -39,6 +43,7 @@ from tsad.readings import Readings, Rollups
 from tsad.recovery import recover
 from tsad.rows import RowWriter, utc
 from tsad.runner import Limits, Runner
+from tsad.worker import Worker, check_topics
 
 Clock = Callable[[], int]
 Paths = Mapping[Topic, str]
@@ -109,6 +114,7 @@ class App:
         self.store = Store(database, self._now)
         self.reader = Reader(database)
         self.models = Models(database, self._now)
+        self.leases = Leases(database, self._now)
 
     @classmethod
     def open(cls, config: Config, clock: Clock = time.time_ns, create: bool = True) -> "App":
@@ -156,6 +162,54 @@ class App:
             )
             for topic, path in self.paths(stream, paths).items()
         }  # fmt: skip
+
+    def on_kafka(self, stream: str, given: Paths) -> bool:
+        """Whether the stream comes from Kafka: `given` (paths on the command line) or the configuration says so.
+
+        ConfigError where Kafka is asked for and no topic is configured, or only for one of two sources."""
+        config = self.config.of(stream)
+        parts = {"telemetry": config.telemetry or None, "logs": config.logs}
+        said = {topic: given.get(topic) or getattr(parts[topic], "source", None) for topic in config.topics}
+        if KAFKA not in said.values():
+            return False
+        for topic, source in said.items():
+            if source != KAFKA:
+                raise ConfigError(
+                    f"stream.{stream}.{topic}.source = {source!r}: 'kafka' is needed, as the other one is"
+                )
+            if not getattr(parts[topic], "topic", None):
+                raise ConfigError(f"stream.{stream}.{topic}.topic is not set; name the topic to read")
+        return True
+
+    def worker(self, stream: str, run: str = LIVE, limits: Limits | None = None) -> Worker:
+        """A member of the stream's consumer group. BrokerError where the cluster or the topics cannot be used."""
+        config, kafka = self.config.of(stream), self.config.kafka
+        parts = {"telemetry": config.telemetry or None, "logs": config.logs}
+        topics = {topic: str(parts[topic].topic) for topic in config.topics}  # type: ignore[union-attr]
+        names = tuple(topics.values())
+        consumer = open_consumer(kafka.settings(), names, f"{kafka.group}.{stream}", kafka.instance)
+        try:
+            check_topics(consumer, names)
+        except BrokerError:
+            consumer.close()
+            raise
+        feed = Feed(consumer)
+
+        def make(number: int) -> Runner:
+            opened: dict[Topic, KafkaSource] = {}
+
+            def open_sources(columns: Columns) -> dict[Topic, Source]:
+                for topic, name in topics.items():
+                    decoder = message_decoder(parts[topic].format(), columns, config.max_ahead)  # type: ignore[union-attr]
+                    opened[topic] = KafkaSource(feed, (name, number), decoder, self.clock)
+                return dict(opened)
+
+            runner = self.partition_runner(stream, number, open_sources, run, limits)
+            for source in opened.values():
+                source.open()
+            return runner
+
+        return Worker(names, feed, make, lambda: self.leases.epochs(stream, run), self.clock)
 
     def columns(self, stream: str, model_features: list[str] | None = None) -> Columns:
         """The stream's columns: those of its model, else whatever comes."""
@@ -207,8 +261,20 @@ class App:
         return row
 
     def runner(self, stream: str, paths: Paths, run: str = LIVE, limits: Limits | None = None) -> Runner:
-        """A runner of the stream's one partition, brought back to where it was."""
-        config, partition_number = self.config.of(stream), 0
+        """A runner of a stream of one partition that reads `paths`, brought back to where it was."""
+        return self.partition_runner(stream, 0, lambda columns: self.sources(stream, paths, columns), run, limits)
+
+    def partition_runner(
+        self,
+        stream: str,
+        partition_number: int,
+        open_sources: Callable[[Columns], dict[Topic, Source]],
+        run: str = LIVE,
+        limits: Limits | None = None,
+    ) -> Runner:
+        """A runner of one partition, brought back to where it was. It takes the partition from whoever had it."""
+        config = self.config.of(stream)
+        epoch = self.leases.acquire(stream, [partition_number], _owner(), run)[partition_number]
         kept = self.store.restore(run, stream, partition_number)
         shelf = self.shelf(stream)
         orders = [order for order in kept.orders if order.kind == "model"]
@@ -233,10 +299,9 @@ class App:
             lambda names, slot: self._recall(run, stream, partition_number, names, slot),
             director.next_era,
         )
-        epoch = Leases(self.database, self._now).acquire(stream, [partition_number], _owner(), run)[partition_number]
         self.store.put_stream(StreamRow(run, stream, config.step, {"profile": config.profile}))
         runner = Runner(
-            RowWriter(run, stream, partition_number, config.step), epoch, self.sources(stream, paths, columns),
+            RowWriter(run, stream, partition_number, config.step), epoch, open_sources(columns),
             columns, partition, director, intake, self.store, self.reader, self.config.models, self.clock,
             lambda version: self._activate(stream, version), lambda runner: self._follow(stream, runner),
             limits or Limits(explain_per_poll=config.explain_per_poll, snapshot_every=config.snapshot_every), rejects,

@@ -3,17 +3,15 @@
 import os
 import re
 import tomllib
-from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from streaming.settings import SECOND, FeatureRule, FeatureRules, LogFormat, TelemetryFormat, Timing
-
-UNITS = {"ms": SECOND // 1000, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND, "d": 86_400 * SECOND}
-
+from tsad.cluster import KafkaConfig
+from tsad.section import Duration, Section, Without
 
 RETENTION: dict[str, float] = {"scores": 30, "score_rollups": 400, "dead_letters": 30, "audit": 400}
 PRUNABLE = (*RETENTION, "alerts", "evicted_states")
@@ -30,32 +28,6 @@ NEEDED = {
     "too_short": "at least one is needed",
 }
 """What TOML calls things, by pydantic's kind of fault."""
-
-DURATION = re.compile(r"\s*(\d+(?:\.\d+)?(?:e[+-]?\d{1,3})?)\s*(ms|s|m|h|d)\s*")
-
-
-def parse_duration(value: object) -> int:
-    """Nanoseconds of "500ms", "60s", "5m", "1h", "2d" or a number of seconds; ValueError otherwise."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    match = DURATION.fullmatch(f"{value}s" if number else str(value))
-    if match is None:
-        raise ValueError(f"a duration such as '500ms', '60s', '5m', '1h', '2d' is needed, got {value!r}")
-    exact = Decimal(match[1]) * UNITS[match[2]]
-    if exact >= 2**63:
-        raise ValueError(f"a duration is at most 106751 days, got {value!r}")
-    return round(exact)
-
-
-Duration = Annotated[int, BeforeValidator(parse_duration)]
-Text = TypeVar("Text")
-Without = Annotated[Text | None, BeforeValidator(lambda value: None if value is False else value)]
-"""TOML has no null: `false` says that there is none."""
-
-
-class Section(BaseModel):
-    """A table of the file: unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class FeatureConfig(Section):
@@ -77,10 +49,15 @@ class FeatureConfig(Section):
         return FeatureRule(self.aggregate, self.missing, self.carry, self.counter)
 
 
+KAFKA = "kafka"
+"""The source that is a topic of the configured cluster."""
+
+
 class TelemetryConfig(Section):
-    """The telemetry of a stream: its source and its layout."""
+    """The telemetry of a stream: its source (the `topic` if that is Kafka) and its layout."""
 
     source: str | None = None
+    topic: str | None = None
     layout: Literal["json", "wide", "long"] = "json"
     features: tuple[str, ...] | None = None
     entity: Without[str] = "entity"
@@ -94,13 +71,14 @@ class TelemetryConfig(Section):
 
     def format(self) -> TelemetryFormat:
         """The plain value for `streaming`."""
-        return TelemetryFormat(**self.model_dump(exclude={"source"}))
+        return TelemetryFormat(**self.model_dump(exclude={"source", "topic"}))
 
 
 class LogConfig(Section):
     """The logs of a stream: its source, its layout, and how templates become features."""
 
     source: str | None = None
+    topic: str | None = None
     layout: Literal["json", "text"] = "json"
     pattern: str | None = None
     time_format: str | None = None
@@ -146,10 +124,10 @@ class StreamConfig(Section):
     on_silence: Literal["alert", "ignore"] = "alert"
     max_entities: int = Field(default=20_000, ge=1)
     max_features: int = Field(default=2000, ge=1)
-    features: dict[str, FeatureConfig] = {}
+    features: dict[str, FeatureConfig] = Field(default_factory=dict)
     profile: str = "default"
     detectors: tuple[str, ...] | None = Field(default=None, min_length=1)
-    detector_options: dict[str, dict[str, Any]] = {}
+    detector_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     scope: Literal["auto", "entity", "group", "stream"] = "auto"
     group_by: str | None = None
     model_memory_mib: int = Field(default=1024, ge=1)
@@ -192,6 +170,11 @@ class StreamConfig(Section):
             raise ValueError("scope = 'group' needs group_by, the label whose values are the groups")
         if self.telemetry is None and self.logs is None:
             raise ValueError("a stream needs telemetry, logs, or both")
+        for name, part in (("telemetry", self.telemetry), ("logs", self.logs)):
+            if part is not None and part.source == KAFKA and not part.topic:
+                raise ValueError(f"{name}: source = 'kafka' needs topic, the name of what is to be read")
+        if self.telemetry and self.logs and (self.telemetry.source == KAFKA) != (self.logs.source == KAFKA):
+            raise ValueError("telemetry and logs of one stream come both from Kafka, or both not")
         return self
 
     @property
@@ -222,8 +205,9 @@ class Config(Section):
     database: str = "sqlite:///tsad.db"
     models: str = "tsad-models"
     history: str = "tsad-history"
+    kafka: KafkaConfig = KafkaConfig()
     retention_days: dict[str, float] = RETENTION
-    stream: dict[str, StreamConfig] = {}
+    stream: dict[str, StreamConfig] = Field(default_factory=dict)
 
     @field_validator("retention_days")
     @classmethod
@@ -299,6 +283,8 @@ def _fault(fault: Any) -> str:
 
 def _section(place: tuple[Any, ...]) -> type[Section]:
     match place:
+        case ("kafka",):
+            return KafkaConfig
         case ("stream", _):
             return StreamConfig
         case ("stream", _, "telemetry"):

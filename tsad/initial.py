@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 
 from detectors.channels import timing as few_timing
 from streaming.settings import SECOND
-from tsad.config import UNITS, Config, FeatureConfig, LogConfig, Section, StreamConfig, TelemetryConfig, parse_duration
+from tsad.config import Config, FeatureConfig, LogConfig, StreamConfig, TelemetryConfig
+from tsad.section import UNITS, Section, parse_duration
 from tsad.wording import counted, one_line, utc_text
 
 if TYPE_CHECKING:  # reading samples needs pandas, writing about them does not

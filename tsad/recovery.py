@@ -5,7 +5,7 @@ from typing import Any
 
 from storage import snapshots
 from storage.types import Checkpoint, FileRefusedError, Restored, SnapshotRow
-from streaming.types import Source, SourceChanged, State, Topic
+from streaming.types import SourceChanged, State, Topic
 from tsad.runner import ENDED, Runner
 from tsad.snapshots import restore
 
@@ -68,7 +68,7 @@ def _replay(runner: Runner, checkpoint: Checkpoint) -> list[Topic]:
     for topic in gone:
         runner.sources[topic].seek(checkpoint.positions[topic])
     for topic in runner.sources.keys() - runner.positions.keys() - set(gone):
-        _check(runner.sources[topic], checkpoint.positions.get(topic))
+        _begin(runner, topic, checkpoint.positions.get(topic))
     targets = {topic: _row(checkpoint.positions.get(topic)) for topic in runner.sources if topic not in gone}
     for topic in targets:
         _check_repeatable(runner, topic, checkpoint.positions.get(topic))
@@ -89,10 +89,13 @@ def _replay(runner: Runner, checkpoint: Checkpoint) -> list[Topic]:
     return behind
 
 
-def _check(source: Source, position: Any) -> None:
+def _begin(runner: Runner, topic: Topic, position: Any) -> None:
     """A source that no snapshot has sought is read from its start: SourceChanged unless it is still the same one."""
     if position:
-        source.seek({name: part for name, part in position.items() if name != "decoder"} | {"row": 0})
+        start = {name: part for name, part in position.items() if name not in ("decoder", "row")}
+        runner.sources[topic].seek(start)
+        if "first" in start:
+            runner.positions[topic] = start | {"row": start["first"]}
 
 
 def _check_repeatable(runner: Runner, topic: Topic, saved: Any) -> None:

@@ -133,6 +133,13 @@ class Runner:
             self.snapshot()
         return True
 
+    def rest(self) -> None:
+        """Nothing has come: follow what was promoted, and explain what waits."""
+        if self.clock() - self._followed >= FOLLOW_EVERY:
+            self._followed = self.clock()
+            self.follow(self)
+            self.explain_waiting()
+
     @property
     def _every(self) -> int:
         # staggered, so that the partitions of a stream do not all write at once
@@ -146,15 +153,29 @@ class Runner:
             pass
         self.snapshot()
 
+    def close_all(self) -> None:
+        """End a source that has no end of its own, here: every open slot closes."""
+        for topic in self.sources:
+            self.end(topic)
+            self.save()
+        self.finish()
+
     def _next_topic(self) -> Topic | None:
-        """The next topic to poll: one after the other, except those that have ended or run ahead."""
+        """The next topic to poll: one after the other, except those that have ended, run ahead or have nothing yet."""
         ended = self.positions.get(ENDED, [])
         going = [t for t in self.sources if t not in ended]
         ready = [t for t in going if not self.partition.windower.paused(t)] or going
         if not ready:
             return None
+        full = [t for t in ready if self.sources[t].waiting] or ready
         self._turn += 1
-        return ready[self._turn % len(ready)]
+        return full[self._turn % len(full)]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a step would find something at once."""
+        windower = self.partition.windower
+        return any(source.waiting and not windower.paused(topic) for topic, source in self.sources.items())
 
     def take(self, topic: Topic, batch: Batch) -> None:
         """Process a batch; nothing is saved yet."""

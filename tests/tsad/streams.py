@@ -40,6 +40,7 @@ class ListSource:
     late_crashes: set[int] = field(default_factory=set)
     sizes: Callable[[], int] | None = None
     at: int = 0
+    waiting: bool = True
 
     def poll(self, max_records: int = 5000) -> Batch | None:
         if self.at in self.crashes:
@@ -62,7 +63,7 @@ class ListSource:
         return {"row": next_position, "decoder": self.decoder.state(next_position)}
 
     def seek(self, position: dict[str, Any]) -> None:
-        self.at = position["row"]
+        self.at = position.get("row", 0)
         if "decoder" in position:
             self.decoder.restore(position["decoder"])
 

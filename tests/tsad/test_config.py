@@ -12,7 +12,6 @@ from streaming.settings import SECOND, FeatureRule, LogFormat, TelemetryFormat, 
 from tsad.config import (
     PRUNABLE,
     RETENTION,
-    UNITS,
     Config,
     ConfigError,
     FeatureConfig,
@@ -21,8 +20,8 @@ from tsad.config import (
     TelemetryConfig,
     load_config,
     parse_config,
-    parse_duration,
 )
+from tsad.section import UNITS, parse_duration
 
 
 def fault(raw: dict[str, Any]) -> str:

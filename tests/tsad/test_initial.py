@@ -16,12 +16,12 @@ from tsad.config import (
     Config,
     FeatureConfig,
     LogConfig,
-    Section,
     StreamConfig,
     TelemetryConfig,
     parse_config,
 )
 from tsad.initial import configuration_text
+from tsad.section import Section
 
 # no `$`: ${NAME} in a value is an environment variable, by design
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="$"), min_size=1, max_size=20)

@@ -23,9 +23,10 @@ __all__ = [
 def main() -> NoReturn:
     """Run the command line."""
     from storage.types import FileRefusedError, StoreError
+    from streaming.broker.settings import BrokerError
     from streaming.types import SourceChanged
 
-    expected = (ConfigError, StoreError, FileRefusedError, SourceChanged, LeaseLostError, OSError, ValueError)
+    expected = (ConfigError, StoreError, FileRefusedError, SourceChanged, BrokerError, LeaseLostError, OSError, ValueError)
     with fail_on(expected, {ConfigError: 2}):
         # not standalone: typer would print boxes for wrong usage, and nothing of its own for Ctrl-C
         sys.exit(app(standalone_mode=False) or 0)

@@ -1,16 +1,19 @@
 """`tsad fit`, `tsad run`, `tsad try` and `tsad demo`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from streaming.types import Topic
+from tsad.app import App
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
 from tsad.cli.registers import model_row
 from tsad.cli.terminal import INTERRUPTED, note, opened, print_line, show
 from tsad.console import Bars, interruptible
 from tsad.report import as_json, model_table, run_table
+from tsad.runner import Progress
 
 
 def _paths(telemetry: str | None, logs: str | None) -> dict[Topic, str]:
@@ -46,38 +49,67 @@ def fit(
 @app.command()
 def run(
     stream: Annotated[str, typer.Argument(help="The stream, as configured.")],
-    source: Annotated[str | None, typer.Option(help="Telemetry: a file, a folder, or - for standard input.")] = None,
-    logs: Annotated[str | None, typer.Option(help="Logs: a file, a folder, or - for standard input.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Telemetry: a file, a folder, - for standard input, or kafka.")
+    ] = None,
+    logs: Annotated[str | None, typer.Option(help="Logs: likewise.")] = None,
+    until_end: Annotated[
+        bool, typer.Option("--until-end", help="Kafka: stop where the topics end now, and close every open slot.")
+    ] = False,
     config: ConfigPath = CONFIG,
     database: DatabaseUrl = None,
     json: AsJson = False,
 ) -> None:
     """Watch a stream until its source ends (or Ctrl-C); the next run goes on where this one stopped."""
     with opened(config, database, needed=True, create=True) as opened_app, opened_app.claim():
+        if opened_app.on_kafka(stream, _paths(source, logs)):
+            _work(opened_app, stream, until_end, json)
+            return
         runner = opened_app.runner(stream, _paths(source, logs))
         missing = runner.director.missing_slots(runner.partition.windower.closed_through)
         if runner.director.newest is None:
-            fitted = "" if missing is None else f"; {missing} slots are missing until a model is fitted"
-            note(f"no model yet: `vote` watches alone, with low confidence{fitted}")
+            _note_cold(missing)
         with Bars() as bars, interruptible() as stopping:
             ended = runner.run(stopping, bars.standing(stream))
             if ended:
                 bars.done()
         standing = runner.progress
-        found = {
-            "stream": stream, "rows": standing.rows, "windows": standing.windows, "alerts": standing.alerts,
-            "slots_to_first_model": standing.missing_slots, "dead_letters": sum(
-                count for name, count in runner.counts.items() if name.startswith("dead:")
-            ), "unknown_features": {
-                name.removeprefix("unknown:"): count for name, count in runner.counts.items() if "unknown:" in name
-            }, "ended": ended,
-        }  # fmt: skip
-    show(found, run_table(found), json)
+    _summary(stream, standing, runner.counts, ended, json)
     if not ended:
         note("interrupted; the next run goes on from here")
         raise typer.Exit(INTERRUPTED)
     if not standing.rows:
         note("nothing new: what the source holds was read before")
+
+
+def _work(opened_app: App, stream: str, until_end: bool, json: bool) -> None:
+    """Be a member of the stream's group until SIGTERM, Ctrl-C, or the end that was asked for."""
+    if opened_app.models.active(stream) is None:
+        _note_cold(None)
+    worker = opened_app.worker(stream)
+    with Bars() as bars, interruptible() as stopping:
+        if until_end:
+            worker.read_out(stopping, bars.standing(stream))
+        else:
+            worker.run(stopping, bars.standing(stream))
+    _summary(stream, worker.progress, worker.counts, until_end and not stopping(), json)
+
+
+def _note_cold(missing: int | None) -> None:
+    fitted = "" if missing is None else f"; {missing} slots are missing until a model is fitted"
+    note(f"no model yet: `vote` watches alone, with low confidence{fitted}")
+
+
+def _summary(stream: str, standing: Progress, counts: Mapping[str, int], ended: bool, json: bool) -> None:
+    found = {
+        "stream": stream, "rows": standing.rows, "windows": standing.windows, "alerts": standing.alerts,
+        "slots_to_first_model": standing.missing_slots, "dead_letters": sum(
+            count for name, count in counts.items() if name.startswith("dead:")
+        ), "unknown_features": {
+            name.removeprefix("unknown:"): count for name, count in counts.items() if "unknown:" in name
+        }, "ended": ended,
+    }  # fmt: skip
+    show(found, run_table(found), json)
 
 
 @app.command("try")

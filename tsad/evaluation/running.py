@@ -61,7 +61,7 @@ class SlotSource:
     """Rows of several entities (`parts`: first slot and values N x F by name) as a source, slot by slot."""
 
     def __init__(self, parts: Mapping[str, tuple[int, Floats]], channels: list[str], step: int) -> None:
-        self.topic = TELEMETRY
+        self.topic, self.waiting = TELEMETRY, True
         slots = np.concatenate([first + np.arange(len(values)) for first, values in parts.values()])
         lengths = [len(values) for _, values in parts.values()]
         codes = np.repeat(np.arange(len(parts), dtype=np.int32), lengths)

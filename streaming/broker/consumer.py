@@ -1,0 +1,189 @@
+"""A member of a consumer group: raw messages of the partitions that the group gives it."""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.errors import KafkaError
+from kafka.structs import OffsetAndMetadata
+from typing_extensions import override
+
+from streaming.broker.settings import BrokerError, BrokerSettings
+from streaming.types import Ints
+
+Place = tuple[str, int]
+"""A topic's name and the number of one of its partitions."""
+MILLISECOND = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """Messages of one place in the order of their offsets (N); `timestamps` (N) are Kafka's, in ns, -1 = none."""
+
+    values: Sequence[bytes]
+    offsets: Ints
+    timestamps: Ints
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def part(self, start: int, stop: int) -> "Messages":
+        """Those from `start` up to `stop`."""
+        return Messages(self.values[start:stop], self.offsets[start:stop], self.timestamps[start:stop])
+
+
+class Consumer(Protocol):
+    """What a client library has to give. Nothing is committed on its own; every fault is a BrokerError."""
+
+    def poll(self, seconds: float, most: int) -> dict[Place, Messages]:
+        """Up to `most` messages, waiting for the first at most `seconds`; keeps the membership alive."""
+        ...
+
+    def moved(self) -> bool:
+        """Whether the group has dealt partitions out since the last call."""
+        ...
+
+    def assigned(self) -> set[Place]:
+        """What the group has given to this member."""
+        ...
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has; 0 where it does not exist."""
+        ...
+
+    def span(self, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
+        """The first offset that is kept of each place, and the offset behind its last message."""
+        ...
+
+    def seek(self, place: Place, offset: int) -> None:
+        """Go on reading `place` with `offset`."""
+        ...
+
+    def pause(self, places: Iterable[Place]) -> None:
+        """Fetch nothing from `places` for now."""
+        ...
+
+    def resume(self, places: Iterable[Place]) -> None:
+        """Fetch from them again."""
+        ...
+
+    def commit(self, offsets: Mapping[Place, int]) -> None:
+        """Tell the group where we stand, for displays of lag; failing at that is no fault."""
+        ...
+
+    def close(self) -> None:
+        """Leave the group."""
+        ...
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Notes that partitions moved; it runs within a poll, on the client's own thread."""
+
+    def __init__(self) -> None:
+        self.moved = threading.Event()
+
+    @override
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        """What is ours is only told by the deal that follows."""
+
+    @override
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        self.moved.set()
+
+
+class PureConsumer(Consumer):
+    """kafka-python's. `instance` makes the membership static: a restarted process keeps its partitions."""
+
+    def __init__(self, settings: BrokerSettings, topics: Sequence[str], group: str, instance: str | None) -> None:
+        self._listener = _Listener()
+        with broker_faults(", ".join(settings.bootstrap)):
+            self._client = KafkaConsumer(
+                group_id=group,
+                group_instance_id=instance,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                partition_assignment_strategy=(RangePartitionAssignor,),
+                max_partition_fetch_bytes=4 << 20,
+                allow_auto_create_topics=False,
+                session_timeout_ms=30_000,
+                **settings.pure(),
+            )
+            self._client.subscribe(list(topics), listener=self._listener)
+
+    @override
+    def poll(self, seconds: float, most: int) -> dict[Place, Messages]:
+        with broker_faults("poll"):
+            found = self._client.poll(timeout_ms=int(seconds * 1000), max_records=most)
+        return {(place.topic, place.partition): _messages(records) for place, records in found.items()}
+
+    @override
+    def moved(self) -> bool:
+        moved = self._listener.moved.is_set()
+        self._listener.moved.clear()
+        return moved
+
+    @override
+    def assigned(self) -> set[Place]:
+        return {(place.topic, place.partition) for place in self._client.assignment()}
+
+    @override
+    def partitions(self, topic: str) -> int:
+        with broker_faults(topic):
+            return len(self._client.partitions_for_topic(topic) or ())
+
+    @override
+    def span(self, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
+        wanted = [TopicPartition(*place) for place in places]
+        with broker_faults("offsets"):
+            first, end = self._client.beginning_offsets(wanted), self._client.end_offsets(wanted)
+        return {(place.topic, place.partition): (first[place], end[place]) for place in wanted}
+
+    @override
+    def seek(self, place: Place, offset: int) -> None:
+        self._client.seek(TopicPartition(*place), offset)
+
+    @override
+    def pause(self, places: Iterable[Place]) -> None:
+        self._client.pause(*(TopicPartition(*place) for place in places))
+
+    @override
+    def resume(self, places: Iterable[Place]) -> None:
+        self._client.resume(*(TopicPartition(*place) for place in places))
+
+    @override
+    def commit(self, offsets: Mapping[Place, int]) -> None:
+        self._client.commit_async({TopicPartition(*p): OffsetAndMetadata(at, "", -1) for p, at in offsets.items()})
+
+    @override
+    def close(self) -> None:
+        self._client.close(autocommit=False, timeout_ms=5000)
+
+
+@contextmanager
+def broker_faults(what: object) -> Iterator[None]:
+    """Turn the client's faults into BrokerError, naming `what` was asked."""
+    try:
+        yield
+    except KafkaError as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise BrokerError(f"kafka ({what}): {said}") from error
+
+
+def _messages(records: Sequence[Any]) -> Messages:
+    count = len(records)
+    stamps = np.fromiter((record.timestamp for record in records), np.int64, count)
+    return Messages(
+        [record.value or b"" for record in records],
+        np.fromiter((record.offset for record in records), np.int64, count),
+        np.where(stamps < 0, -1, stamps * MILLISECOND),
+    )
+
+
+def open_consumer(settings: BrokerSettings, topics: Sequence[str], group: str, instance: str | None = None) -> Consumer:
+    """A member of `group` that reads `topics` through the configured library."""
+    return PureConsumer(settings, topics, group, instance)

@@ -1,0 +1,61 @@
+"""How a Kafka cluster is reached. Plain values, validated by the caller, in the words of each client."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Sasl = Literal["plain", "scram-sha-256", "scram-sha-512"]
+Client = Literal["kafka-python", "confluent"]
+
+
+class BrokerError(Exception):
+    """The cluster cannot be used as it is: one line that names the address or topic and what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSettings:
+    """A cluster: `bootstrap` addresses, TLS (`ca`, `certificate`, `key` are PEM files; None: the system's), SASL.
+
+    `client` says which library reads; everything else goes through kafka-python.
+    """
+
+    bootstrap: tuple[str, ...]
+    tls: bool = False
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    sasl: Sasl | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    client: Client = "kafka-python"
+
+    @property
+    def protocol(self) -> str:
+        """Kafka's name of TLS and SASL together."""
+        return ("SASL_" if self.sasl else "") + ("SSL" if self.tls else "PLAINTEXT")
+
+    def pure(self) -> dict[str, Any]:
+        """Options of kafka-python."""
+        options: dict[str, Any] = {"bootstrap_servers": list(self.bootstrap), "security_protocol": self.protocol}
+        if self.tls:
+            options |= {"ssl_cafile": self.ca, "ssl_certfile": self.certificate, "ssl_keyfile": self.key}
+        if self.sasl:
+            options |= {
+                "sasl_mechanism": self.sasl.upper(),
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": self.password,
+            }
+        return options
+
+    def librdkafka(self) -> dict[str, Any]:
+        """Options of confluent-kafka."""
+        options: dict[str, Any] = {
+            "bootstrap.servers": ",".join(self.bootstrap),
+            "security.protocol": self.protocol.lower(),
+            "ssl.ca.location": self.ca,
+            "ssl.certificate.location": self.certificate,
+            "ssl.key.location": self.key,
+            "sasl.mechanism": self.sasl.upper() if self.sasl else None,
+            "sasl.username": self.username,
+            "sasl.password": self.password,
+        }
+        return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,93 @@
+"""One partition of a Kafka topic as a source: offsets are its rows."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from streaming.broker.consumer import Place
+from streaming.broker.feed import Feed
+from streaming.columns import Columns
+from streaming.decode import LineDecoder, TelemetryDecoder
+from streaming.settings import LogFormat, TelemetryFormat
+from streaming.types import Batch, SourceChanged, Topic
+
+
+def message_decoder(
+    format: TelemetryFormat | LogFormat, columns: Columns, max_ahead: int
+) -> TelemetryDecoder | LineDecoder:
+    """What decodes the messages of a topic of `format`."""
+    if isinstance(format, LogFormat):
+        return LineDecoder(format, max_ahead=max_ahead)
+    return TelemetryDecoder(format, columns, max_ahead=max_ahead)
+
+
+class KafkaSource:
+    """Reads `place` from `feed`. A position's `row` is the next offset, `first` the one where the stream began.
+
+    It never ends. Messages without a timestamp count as ingested when they are read (`clock`, ns).
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        place: Place,
+        decoder: TelemetryDecoder | LineDecoder,
+        clock: Callable[[], int] = time.time_ns,
+        patience: float = 0.05,
+    ) -> None:
+        self.topic: Topic = "logs" if isinstance(decoder, LineDecoder) else "telemetry"
+        self.decoder = decoder
+        self.truncated: tuple[int, int] | None = None
+        self._feed, self._place, self._clock, self._patience = feed, place, clock, patience
+        self._first: int | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether messages are here."""
+        return self._feed.waiting(self._place) > 0
+
+    def poll(self, max_records: int = 5000) -> Batch:
+        """The messages that are here, at most `max_records` and of as many offsets; waits a moment where none is."""
+        self.open()
+        if not self.waiting:
+            self._feed.pump(self._patience)
+        start = self._feed.at(self._place)
+        messages = self._feed.take(self._place, start + max_records, max_records)
+        ingested = messages.timestamps
+        if (ingested < 0).any():
+            ingested = np.where(ingested < 0, self._clock(), ingested)
+        return self.decoder.decode(messages.values, messages.offsets, ingested, self._feed.at(self._place))
+
+    def position(self, next_position: int) -> dict[str, Any]:
+        """JSON: topic, partition, the next offset, the first of all, and what the decoder must remember there."""
+        topic, partition = self._place
+        state = self.decoder.state(next_position)
+        return {"topic": topic, "partition": partition, "first": self._first, "row": next_position, "decoder": state}
+
+    def seek(self, position: dict[str, Any]) -> None:
+        """Go on from `position`, or from its `first` where it names no row.
+
+        SourceChanged where the position is another source's, or the topic holds less than was read. What was deleted
+        meanwhile is skipped: `truncated` then says from which offset to which.
+        """
+        topic, partition = self._place
+        if (position.get("topic"), position.get("partition")) != (topic, partition):
+            before = position.get("topic") or position.get("path")
+            raise SourceChanged(f"topic {topic!r}: the stream was read from {before!r} before, and goes on there only")
+        self._first = position["first"]
+        wanted = position.get("row", self._first)
+        start = self._feed.open(self._place, wanted)
+        self.truncated = (wanted, start) if start > wanted else None
+        if "decoder" in position:
+            self.decoder.restore(position["decoder"])
+
+    def close(self) -> None:
+        """Fetch nothing more."""
+        self._feed.close(self._place)
+
+    def open(self) -> None:
+        """Begin with the first message that is kept, unless a position was sought before."""
+        if self._first is None:
+            self._first = self._feed.open(self._place, None)

@@ -1,0 +1,148 @@
+"""A real Apache Kafka of our own: an address given, a KAFKA_HOME on free ports, or a reason why there is none."""
+
+import base64
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+from servers import NoServerError, free_port
+
+READY_SECONDS = 60
+ONE_NODE = {
+    "offsets.topic.replication.factor": 1,
+    "transaction.state.log.replication.factor": 1,
+    "transaction.state.log.min.isr": 1,
+    "share.coordinator.state.topic.replication.factor": 1,
+    "share.coordinator.state.topic.min.isr": 1,
+}
+
+
+def java() -> tuple[Path, str]:
+    """The folder `libs` of KAFKA_HOME and the `java` that runs it."""
+    home, runtime = os.environ.get("KAFKA_HOME"), shutil.which("java")
+    if not home or not (Path(home) / "libs").is_dir():
+        raise NoServerError("no Kafka: set TSAD_TEST_KAFKA to an address, or KAFKA_HOME to a Kafka with Java 17")
+    if runtime is None:
+        raise NoServerError("KAFKA_HOME is set, but there is no java to run it")
+    return Path(home) / "libs", runtime
+
+
+def tool(*arguments: str) -> list[str]:
+    """The command line of one of Kafka's classes."""
+    libs, runtime = java()
+    return [runtime, "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", f"{libs}/*", *arguments]
+
+
+@dataclass
+class Node:
+    """One broker (and controller): its files, address and process."""
+
+    folder: Path
+    number: int
+    port: int
+    controller: int
+    properties: Mapping[str, object] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def write(self, voters: str) -> Path:
+        settings: dict[str, object] = {
+            "process.roles": "broker,controller",
+            "node.id": self.number,
+            "controller.quorum.voters": voters,
+            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{self.controller}",
+            "advertised.listeners": f"PLAINTEXT://{self.address}",
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "log.dirs": self.folder / "data",
+            "group.initial.rebalance.delay.ms": 0,
+            "group.min.session.timeout.ms": 1000,
+            "log.segment.delete.delay.ms": 0,
+        }
+        settings |= self.properties
+        file = self.folder / "server.properties"
+        file.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        return file
+
+    def format(self, cluster: str, *options: str) -> None:
+        arguments = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self.folder / "server.properties")]
+        made = subprocess.run(tool(*arguments, *options), capture_output=True, text=True, check=False, cwd=self.folder)
+        if made.returncode != 0:
+            raise NoServerError(f"Kafka's storage was not formatted: {made.stderr.strip()[-400:]}")
+
+    def start(self) -> None:
+        with (self.folder / "log").open("ab") as output:
+            self.process = subprocess.Popen(
+                tool("kafka.Kafka", str(self.folder / "server.properties")), stdout=output, stderr=output,
+                cwd=self.folder,
+            )  # fmt: skip
+
+    def kill(self) -> None:
+        """SIGKILL, as a machine that goes."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def ready(self) -> None:
+        """Wait until it answers."""
+        until = time.monotonic() + READY_SECONDS
+        while time.monotonic() < until:
+            if self.process is not None and self.process.poll() is not None:
+                raise NoServerError(f"Kafka ended at once: {(self.folder / 'log').read_text()[-600:]}")
+            try:
+                KafkaAdminClient(bootstrap_servers=self.address, bootstrap_timeout_ms=2000).close()
+            except KafkaError:
+                continue
+            return
+        raise NoServerError(f"Kafka did not answer in {READY_SECONDS} s: {(self.folder / 'log').read_text()[-600:]}")
+
+
+@contextmanager
+def cluster(nodes: int = 1, properties: Mapping[str, object] | None = None) -> Iterator[list[Node]]:
+    """`nodes` brokers that know each other, ready. NoServerError where there is no Kafka."""
+    folder = Path(tempfile.mkdtemp(prefix="tsad-kafka-"))
+    settings = (ONE_NODE if nodes == 1 else {}) | dict(properties or {})
+    made = []
+    try:
+        for number in range(1, nodes + 1):
+            (folder / str(number)).mkdir()
+            made.append(Node(folder / str(number), number, free_port(), free_port(), settings))
+        voters = ",".join(f"{node.number}@127.0.0.1:{node.controller}" for node in made)
+        identity = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        for node in made:
+            node.write(voters)
+            node.format(identity)
+        with ExitStack() as stack:
+            for node in made:
+                stack.callback(node.kill)
+                node.start()
+            for node in made:
+                node.ready()
+            yield made
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def broker() -> Iterator[str]:
+    """The address of a broker: TSAD_TEST_KAFKA, else one of our own."""
+    given = os.environ.get("TSAD_TEST_KAFKA")
+    if given:
+        yield given
+        return
+    with cluster() as (node,):
+        yield node.address

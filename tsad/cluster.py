@@ -1,0 +1,55 @@
+"""The table `[kafka]` of `tsad.toml`: the cluster that `source = "kafka"` reads, and who we are there."""
+
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from streaming.broker.settings import BrokerSettings
+from tsad.section import Section
+
+
+class KafkaConfig(Section):
+    """The cluster that `source = "kafka"` reads, and how this process appears there."""
+
+    bootstrap: tuple[str, ...] = Field(default=("localhost:9092",), min_length=1)
+    tls: bool = False
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    sasl: Literal["plain", "scram-sha-256", "scram-sha-512"] | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    client: Literal["kafka-python", "confluent"] = "kafka-python"
+    group: str = "tsad"
+    instance: str | None = None
+
+    @field_validator("bootstrap", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        """ "a:9092,b:9092" is a list too."""
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("bootstrap")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            host, _, port = address.rpartition(":")
+            if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+                raise ValueError(f"an address such as 'broker:9092' is needed, got {address!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _sasl_has_a_user(self) -> "KafkaConfig":
+        if self.sasl and not (self.username and self.password):
+            raise ValueError(f"sasl = {self.sasl!r} needs username and password (such as '${{KAFKA_PASSWORD}}')")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together")
+        if not self.tls and (self.ca or self.certificate):
+            raise ValueError("ca, certificate and key need tls = true")
+        return self
+
+    def settings(self) -> BrokerSettings:
+        """The plain value for `streaming`."""
+        password = self.password.get_secret_value() if self.password else None
+        given = self.model_dump(exclude={"group", "instance", "password"})
+        return BrokerSettings(**given, password=password)

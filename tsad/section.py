@@ -1,0 +1,36 @@
+"""What every table of `tsad.toml` is made of: strict keys, durations, and `false` for nothing."""
+
+import re
+from decimal import Decimal
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from streaming.settings import SECOND
+
+UNITS = {"ms": SECOND // 1000, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND, "d": 86_400 * SECOND}
+DURATION = re.compile(r"\s*(\d+(?:\.\d+)?(?:e[+-]?\d{1,3})?)\s*(ms|s|m|h|d)\s*")
+
+
+def parse_duration(value: object) -> int:
+    """Nanoseconds of "500ms", "60s", "5m", "1h", "2d" or a number of seconds; ValueError otherwise."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    match = DURATION.fullmatch(f"{value}s" if number else str(value))
+    if match is None:
+        raise ValueError(f"a duration such as '500ms', '60s', '5m', '1h', '2d' is needed, got {value!r}")
+    exact = Decimal(match[1]) * UNITS[match[2]]
+    if exact >= 2**63:
+        raise ValueError(f"a duration is at most 106751 days, got {value!r}")
+    return round(exact)
+
+
+Duration = Annotated[int, BeforeValidator(parse_duration)]
+Text = TypeVar("Text")
+Without = Annotated[Text | None, BeforeValidator(lambda value: None if value is False else value)]
+"""TOML has no null: `false` says that there is none."""
+
+
+class Section(BaseModel):
+    """A table of the file: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)

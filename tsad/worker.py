@@ -1,0 +1,165 @@
+"""One process of a stream that comes from Kafka: a runner for each partition that the consumer group gives to it."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from streaming.broker.consumer import Consumer, Place
+from streaming.broker.feed import Feed, PartitionLostError, numbers
+from streaming.broker.settings import BrokerError
+from streaming.settings import SECOND
+from tsad.runner import LeaseLostError, Progress, Runner, frozen_heap
+
+COMMIT_EVERY = 5 * SECOND
+PATIENCE = 0.2
+"""Seconds that an idle worker waits for messages."""
+
+
+@dataclass
+class Worker:
+    """Runs the partitions of one stream. `make` brings a partition back to where it was, and takes its lease;
+    `epochs` tells the lease of each; `clock` (ns) paces what the group is told.
+
+    The deal of the group says which partitions are run, the leases who may write: a save under a lease that is over
+    drops the partition, whatever the group still says, until the group deals again.
+    """
+
+    topics: tuple[str, ...]
+    feed: Feed
+    make: Callable[[int], Runner]
+    epochs: Callable[[], dict[int, int]]
+    clock: Callable[[], int] = time.time_ns
+    runners: dict[int, Runner] = field(default_factory=dict)
+    log: Any = field(default_factory=structlog.get_logger)
+    _gone: Progress = field(default_factory=Progress)
+    _committed: int = 0
+
+    def run(
+        self,
+        stop: Callable[[], bool] = lambda: False,
+        tell: Callable[[Progress], None] = lambda _: None,
+        last: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Go on until `stop` answers True; after `last` every partition keeps its memory as a snapshot."""
+        with frozen_heap():
+            while not stop():
+                self.step()
+                tell(self.progress)
+            last()
+            self.close()
+
+    def read_out(
+        self, stop: Callable[[], bool] = lambda: False, tell: Callable[[Progress], None] = lambda _: None
+    ) -> None:
+        """Go on to where the topics end now and close every open slot, as the end of a file does."""
+        while not self.runners and not stop():
+            self.step()
+        ends = {place: end for place, (_, end) in self.feed.consumer.span(self.feed.consumer.assigned()).items()}
+        self.run(lambda: stop() or self._reached(ends), tell, self.finish)
+
+    def finish(self) -> None:
+        """Every topic of every partition ends here."""
+        for number, runner in list(self.runners.items()):
+            self._guarded(number, runner.close_all)
+
+    def _reached(self, ends: dict[Place, int]) -> bool:
+        mine = [(topic, number) for number in self.runners for topic in self.topics]
+        return all(self.feed.at(place) >= ends.get(place, 0) for place in mine)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The counters of all partitions that are here, together."""
+        total: Counter[str] = Counter()
+        for runner in self.runners.values():
+            total.update(runner.counts)
+        return dict(total)
+
+    def step(self) -> int:
+        """Fetch, and give every partition that has something one poll; how many had."""
+        busy = [number for number, runner in self.runners.items() if runner.waiting]
+        self.feed.pump(0 if busy else PATIENCE)
+        if self.feed.moved():
+            self._dealt()
+        ready = [number for number, runner in self.runners.items() if runner.waiting]
+        for number in ready:
+            self._guarded(number, self.runners[number].step)
+        for number in self.runners.keys() - set(ready) if not ready else ():
+            self._guarded(number, self.runners[number].rest)
+        if self.clock() - self._committed >= COMMIT_EVERY:
+            self._commit()
+        return len(ready)
+
+    def close(self) -> None:
+        """Keep what is in memory, tell the group where we stand, and leave it."""
+        for number in list(self.runners):
+            self._guarded(number, self.runners[number].snapshot)
+        self._commit()
+        self.feed.consumer.close()
+
+    @property
+    def progress(self) -> Progress:
+        """All partitions together, those that went to others too; the slot is that of the one furthest behind."""
+        parts = [runner.progress for runner in self.runners.values()]
+        slots = [part.slot for part in parts if part.slot is not None]
+        missing = [part.missing_slots for part in parts if part.missing_slots is not None]
+        total = Progress(slot=min(slots, default=None), missing_slots=max(missing, default=None))
+        for part in [*parts, self._gone]:
+            total.rows += part.rows
+            total.windows += part.windows
+            total.alerts += part.alerts
+        return total
+
+    def _dealt(self) -> None:
+        """The group has dealt: let go what is not ours, take up what is new, go on with what nobody else had."""
+        mine = numbers(self.feed.consumer, self.topics)
+        for number in self.runners.keys() - mine:
+            self._drop(number, "another member has it now")
+        epochs = self.epochs()
+        for number in [n for n, runner in self.runners.items() if epochs.get(n) != runner.epoch]:
+            self._drop(number, "another member had it meanwhile")
+        for number in sorted(mine - self.runners.keys()):
+            try:
+                self.runners[number] = self.make(number)
+            except PartitionLostError as error:
+                self.log.info("partition lost while it was brought back", partition=number, reason=str(error))
+                return  # dealt again: the next step takes up what is left
+            self.log.info("partition taken up", partition=number, epoch=self.runners[number].epoch)
+
+    def _guarded(self, number: int, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except (LeaseLostError, PartitionLostError) as error:
+            self._drop(number, str(error))
+
+    def _drop(self, number: int, reason: str) -> None:
+        runner = self.runners.pop(number)
+        for source in runner.sources.values():
+            source.close()
+        for part in ("rows", "windows", "alerts"):
+            setattr(self._gone, part, getattr(self._gone, part) + getattr(runner.progress, part))
+        self.log.info("partition let go", partition=number, reason=reason)
+
+    def _commit(self) -> None:
+        self._committed = self.clock()
+        places = [place for runner in self.runners.values() for place in runner.positions.values()]
+        offsets: dict[Place, int] = {
+            (place["topic"], place["partition"]): place["row"] for place in places if isinstance(place, dict)
+        }
+        if offsets:
+            self.feed.consumer.commit(offsets)
+
+
+def check_topics(consumer: Consumer, topics: Iterable[str]) -> int:
+    """How many partitions the topics of a stream have; BrokerError where one is missing or the numbers differ."""
+    counts = {topic: consumer.partitions(topic) for topic in topics}
+    for topic, count in counts.items():
+        if not count:
+            raise BrokerError(f"topic {topic!r} does not exist")
+    if len(set(counts.values())) > 1:
+        said = ", ".join(f"{topic!r} has {count}" for topic, count in counts.items())
+        raise BrokerError(f"topics of one stream need equal partition counts: {said}; tsad rekey copies one into a new")
+    return next(iter(counts.values()))
