@@ -7,12 +7,14 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import NewTopic
 from kafka.errors import KafkaError
 from servers import NoServerError, free_port
 
@@ -146,3 +148,37 @@ def broker() -> Iterator[str]:
         return
     with cluster() as (node,):
         yield node.address
+
+
+def create_topics(address: str, names: Iterable[str], partitions: int = 1, replication: int = 1) -> None:
+    """Make topics, and return when they are there."""
+    admin = KafkaAdminClient(bootstrap_servers=address)
+    admin.create_topics([NewTopic(name, partitions, replication) for name in names])
+    admin.close()
+
+
+def publish(
+    address: str, topic: str, pairs: Iterable[tuple[bytes | None, bytes | None]], partition: int | None = None
+) -> None:
+    """Send (key, value) pairs in order; by their key where no partition is said. All are written on return."""
+    producer = KafkaProducer(
+        bootstrap_servers=address, acks="all", linger_ms=5, max_in_flight_requests_per_connection=1
+    )
+    for key, value in pairs:
+        producer.send(topic, key=key, value=value, partition=partition)
+    producer.flush()
+    producer.close()
+
+
+def read_topic(address: str, topic: str) -> list[Any]:
+    """Every message that is in a topic now, partition by partition."""
+    consumer = KafkaConsumer(bootstrap_servers=address, auto_offset_reset="earliest", enable_auto_commit=False)
+    places = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+    consumer.assign(places)
+    ends = consumer.end_offsets(places)
+    found: list[Any] = []
+    while any(consumer.position(place) < ends[place] for place in places):
+        for records in consumer.poll(timeout_ms=500).values():
+            found += records
+    consumer.close()
+    return sorted(found, key=lambda record: (record.partition, record.offset))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from brokers import broker
 from servers import NoServerError, postgresql
 
 from storage.engine import Database, open_database
@@ -37,6 +38,16 @@ def postgresql_server() -> Iterator[str]:
             server = url.removesuffix("postgres")
             upgrade(f"{server}template_tsad")
             yield server
+    except NoServerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def kafka_server() -> Iterator[str]:
+    """The address of a running Kafka broker; skipped, saying why, where there is none."""
+    try:
+        with broker() as address:
+            yield address
     except NoServerError as error:
         pytest.skip(str(error))
 
