@@ -89,6 +89,7 @@ class ArrivalSource:
     ) -> None:
         self.topic: Topic = "logs" if isinstance(decoder, LineDecoder) else "telemetry"
         self.waiting = True
+        self.truncated: tuple[int, int] | None = None
         self.decoder = decoder
         self._name = name
         self._paths = list(paths)

@@ -30,6 +30,7 @@ class SortedSource:
     def __init__(self, source: Source, columns: Columns, long: bool, memory_bytes: int = MEMORY_BYTES) -> None:
         self.topic = source.topic
         self.waiting = True
+        self.truncated: tuple[int, int] | None = None
         self._source = source
         self._columns = columns
         self._long = long

@@ -142,10 +142,12 @@ class Source(Protocol):
 
     `poll` returns a batch (perhaps an empty one), or None at the end of a finite source. `position` is JSON: what
     `seek` needs to go on behind the batch whose `next_position` is given; without a `row` in it, at the beginning.
-    `waiting`: whether a poll would find something (or the end) at once.
+    `waiting`: whether a poll would find something (or the end) at once. `truncated`: (row, row) where the last `seek`
+    wanted to go on and where it could, if what lies between is gone for good.
     """
 
     topic: Topic
+    truncated: tuple[int, int] | None
 
     @property
     def waiting(self) -> bool: ...

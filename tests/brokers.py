@@ -1,6 +1,7 @@
 """A real Apache Kafka of our own: an address given, a KAFKA_HOME on free ports, or a reason why there is none."""
 
 import base64
+import logging
 import os
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from kafka.errors import KafkaError
 from servers import NoServerError, free_port
 
 READY_SECONDS = 60
+logging.getLogger("kafka").setLevel(logging.CRITICAL)  # every attempt to reach a broker that starts is a warning
 ONE_NODE = {
     "offsets.topic.replication.factor": 1,
     "transaction.state.log.replication.factor": 1,

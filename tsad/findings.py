@@ -31,10 +31,10 @@ class NotedScores:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something for the audit: what happened to an alert, and what late data or eviction did."""
+    """Something for the audit: what happened to an alert, what late data or eviction did, what a topic has lost."""
 
     kind: str
-    entity: str
+    entity: str | None
     slot: int
     identity: int | None
     detail: dict[str, str | int]

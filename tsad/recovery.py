@@ -6,6 +6,7 @@ from typing import Any
 from storage import snapshots
 from storage.types import Checkpoint, FileRefusedError, Restored, SnapshotRow
 from streaming.types import SourceChanged, State, Topic
+from tsad.findings import Event
 from tsad.runner import ENDED, Runner
 from tsad.snapshots import restore
 
@@ -23,6 +24,7 @@ def recover(runner: Runner, kept: Restored) -> None:
     left: list[Topic] = []
     if newest is None or newest.position != checkpoint.positions:
         left = _replay(runner, checkpoint)
+    _tell_truncated(runner)
     places = checkpoint.positions | {topic: runner.positions.get(topic) for topic in left}
     runner.positions = {topic: place for topic, place in places.items() if topic != ENDED and place}
     runner.counts = dict(checkpoint.counts)
@@ -56,6 +58,8 @@ def _load(runner: Runner, row: SnapshotRow, held: dict[str, State]) -> None:
             source.seek(row.position[topic])
     runner.snapshot_slot = row.slot
     runner.positions = dict(row.position)
+    for topic in runner.sources.keys() & runner.positions.keys():
+        _skip(runner, topic)
 
 
 def _replay(runner: Runner, checkpoint: Checkpoint) -> list[Topic]:
@@ -89,6 +93,26 @@ def _replay(runner: Runner, checkpoint: Checkpoint) -> list[Topic]:
     return behind
 
 
+def _skip(runner: Runner, topic: Topic) -> None:
+    """Where a source has lost what comes next, the stream goes on behind the gap."""
+    truncated = runner.sources[topic].truncated
+    if truncated is not None:
+        runner.positions[topic] = runner.positions[topic] | {"row": truncated[1]}
+
+
+def _tell_truncated(runner: Runner) -> None:
+    """Records that are gone for good leave an audit row, which names the first slot whose windows lack them."""
+    closed = runner.partition.windower.closed_through
+    for topic, source in runner.sources.items():
+        if source.truncated is None:
+            continue
+        wanted, resumed = source.truncated
+        place = runner.positions[topic]
+        detail: dict[str, str | int] = {"topic": str(place["topic"]), "wanted": wanted, "resumed_at": resumed}
+        runner.log.warning("the topic has deleted what was to be read next; windows lack it", after=closed, **detail)
+        runner.partition.findings.events.append(Event("truncated", None, 0 if closed is None else closed, None, detail))
+
+
 def _begin(runner: Runner, topic: Topic, position: Any) -> None:
     """A source that no snapshot has sought is read from its start: SourceChanged unless it is still the same one."""
     if position:
@@ -96,6 +120,7 @@ def _begin(runner: Runner, topic: Topic, position: Any) -> None:
         runner.sources[topic].seek(start)
         if "first" in start:
             runner.positions[topic] = start | {"row": start["first"]}
+            _skip(runner, topic)
 
 
 def _check_repeatable(runner: Runner, topic: Topic, saved: Any) -> None:

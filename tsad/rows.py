@@ -143,7 +143,9 @@ class RowWriter:
                 event.kind,
                 utc(now_ns),
                 event.entity,
-                None if event.identity is None else alert_id(self.run, self.stream, event.entity, event.identity),
+                None
+                if event.identity is None or event.entity is None
+                else alert_id(self.run, self.stream, event.entity, event.identity),
                 event.slot,
                 dict(event.detail),
             )

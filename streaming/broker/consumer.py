@@ -111,6 +111,7 @@ class PureConsumer(Consumer):
                 max_partition_fetch_bytes=4 << 20,
                 allow_auto_create_topics=False,
                 session_timeout_ms=30_000,
+                bootstrap_timeout_ms=10_000,
                 **settings.pure(),
             )
             self._client.subscribe(list(topics), listener=self._listener)

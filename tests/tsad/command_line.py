@@ -66,6 +66,12 @@ def started(folder: Path, *arguments: str, **options: Any) -> "subprocess.Popen[
     return subprocess.Popen([*COMMAND, *arguments], cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe, **options)
 
 
+def finished(process: Any, given: bytes = b"") -> Said:
+    """How it ended, having read `given` from standard input."""
+    out, err = process.communicate(given, timeout=60)
+    return Said(process.returncode, out.decode(), err.decode())
+
+
 def lines_before_and_after() -> tuple[bytes, bytes]:
     """The history and the rest of the stream with anomalies, JSON Lines."""
     cells = cells_with_anomalies()

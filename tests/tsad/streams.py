@@ -41,6 +41,7 @@ class ListSource:
     sizes: Callable[[], int] | None = None
     at: int = 0
     waiting: bool = True
+    truncated: tuple[int, int] | None = None
 
     def poll(self, max_records: int = 5000) -> Batch | None:
         if self.at in self.crashes:

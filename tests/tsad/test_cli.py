@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.tsad.command_line import CONFIGURATION, Said, fresh_home, lines_before_and_after, started, tsad
+from tests.tsad.command_line import CONFIGURATION, finished, fresh_home, lines_before_and_after, started, tsad
 from tests.tsad.streams import ENTITIES, FEATURES, FIT_SLOTS, SLOTS, START, cells_with_anomalies
 from tsad.app import App
 from tsad.config import load_config
@@ -222,11 +222,6 @@ def test_help_names_every_command_and_the_exit_codes(tmp_path: Path) -> None:
         assert name in text
     bare = tsad(tmp_path)
     assert (bare.code, bare.out.strip(), bare.err) == (2, said.out.strip(), "")
-
-
-def finished(process: Any, given: bytes = b"") -> Said:
-    out, err = process.communicate(given, timeout=60)
-    return Said(process.returncode, out.decode(), err.decode())
 
 
 def test_standard_input(home: Path, tmp_path: Path) -> None:

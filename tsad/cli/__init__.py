@@ -1,5 +1,6 @@
 """The commands. Exit codes: 0 done, 1 wrong (a check failed, data or database refused), 2 usage, 130 interrupted."""
 
+import logging
 import sys
 from typing import NoReturn
 
@@ -26,7 +27,16 @@ def main() -> NoReturn:
     from streaming.broker.settings import BrokerError
     from streaming.types import SourceChanged
 
-    expected = (ConfigError, StoreError, FileRefusedError, SourceChanged, BrokerError, LeaseLostError, OSError, ValueError)
+    expected = (
+        ConfigError,
+        StoreError,
+        FileRefusedError,
+        SourceChanged,
+        BrokerError,
+        LeaseLostError,
+        OSError,
+        ValueError,
+    )
     with fail_on(expected, {ConfigError: 2}):
         # not standalone: typer would print boxes for wrong usage, and nothing of its own for Ctrl-C
         sys.exit(app(standalone_mode=False) or 0)

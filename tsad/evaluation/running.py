@@ -62,6 +62,7 @@ class SlotSource:
 
     def __init__(self, parts: Mapping[str, tuple[int, Floats]], channels: list[str], step: int) -> None:
         self.topic, self.waiting = TELEMETRY, True
+        self.truncated: tuple[int, int] | None = None
         slots = np.concatenate([first + np.arange(len(values)) for first, values in parts.values()])
         lengths = [len(values) for _, values in parts.values()]
         codes = np.repeat(np.arange(len(parts), dtype=np.int32), lengths)
