@@ -19,6 +19,8 @@ from streaming.types import Ints
 Place = tuple[str, int]
 """A topic's name and the number of one of its partitions."""
 MILLISECOND = 1_000_000
+_JOINING = 0.5
+"""Seconds that a poll has at least while the group deals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,9 @@ class PureConsumer(Consumer):
 
     @override
     def poll(self, seconds: float, most: int) -> dict[Place, Messages]:
+        # A poll shorter than a round trip gives up joining and begins again with the next: measured, never through.
+        if self._client._coordinator.need_rejoin():
+            seconds = max(seconds, _JOINING)
         with broker_faults("poll"):
             found = self._client.poll(timeout_ms=int(seconds * 1000), max_records=most)
         return {(place.topic, place.partition): _messages(records) for place, records in found.items()}
