@@ -116,9 +116,7 @@ class Scorer:
             entities = windows.entities[part]
             confidence[part] = self._immediate.confidence(entities)
             for calibrator, numbers, out in ((self._immediate, fused, p), (self._settled, settled, settled_p)):
-                out[part] = calibrator.probability(entities, numbers[part])
-                if learn:
-                    calibrator.learn(entities, numbers[part], out[part])
+                out[part] = calibrator.judge(entities, numbers[part], learn)
         alpha = self.ensemble.alpha
         shares = [None if opinion is None else opinion.shares for opinion in given]
         return Verdicts(
