@@ -75,6 +75,7 @@ class Node:
             "group.initial.rebalance.delay.ms": 0,
             "group.min.session.timeout.ms": 1000,
             "log.segment.delete.delay.ms": 0,
+            "log.retention.ms": -1,  # records of event times long past would go within minutes
         }
         settings |= self.properties
         file = self.folder / "server.properties"

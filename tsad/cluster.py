@@ -5,7 +5,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from streaming.broker.settings import BrokerSettings
-from tsad.section import Section
+from streaming.settings import SECOND
+from tsad.section import Duration, Section
 
 
 class KafkaConfig(Section):
@@ -22,6 +23,7 @@ class KafkaConfig(Section):
     client: Literal["kafka-python", "confluent"] = "kafka-python"
     group: str = "tsad"
     instance: str | None = None
+    session_timeout: Duration = 30 * SECOND
 
     @field_validator("bootstrap", mode="before")
     @classmethod
@@ -51,5 +53,5 @@ class KafkaConfig(Section):
     def settings(self) -> BrokerSettings:
         """The plain value for `streaming`."""
         password = self.password.get_secret_value() if self.password else None
-        given = self.model_dump(exclude={"group", "instance", "password"})
-        return BrokerSettings(**given, password=password)
+        given = self.model_dump(exclude={"group", "instance", "password", "session_timeout"})
+        return BrokerSettings(**given, password=password, session_ms=self.session_timeout // (SECOND // 1000))

@@ -40,6 +40,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "client": "library that reads; confluent needs tsad[confluent]",
         "group": "consumer group, with the stream's name behind it",
         "instance": "name of this process in the group: started again, it keeps its partitions",
+        "session_timeout": "a process that is not heard of for so long loses its partitions",
     },
     StreamConfig: {
         "step": "length of a slot: one value of each feature for each entity",

@@ -114,7 +114,8 @@ class PureConsumer(Consumer):
                 partition_assignment_strategy=(RangePartitionAssignor,),
                 max_partition_fetch_bytes=4 << 20,
                 allow_auto_create_topics=False,
-                session_timeout_ms=30_000,
+                session_timeout_ms=settings.session_ms,
+                heartbeat_interval_ms=max(settings.session_ms // 10, 300),
                 bootstrap_timeout_ms=10_000,
                 **settings.pure(),
             )
