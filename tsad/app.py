@@ -152,7 +152,7 @@ class App:
         formats = {"telemetry": config.telemetry, "logs": config.logs}
         return {
             topic: open_source(
-                path, formats[topic].format(), columns, max_ahead=config.max_ahead, clock=self.clock  # type: ignore[union-attr]
+                path, formats[topic].settings(), columns, max_ahead=config.max_ahead, clock=self.clock  # type: ignore[union-attr]
             )
             for topic, path in self.paths(stream, paths).items()
         }  # fmt: skip

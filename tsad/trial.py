@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -90,8 +91,9 @@ def try_out(
 
 
 def _config(file: Path, folder: Path, budget: float, profile: str, found: Sniffed) -> Config:
+    told = asdict(found.format)
     telemetry = {
-        name: False if (value := getattr(found.format, name)) is None and name in ("entity", "time") else value
+        name: False if (value := told[name]) is None and name in ("entity", "time") else value
         for name in TelemetryConfig.model_fields if name != "source"
     } | {"source": str(file), "order": "time"}  # fmt: skip
     stream = {"telemetry": telemetry, "step": found.step_ns / SECOND, "alert_budget": budget, "profile": profile}
