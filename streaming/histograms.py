@@ -6,9 +6,14 @@ from itertools import pairwise
 from math import inf, ldexp, log2
 from typing import Any
 
+from streaming.settings import SECOND
+
 QUANTILES = (0.5, 0.95, 0.99)
 MAX_SERIES = 1024
-"""Cumulative histograms whose last counts are remembered; the one seen longest ago goes first."""
+"""Cumulative histograms whose last counts are remembered."""
+UNSEEN = 3600 * SECOND
+"""A remembered one gives its place to a new one after so long without a point: sooner, a round of more than there are
+places would drive each one out before it comes again."""
 SCALES = range(-10, 21)
 """Scales that the data model of OTLP allows."""
 
@@ -95,6 +100,15 @@ def _power(index: int, scale: int) -> float:
     return float(2.0 ** min(max(exponent, -149.0), log2(3.4e38)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The last point of a series: since when it counts, its time (ns), its counts."""
+
+    start: int
+    time: int
+    buckets: Buckets
+
+
 class CumulativeBuckets:
     """The last counts of each cumulative histogram by its series: what was added since the last point.
 
@@ -103,48 +117,51 @@ class CumulativeBuckets:
     """
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[int, Buckets]] = {}
-        self._at_begin: dict[str, tuple[int, Buckets]] = {}
-        self._taken: list[tuple[int, str, int, Buckets]] = []
+        self._last: dict[str, _Last] = {}
+        self._at_begin: dict[str, _Last] = {}
+        self._taken: list[tuple[int, str, _Last]] = []
 
     def begin(self) -> None:
         """A poll begins."""
         self._at_begin, self._taken = dict(self._last), []
 
-    def added(self, position: int, series: str, start: int, buckets: Buckets) -> Buckets | None:
+    def added(self, position: int, series: str, start: int, time: int, buckets: Buckets) -> Buckets | None:
         """What came since the last point of `series`; `start` (ns) is when it began to count. None for its first."""
-        before = self._last.get(series)
-        self._taken.append((position, series, start, buckets))
-        _put(self._last, series, start, buckets)
+        before, now = self._last.get(series), _Last(start, time, buckets)
+        self._taken.append((position, series, now))
+        _put(self._last, series, now)
         if before is None:
             return None
         # a series that begins anew has counted all it says since then
-        return buckets.since(before[1]) if before[0] == start else buckets
+        return buckets.since(before.buckets) if before.start == start else buckets
 
     def state(self, before: int | None = None) -> list[Any]:
         """JSON: what was known before the position `before`."""
         known = self._last
         if before is not None:
             known = dict(self._at_begin)
-            for position, series, start, buckets in self._taken:
+            for position, series, last in self._taken:
                 if position < before:
-                    _put(known, series, start, buckets)
+                    _put(known, series, last)
         return [
-            [series, start, kept.shape, [[k, n] for k, n in kept.counts.items()]]
-            for series, (start, kept) in known.items()
+            [series, last.start, last.time, last.buckets.shape, [[k, n] for k, n in last.buckets.counts.items()]]
+            for series, last in known.items()
         ]
 
     def restore(self, state: list[Any]) -> None:
         """Go on from `state`."""
         self._last = {
-            series: (start, Buckets(shape if isinstance(shape, int) else tuple(shape), dict(counts)))
-            for series, start, shape, counts in state
+            series: _Last(start, time, Buckets(shape if isinstance(shape, int) else tuple(shape), dict(counts)))
+            for series, start, time, shape, counts in state
         }
         self.begin()
 
 
-def _put(known: dict[str, tuple[int, Buckets]], series: str, start: int, buckets: Buckets) -> None:
+def _put(known: dict[str, _Last], series: str, last: _Last) -> None:
+    if series not in known and len(known) >= MAX_SERIES:
+        oldest = next(iter(known))
+        if last.time - known[oldest].time < UNSEEN:
+            return
+        del known[oldest]
     known.pop(series, None)
-    known[series] = (start, buckets)
-    if len(known) > MAX_SERIES:
-        del known[next(iter(known))]
+    known[series] = last

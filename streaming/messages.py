@@ -77,7 +77,7 @@ class MetricDecoder(Decoder):
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""
         super().restore(state)
-        self._metrics.cumulative.restore(state["cumulative"])
+        self._metrics.cumulative.restore(state.get("cumulative", []))
 
     def _gather(self, payload: bytes, message: int, position: int, points: Points) -> None:
         if not payload:

@@ -121,7 +121,7 @@ class _Reading:
             buckets = exponential(p) if is_exponential else explicit(p.explicit_bounds, p.bucket_counts)
             if buckets is not None and kind == "counter":
                 start, series = p.start_time_unix_nano, _series_name(entity, name, self._labels, p.attributes)
-                buckets = self._cumulative.added(self._position, series, start, buckets)
+                buckets = self._cumulative.added(self._position, series, start, p.time_unix_nano, buckets)
             for part, value in zip(_PARTS, _quantiles(buckets), strict=False):
                 self._add(entity, labels, name, part, "gauge", (p.time_unix_nano, value))
 

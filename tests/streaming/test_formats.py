@@ -146,6 +146,15 @@ def test_auto_is_the_same_whatever_the_polls_and_comes_back():
     assert again.json.times.unit == "s"
 
 
+def test_a_position_of_json_alone_goes_on_as_auto():
+    before = decoder_of(TelemetryFormat(), Columns())
+    decoded(before, [record()])
+    after = decoder_of(TelemetryFormat(format="auto"), Columns())
+    after.restore(before.state())
+    assert after.json.times.unit == "s"
+    assert len(decoded(after, [OTLP.SerializeToString()], first=1).codes) == 2
+
+
 def test_an_empty_poll_and_a_name_for_the_file():
     decoder = decoder_of(TelemetryFormat(format="auto", layout="wide", entity=None, default_entity="{file}"), Columns())
     decoder.begin("web-3.jsonl", 0)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming.histograms import MAX_SERIES, QUANTILES, Buckets, CumulativeBuckets, explicit, exponential
+from streaming.settings import SECOND
 
 counts = st.lists(st.integers(0, 50), min_size=4, max_size=4)
 
@@ -117,32 +118,48 @@ def test_what_was_added_is_the_difference(first, more):
     bounds = [1.0, 2.0, 3.0]
     known = CumulativeBuckets()
     later = [a + b for a, b in zip(first, more, strict=True)]
-    assert known.added(0, "s", 5, explicit(bounds, first)) is None
-    assert known.added(1, "s", 5, explicit(bounds, later)) == explicit(bounds, more)
+    assert known.added(0, "s", 5, 0, explicit(bounds, first)) is None
+    assert known.added(1, "s", 5, 1, explicit(bounds, later)) == explicit(bounds, more)
 
 
 def test_resets_and_other_bounds():
     known = CumulativeBuckets()
-    known.added(0, "s", 5, explicit([1.0], [4, 4]))
-    assert known.added(1, "s", 9, explicit([1.0], [1, 2])) == explicit([1.0], [1, 2])
-    assert known.added(2, "s", 9, explicit([1.0], [0, 9])) is None  # it fell, and does not say that it began anew
-    assert known.added(3, "s", 9, explicit([2.0], [5, 9])) is None
-    assert known.added(4, "t", 9, explicit([2.0], [5, 9])) is None
+    known.added(0, "s", 5, 0, explicit([1.0], [4, 4]))
+    assert known.added(1, "s", 9, 1, explicit([1.0], [1, 2])) == explicit([1.0], [1, 2])
+    assert known.added(2, "s", 9, 2, explicit([1.0], [0, 9])) is None  # it fell, and does not say that it began anew
+    assert known.added(3, "s", 9, 3, explicit([2.0], [5, 9])) is None
+    assert known.added(4, "t", 9, 4, explicit([2.0], [5, 9])) is None
 
 
-def test_the_oldest_series_goes_first_and_state_is_that_of_any_position():
+def test_places_are_bounded_and_state_is_that_of_any_position():
+    """Twenty series a minute, each with one point."""
+    minute = 60 * SECOND
+    points = [(f"s{k}", k // 20 * minute) for k in range(2400)]
     known, buckets = CumulativeBuckets(), Buckets(3, {5: 1})
-    for poll in range(3):
+    for poll in range(4):
         known.begin()
         for k in range(poll * 600, (poll + 1) * 600):
-            known.added(k, f"s{k}", 1, buckets)
-    assert len(known.state()) == MAX_SERIES
-    assert known.state()[0][0] == f"s{1800 - MAX_SERIES}"
-    for before in (1200, 1300, 1799, 1800):
+            series, time = points[k]
+            assert known.added(k, series, 1, time, buckets) is None
+    held = [row[0] for row in known.state()]
+    # full after 51 minutes; from an hour on each new one takes the place of the oldest, until that is a young one again
+    assert held == [f"s{k}" for k in range(1200, 1200 + MAX_SERIES)]
+    for before in (1800, 1900, 2399, 2400):
         other = CumulativeBuckets()
         for k in range(before):
-            other.added(k, f"s{k}", 1, buckets)
+            other.added(k, points[k][0], 1, points[k][1], buckets)
         assert known.state(before) == other.state()
         again = CumulativeBuckets()
         again.restore(json.loads(json.dumps(known.state(before))))
         assert again.state() == other.state()
+
+
+def test_more_series_than_places_keep_those_that_have_one():
+    known, buckets = CumulativeBuckets(), Buckets(3, {5: 1})
+    told = []
+    for minute in range(3):
+        told += [
+            known.added(minute, f"s{k}", 1, minute * 60 * SECOND, Buckets(3, {5: 1 + minute})) for k in range(1100)
+        ]
+    assert [one is not None for one in told[1100:2200]] == [k < MAX_SERIES for k in range(1100)]
+    assert told[2200] == buckets

@@ -13,6 +13,7 @@ from streaming.columns import Columns
 from streaming.deadletters import REASONS
 from streaming.decoders import decoder_of
 from streaming.settings import LogFormat, MappedFeature, Mapping, TelemetryFormat
+from streaming.sniff import sniff_payloads
 
 HISTOGRAMS = metrics(
     (
@@ -127,3 +128,16 @@ def test_good_messages_are_the_same_among_bad_ones(mixed):
         messages.append(good)
     kept = told(form, messages, 3)[0]
     assert all([row[:2] for row in kept[place]] == [row[:2] for row in alone] for place in places)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(payloads, min_size=1, max_size=6))
+def test_any_sample_is_proposed_a_mapping_for_or_refused_in_words(messages):
+    try:
+        found = sniff_payloads(messages, INGESTED, "topic")
+    except ValueError as error:
+        assert str(error).startswith("topic: has ")
+        return
+    assert found.rows >= 2
+    assert found.format.format == "json" or 0 < len(found.format.mapping.features) <= 200
+    told(found.format, messages, 2)

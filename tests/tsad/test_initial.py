@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from streaming.settings import SECOND, MappedFeature, Mapping, TelemetryFormat
 from streaming.sniff import Sniffed, sniff
+from tsad.cli import app
 from tsad.config import (
     Config,
     FeatureConfig,
@@ -21,6 +23,7 @@ from tsad.config import (
     Section,
     StreamConfig,
     TelemetryConfig,
+    load_config,
     parse_config,
 )
 from tsad.initial import configuration_text
@@ -215,3 +218,33 @@ def test_a_real_file_becomes_a_configuration_that_reads_it(tmp_path: Path) -> No
     assert stream.telemetry.source == str(path)
     assert stream.telemetry.settings() == sniffed.format
     assert (stream.telemetry.entity, stream.telemetry.time) == ("host", "timestamp")
+
+
+def test_a_sample_of_messages_becomes_a_stream_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.jsonl").write_text("".join(message(minute) for minute in range(300)))
+    for command in (["init", "--from", "m.jsonl", "--stream", "shop"], ["check"], ["run", "shop", "--json"]):
+        result = CliRunner().invoke(app, command, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    assert (figures["rows"], figures["dead_letters"], figures["unknown_features"]) == (600, 0, {})
+    stream = load_config(tmp_path / "tsad.toml").of("shop")
+    assert stream.step == 60 * SECOND
+    assert stream.telemetry is not None
+    assert stream.telemetry.format == "otlp-json"
+    assert [part.name for part in stream.telemetry.mapping.features or ()] == ["cpu", "requests"]
+    assert "# features: 2, the metrics that come most often" in (tmp_path / "tsad.toml").read_text()
+
+
+def message(minute: int) -> str:
+    """OTLP in JSON: a gauge and a counter of two hosts."""
+    time = str((1_767_571_200 + 60 * minute) * SECOND)
+    resources = []
+    for host in ("a", "b"):
+        cpu = {"gauge": {"dataPoints": [{"timeUnixNano": time, "asDouble": minute % 7 / 7}]}}
+        added = {"isMonotonic": True, "aggregationTemporality": 2}
+        hits = {"sum": added | {"dataPoints": [{"timeUnixNano": time, "asInt": str(30 * minute)}]}}
+        attributes = [{"key": "host.name", "value": {"stringValue": host}}]
+        scope = {"metrics": [{"name": "cpu"} | cpu, {"name": "requests"} | hits]}
+        resources.append({"resource": {"attributes": attributes}, "scopeMetrics": [scope]})
+    return json.dumps({"resourceMetrics": resources}) + "\n"
