@@ -131,7 +131,7 @@ class OtlpLineDecoder(Decoder):
         unnamed = np.array([not legal_name(name) for name in lines.entities], np.bool_)
         wordless = np.array([not text for text in lines.texts], np.bool_)
         bad = (faults != OK) | unnamed | wordless
-        places = np.flatnonzero(bad)
+        places, totals = np.flatnonzero(bad), np.bincount(numbers, minlength=1)
         told, first, counts = np.unique(numbers[places], return_index=True, return_counts=True)
         for number, place, count in zip(told.tolist(), places[first].tolist(), counts.tolist(), strict=True):
             reason: DeadReason
@@ -145,8 +145,7 @@ class OtlpLineDecoder(Decoder):
                 said = self.times.explain(fault, lines.times[place], int(ingested[number]))
             else:
                 reason, said = "missing_values", "body: missing"
-            total = int(np.count_nonzero(numbers == number))
-            intake.refuse(number, RecordError(reason, f"{count} of {total} lines, the first: {said}"))
+            intake.refuse(number, RecordError(reason, f"{count} of {totals[number]} lines, the first: {said}"))
         return times, ~bad
 
 

@@ -93,7 +93,7 @@ class Points:
         infinite = _infinite(raw["value"])
         bad = np.flatnonzero((faults != OK) | self._illegal()[entity] | infinite)
         numbers, first, counts = np.unique(message[bad], return_index=True, return_counts=True)
-        names = list(self._entities)
+        names, totals = list(self._entities), np.bincount(message, minlength=1)
         for number, place, count in zip(numbers.tolist(), bad[first].tolist(), counts.tolist(), strict=True):
             name, fault = names[entity[place]], int(faults[place])
             reason: DeadReason
@@ -105,8 +105,7 @@ class Points:
                 said = times.explain(fault, int(raw["time"][place]), int(ingested[number]))
             else:
                 reason, said = "infinite_value", f"{raw['value'][place]:g}: finite float32 numbers are allowed"
-            total = int(np.count_nonzero(message == number))
-            intake.refuse(number, RecordError(reason, f"{count} of {total} points, the first: {said}"))
+            intake.refuse(number, RecordError(reason, f"{count} of {totals[number]} points, the first: {said}"))
 
     def _ordered(self, at: Ints, message: Ints, ns: Ints, entity: Ints, intake: Intake) -> tuple[Ints, Any]:
         """The points `at` by (message, time, entity's name), and where a row begins among them.
