@@ -21,9 +21,10 @@ from storage.store import Store
 from storage.types import LIVE, ModelRow, Order, StoreError, StreamRow
 from streaming.broker.consumer import open_consumer, reading
 from streaming.broker.feed import Feed
-from streaming.broker.source import KafkaSource, message_decoder
+from streaming.broker.source import KafkaSource
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
+from streaming.decoders import decoder_of
 from streaming.files import open_source
 from streaming.logfeatures import is_log_feature
 from streaming.logintake import LogIntake
@@ -157,7 +158,7 @@ class App:
         formats = {"telemetry": config.telemetry, "logs": config.logs}
         return {
             topic: open_source(
-                path, formats[topic].format(), columns, max_ahead=config.max_ahead, clock=self.clock  # type: ignore[union-attr]
+                path, formats[topic].settings(), columns, max_ahead=config.max_ahead, clock=self.clock  # type: ignore[union-attr]
             )
             for topic, path in self.paths(stream, paths).items()
         }  # fmt: skip
@@ -205,8 +206,8 @@ class App:
 
             def open_sources(columns: Columns) -> dict[Topic, Source]:
                 for topic, name in topics.items():
-                    decoder = message_decoder(formats[topic].format(), columns, config.max_ahead)  # type: ignore[union-attr]
-                    opened[topic] = KafkaSource(feed, (name, number), decoder, self.clock)
+                    decoder = decoder_of(formats[topic].settings(), columns, max_ahead=config.max_ahead)  # type: ignore[union-attr]
+                    opened[topic] = KafkaSource(feed, topic, (name, number), decoder, self.clock)
                 return dict(opened)
 
             runner = self.partition_runner(stream, number, open_sources, run, limits)

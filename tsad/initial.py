@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from detectors.channels import timing as few_timing
 from streaming.settings import SECOND
 from tsad.cluster import KafkaConfig
-from tsad.config import Config, FeatureConfig, LogConfig, StreamConfig, TelemetryConfig
+from tsad.config import Config, FeatureConfig, LogConfig, MappingConfig, StreamConfig, TelemetryConfig
 from tsad.section import UNITS, Section, parse_duration
 from tsad.wording import counted, one_line, utc_text
 
@@ -78,6 +78,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
     TelemetryConfig: {
         "source": "file, folder, - for standard input, or kafka",
         "topic": 'topic of source = "kafka"',
+        "format": "of the messages: JSON, OpenTelemetry, Prometheus; auto looks at each",
         "layout": "JSON objects; tables with a column a feature; tables with a row a value",
         "features": "order of the packed form `v`, or the columns to read; else every numeric one",
         "entity": "column of the entity; false: there is none",
@@ -89,12 +90,18 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "ignore": "columns to leave out, labels for instance",
         "order": "tables and folders: time, JSON Lines: arrival, unless said here",
     },
+    MappingConfig: {
+        "entity": "labels whose values, joined by /, name the entity; else the usual ones; []: default_entity",
+        "features": "series by metric and match; else every metric; aggregate joins those that differ in other labels",
+    },
     LogConfig: {
         "source": "file, folder, - for standard input, or kafka",
         "topic": 'topic of source = "kafka"',
+        "format": "of the messages: JSON, OpenTelemetry; auto looks at each",
         "layout": "JSON objects, or raw lines",
         "pattern": 'of layout = "text", with the groups time and message, perhaps entity and severity',
         "time_format": "strptime pattern of the group time; else RFC 3339 or a number",
+        "entity": "attributes of OTLP that name the entity; else as in the telemetry's mapping",
         "unit": "of times that are numbers",
         "default_entity": "entity of lines without one",
         "order": "tables and folders: time, JSON Lines: arrival, unless said here",
@@ -129,8 +136,12 @@ EXAMPLES: dict[str, Any] = {
     "password": "${KAFKA_PASSWORD}",
     "instance": "worker-1",
     "masks": {"request": r"req-[0-9a-f]+"},
+    "entity": ["service.name", "host.name"],
+    "MappingConfig.features": [
+        {"name": "errors", "metric": "http.requests", "match": {"code": "500"}, "aggregate": "sum"}
+    ],
 }
-"""What a key without a default might say."""
+"""What a key without a default might say; of a key that two tables have, by the table's class too."""
 
 HEAD = """\
 # tsad.toml, written by `tsad init`. `tsad check` validates it; an unknown key is an error.
@@ -147,10 +158,14 @@ def configuration_text(stream: str, sniffed: "Sniffed | None", source: str | Non
     place = f"stream.{_key(stream)}"
     telemetry: dict[str, Any] = {} if source is None else {"source": source}
     timing: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     if sniffed is not None:
         fields = TelemetryConfig.model_fields
-        found = asdict(sniffed.format).items()
-        telemetry |= {key: False if value is None else value for key, value in found if value != fields[key].default}
+        found = asdict(sniffed.format)
+        mapping = {key: value for key, value in found.pop("mapping").items() if value is not None}
+        telemetry |= {
+            key: False if value is None else value for key, value in found.items() if value != fields[key].default
+        }
         timing = {"step": sniffed.step_ns, **few_timing(sniffed.continuous)}
     parts = [
         [HEAD],
@@ -159,6 +174,8 @@ def configuration_text(stream: str, sniffed: "Sniffed | None", source: str | Non
         ["", *_summary(sniffed), f"[{place}]", *_keys(StreamConfig, timing)],
         ["", "# A stream of logs alone says `telemetry = false` above, and has no such table."],
         [f"[{place}.telemetry]", *_keys(TelemetryConfig, telemetry)],
+        ["", "# What is an entity and what a feature in messages of OpenTelemetry and Prometheus."],
+        [f"{'' if mapping else '#'}[{place}.telemetry.mapping]", *_keys(MappingConfig, mapping)],
         ["", "# Logs become features of the same windows.", f"#[{place}.logs]", *_keys(LogConfig, {})],
         ["", '# Rules of one feature by name; "*" is every other.', f'#[{place}.features."*"]'],
         _keys(FeatureConfig, {}),
@@ -172,10 +189,20 @@ def _keys(section: type[Section], filled: Mapping[str, Any]) -> Iterator[str]:
         field = section.model_fields[key]
         value = filled.get(key, field.get_default(call_default_factory=True))
         if value is None:
-            value = EXAMPLES[key]
-        written = f"{'' if key in filled else '#'}{key} = {_value(value, _is_duration(field))}"
+            value = EXAMPLES.get(f"{section.__name__}.{key}") or EXAMPLES[key]
+        tables = key in filled and isinstance(value, list | tuple) and bool(value) and isinstance(value[0], dict)
+        said = "[" if tables else _value(value, _is_duration(field))
+        written = f"{'' if key in filled else '#'}{key} = {said}"
         allowed = _allowed(field)
         yield f"{written:<{WIDTH}}  # {comment}{f' ({allowed})' if allowed else ''}"
+        if tables:
+            yield from (f"  {_value(_told(row))}," for row in value)
+            yield "]"
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    """A mapped feature without what it leaves at its default."""
+    return {key: value for key, value in row.items() if value not in (None, {}, "auto")}
 
 
 def _summary(sniffed: "Sniffed | None") -> Iterator[str]:

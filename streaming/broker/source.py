@@ -8,19 +8,8 @@ import numpy as np
 
 from streaming.broker.consumer import Place
 from streaming.broker.feed import Feed
-from streaming.columns import Columns
-from streaming.decode import LineDecoder, TelemetryDecoder
-from streaming.settings import LogFormat, TelemetryFormat
+from streaming.decoders import PayloadDecoder
 from streaming.types import Batch, SourceChanged, Topic
-
-
-def message_decoder(
-    format: TelemetryFormat | LogFormat, columns: Columns, max_ahead: int
-) -> TelemetryDecoder | LineDecoder:
-    """What decodes the messages of a topic of `format`."""
-    if isinstance(format, LogFormat):
-        return LineDecoder(format, max_ahead=max_ahead)
-    return TelemetryDecoder(format, columns, max_ahead=max_ahead)
 
 
 class KafkaSource:
@@ -32,12 +21,13 @@ class KafkaSource:
     def __init__(
         self,
         feed: Feed,
+        topic: Topic,
         place: Place,
-        decoder: TelemetryDecoder | LineDecoder,
+        decoder: PayloadDecoder,
         clock: Callable[[], int] = time.time_ns,
         patience: float = 0.05,
     ) -> None:
-        self.topic: Topic = "logs" if isinstance(decoder, LineDecoder) else "telemetry"
+        self.topic = topic
         self.decoder = decoder
         self.truncated: tuple[int, int] | None = None
         self._feed, self._place, self._clock, self._patience = feed, place, clock, patience

@@ -84,7 +84,7 @@ class Traffic:
                     # a record of a megabyte is as broken as the others, and slower
                     reason = rng.choice(reasons[:-1]) if rng.random() < 0.98 else "too_long"
                     yield Message("telemetry", key, BROKEN[reason], at + 2)
-                if rng.random() < self.broken / 10:
+                if rng.random() < self.broken / 2:
                     yield Message("telemetry", key, self._record(entity, slot + 10_000, block[slot, entity]), at + 3)
 
     def _lines(self, rng: random.Random) -> Iterator[Message]:
