@@ -9,15 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from storage import schema
-from storage.engine import Database
+from storage.engine import Database, chunks
 from storage.store import of_partition, record_of
 from storage.types import LIVE, Alert, AlertState, EvictedState, Explanation, Severity, StoreError, StreamRow
 
 Record = TypeVar("Record")
 Listing = list[dict[str, Any]]
-
-CHUNK = 500
-"""Names in one question: databases bound the number of parameters."""
 
 COUNTED = (
     "streams",
@@ -140,10 +137,9 @@ class Reader:
         """What each of `entities` had learnt at its last eviction at or before `slot`, by name; none for the others."""
         table = schema.evicted_states
         mine = sa.and_(of_partition(table, run, stream, partition), table.c.slot <= slot)
-        wanted = sorted(set(entities))
         rows = []
-        for start in range(0, len(wanted), CHUNK):
-            these = sa.and_(mine, table.c.entity.in_(wanted[start : start + CHUNK]))
+        for names in chunks(sorted(set(entities))):
+            these = sa.and_(mine, table.c.entity.in_(names))
             newest = sa.select(table.c.entity, sa.func.max(table.c.slot)).where(these).group_by(table.c.entity)
             query = sa.select(table).where(these, sa.tuple_(table.c.entity, table.c.slot).in_(newest))
             rows += self._records(EvictedState, query.order_by(table.c.entity))

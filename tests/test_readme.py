@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 from detectors.types import Detector
 from streaming.types import Windows
 from tsad.cli import app
+from tsad.cluster import KafkaConfig
 from tsad.config import Config, FeatureConfig, LogConfig, StreamConfig, parse_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -210,6 +211,8 @@ def field_of(path: str) -> tuple[type[BaseModel], str]:
             return FeatureConfig, name
         case ["logs", name]:
             return LogConfig, name
+        case ["kafka", name]:
+            return KafkaConfig, name
         case [name]:
             return section, name
     raise AssertionError(f"README names {path}")
