@@ -74,11 +74,17 @@ class Tail:
     scale: float
     shape: float
     cluster: float = 1.0
-    exact: Doubles = field(init=False, repr=False)
-    """The edges once more, as numbers to calculate with."""
+    threshold: float = field(init=False)
+    """The last edge."""
+    _inner: Doubles = field(init=False, repr=False)
+    _bins: Doubles = field(init=False, repr=False)
+    """4 x K: where each bin starts, its width, its survival there and how much that rises."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "exact", self.edges.astype(np.float64))
+        edges, survival = self.edges.astype(np.float64), self.survival
+        bins = np.stack([edges[:-1], np.diff(edges), survival[:-1], np.diff(survival)])
+        for name, value in (("threshold", float(edges[-1])), ("_inner", edges[1:-1].copy()), ("_bins", bins)):
+            object.__setattr__(self, name, value)
 
     @classmethod
     def fixed(cls, threshold: float = 1.0) -> "Tail":
@@ -108,19 +114,15 @@ class Tail:
 
     def probability(self, x: NDArray[Any]) -> Doubles:
         """P(X > x) for x of any shape; NaN stays NaN."""
-        edges, survival, last = self.exact, self.survival, len(self.exact) - 1
         x = np.ascontiguousarray(x, dtype=np.float64)
-        above = edges.searchsorted(x, side="right")
-        np.minimum(above, last, out=above)
-        np.maximum(above, 1, out=above)
-        below = above - 1
-        start, low = edges[below], survival[below]
-        part = np.minimum((x - start) / (edges[above] - start), 1.0)
-        rare = _excess(np.log(np.maximum(x / edges[last], 1.0)), self.shape) / self.scale
-        rare = np.where(rare > _FAR, 2 * _FAR - _FAR * _FAR / np.maximum(rare, _FAR), rare)
-        p: Doubles = np.exp(-rare) * (low + (survival[above] - low) * part)
+        start, width, low, rise = self._bins.take(self._inner.searchsorted(x, side="right"), axis=1)
+        p: Doubles = low + rise * np.minimum((x - start) / width, 1.0)
+        beyond = (x > self.threshold).nonzero()
+        if len(beyond[0]):
+            rare = _excess(np.log(x[beyond] / self.threshold), self.shape) / self.scale
+            p[beyond] *= np.exp(-np.where(rare > _FAR, 2 * _FAR - _FAR * _FAR / np.maximum(rare, _FAR), rare))
         np.maximum(p, SMALLEST, out=p)
-        p[np.isnan(x)] = np.nan  # of one sign, whatever the batch
+        np.copyto(p, np.nan, where=np.isnan(x))  # of one sign, whatever the batch
         return p
 
     def state(self) -> State:
@@ -173,8 +175,7 @@ class Calibrator:
 
     def probability(self, entities: Codes, x: Floats) -> Doubles:
         """P(X > x) for the numbers x (B) of `entities` (B); NaN stays NaN. Changes nothing."""
-        self._own.reach(entities)
-        return self.tail.probability(self._undrifted(entities, x))
+        return self.judge(entities, x, learn=False)
 
     def confidence(self, entities: Codes) -> Floats:
         """B numbers from 0 to 1: how much is known of the entity itself."""
@@ -182,49 +183,59 @@ class Calibrator:
         own: Floats = self._own["windows"][entities]
         return own / (own + np.float32(self.learning.prior * self.tail.cluster))
 
-    def learn(self, entities: Codes, x: Floats, p: Doubles) -> None:
-        """Take in the numbers x (B) of one slot, each entity once, whose probabilities were p (B)."""
-        if self.learning.mode == "frozen":
-            return
-        known = ~np.isnan(x)
-        if not known.all():
-            entities, x, p = entities[known], x[known], p[known]
+    def judge(self, entities: Codes, x: Floats, learn: bool = True) -> Doubles:
+        """P(X > x) for the numbers x (B) of one slot, each entity once; what they say is learnt then."""
         own = self._own
-        drift = own["drift"][entities].astype(np.float64)
-        accepted, level = self._cluster(entities, x, p)
-        drift += np.where(accepted, np.maximum(level, 0), self._step(drift, p))
+        own.reach(entities)
+        drift, known = own["drift"][entities].astype(np.float64), ~np.isnan(x)
+        level: Doubles = np.exp(-drift) * x
+        p = self.tail.probability(level)
+        if not learn or self.learning.mode == "frozen":
+            return p
+        heard = p
+        if not known.all():
+            entities, drift, level, heard = entities[known], drift[known], level[known], p[known]
+        drift += self._step(entities, drift, level, heard)
         own["drift"][entities] = np.maximum(drift, _LOWEST_DRIFT)
         own["windows"][entities] += 1
+        return p
 
-    def _undrifted(self, entities: Codes, x: Floats) -> Doubles:
-        return x.astype(np.float64) * np.exp(-self._own["drift"][entities].astype(np.float64))
-
-    def _step(self, drift: Doubles, p: Doubles) -> Doubles:
+    def _step(self, entities: Codes, drift: Doubles, level: Doubles, p: Doubles) -> Doubles:
         """What each window adds to drift: up where windows of its kind are rarer than `common`, else down.
 
         The rate settles at `common`, or at twice that where the level has risen: between the two nothing moves.
         """
-        common = max(2 * self.learning.alpha, _COMMON)
+        common, rate = max(2 * self.learning.alpha, _COMMON), self.learning.rate
         wanted = np.where(drift >= 0, _SLACK * common, common)
-        score = np.log(p) / np.log(self.learning.alpha)
-        heard = np.clip((_DEAF - score) / (_DEAF - 1), 0, 1)
-        step: Doubles = self.learning.rate * np.where(p < common, (1 - wanted) * heard, -wanted)
+        step: Doubles = -rate * wanted
+        rare = (p < common).nonzero()[0]
+        if len(rare):
+            score = np.log(p[rare]) / np.log(self.learning.alpha)
+            heard = np.clip((_DEAF - score) / (_DEAF - 1), 0, 1)
+            step[rare] = rate * ((1 - wanted[rare]) * heard)
+        flagged = p < self.learning.alpha
+        clustered = (flagged | (self._own["cluster"][entities] > 0)).nonzero()[0]
+        if len(clustered):
+            accepted, mean = self._cluster(entities[clustered], level[clustered], flagged[clustered])
+            step[clustered[accepted]] = np.maximum(mean[accepted], 0)
         return step
 
-    def _cluster(self, entities: Codes, x: Floats, p: Doubles) -> tuple[NDArray[np.bool_], Doubles]:
-        """Go on with each entity's cluster of flags: whether it is now accepted as normal, and by how much its mean
+    def _cluster(
+        self, entities: Codes, level: Doubles, flagged: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.bool_], Doubles]:
+        """Go on with clusters of flags: whether each entity's is now accepted as normal, and by how much its mean
         logarithm lies over the threshold."""
-        own, flagged = self._own, p < self.learning.alpha
+        own = self._own
         before = own["cluster"][entities]
         left = np.where(flagged, self.learning.gap, np.maximum(before - 1, 0))
         goes_on, within = before > 0, left > 0
         length = within * (goes_on * own["length"][entities] + 1)
-        now = np.log(np.maximum(self._undrifted(entities, x) / self.tail.exact[-1], 1e-6))
-        level = within * (goes_on * own["level"][entities] + now)
+        now = np.log(np.maximum(level / self.tail.threshold, 1e-6))
+        total = within * (goes_on * own["level"][entities] + now)
         accepted = length >= self.learning.accept
-        for name, values in (("cluster", left), ("length", length), ("level", level)):
+        for name, values in (("cluster", left), ("length", length), ("level", total)):
             own[name][entities] = np.where(accepted, 0, values)
-        return accepted, level / np.maximum(length, 1)
+        return accepted, total / np.maximum(length, 1)
 
     def rows(self, entities: Codes) -> dict[str, NDArray[Any]]:
         """What was learnt of `entities`."""

@@ -35,7 +35,8 @@ class EntityArrays:
 
     def reach(self, entities: Codes) -> None:
         """Grow (doubling) until every code in `entities` has a row."""
-        if not len(entities) or (needed := int(entities.max()) + 1) <= self._size:
+        needed = int(np.maximum.reduce(entities, initial=-1)) + 1
+        if needed <= self._size:
             return
         self._size = max(needed, 2 * self._size)
         for name, old in self._arrays.items():

@@ -53,7 +53,7 @@ def shares_of(weights: Floats, present: NDArray[np.bool_] | None = None) -> Floa
     """B x F shares in proportion to `weights` (>= 0, overwritten), 0 where not `present`; equal where all are 0."""
     if present is not None:
         weights *= present
-    total = weights.sum(axis=1, keepdims=True)
+    total = np.add.reduce(weights, axis=1, keepdims=True)
     even = total[:, 0] <= np.finfo(np.float32).tiny
     if even.any():
         weights[even] = True if present is None else present[even]

@@ -219,7 +219,8 @@ class Scaling:
         scaled *= self._map["gain"][entities]
         if season is not None:
             scaled -= season
-        np.clip(scaled, -self._limit, self._limit, out=scaled)
+        np.maximum(scaled, -self._limit, out=scaled)
+        np.minimum(scaled, self._limit, out=scaled)
         return scaled
 
     def _learn(self, entities: Codes, values: Floats, season: Floats | None) -> None:

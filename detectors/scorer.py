@@ -109,16 +109,14 @@ class Scorer:
         how, each = self.ensemble.settings.fusion, self.ensemble.tails
         tails = np.stack([tail.probability(row) for tail, row in zip(each, own, strict=True)])
         fused = fuse(how, own, each, self._quiet)
-        settled = fuse(how, self._settle(windows, slots, own), each, self._quiet)
+        settled = fuse(how, self._settle(windows, own), each, self._quiet)
         confidence = np.empty(len(windows), np.float32)
         p, settled_p = np.empty(len(windows)), np.empty(len(windows))
         for part in slots:
             entities = windows.entities[part]
             confidence[part] = self._immediate.confidence(entities)
             for calibrator, numbers, out in ((self._immediate, fused, p), (self._settled, settled, settled_p)):
-                out[part] = calibrator.probability(entities, numbers[part])
-                if learn:
-                    calibrator.learn(entities, numbers[part], out[part])
+                out[part] = calibrator.judge(entities, numbers[part], learn)
         alpha = self.ensemble.alpha
         shares = [None if opinion is None else opinion.shares for opinion in given]
         return Verdicts(
@@ -141,7 +139,7 @@ class Scorer:
         each = self.ensemble.tails
         rest = np.empty((self.ensemble.settings.settle - 1, len(entities)))
         for place, row in enumerate(rest):
-            own = self._looked_ahead(entities, end + place + 1)
+            own = self._looked_ahead(entities, np.full(len(entities), end + place + 1))
             row[:] = self._settled.probability(entities, fuse(self.ensemble.settings.fusion, own, each, self._quiet))
         return rest
 
@@ -225,25 +223,25 @@ class Scorer:
         moves = self.ensemble.moves
         return blamed(windows.values, moves[:, known], detectors) if moves.shape[1] else detectors
 
-    def _settle(self, windows: Windows, slots: list[slice], own: Floats) -> Floats:
+    def _settle(self, windows: Windows, own: Floats) -> Floats:
         """Keep the ratios (D x B), and answer the settled ones of the slot `settle` - 1 before each window's end."""
         ring, written = self._ring["ratios"], self._ring["slots"]
-        places = ring.shape[1]
         settled = np.empty_like(own)
-        for part in slots:
-            entities, end = windows.entities[part], int(windows.ends[part.start])
+        # Slots within the late horizon overwrite nothing that one of them reads: the ring has `settle` more.
+        for part in _spans(windows.ends, self.late_horizon):
+            entities, ends = windows.entities[part], windows.ends[part]
             # A re-read slot may be older than the ring; what is newer stays.
-            fresh = written[entities, end % places] <= end
-            kept = entities if fresh.all() else entities[fresh]
-            ring[kept, end % places] = own[:, part].T[fresh]
-            written[kept, end % places] = end
-            settled[:, part] = self._looked_ahead(entities, end)
+            fresh = written[entities, ends % ring.shape[1]] <= ends
+            kept = (entities[fresh], ends[fresh] % ring.shape[1])
+            ring[kept] = own[:, part].T[fresh]
+            written[kept] = ends[fresh]
+            settled[:, part] = self._looked_ahead(entities, ends)
         return settled
 
-    def _looked_ahead(self, entities: Codes, end: int) -> Floats:
-        """D x B: the mean ratios over the `settle` slots up to `end`, of those that were judged."""
+    def _looked_ahead(self, entities: Codes, ends: Ints) -> Floats:
+        """D x B: the mean ratios over the `settle` slots up to each of `ends` (B), of those that were judged."""
         ring, written = self._ring["ratios"], self._ring["slots"]
-        wanted: Ints = np.arange(end - self.ensemble.settings.settle + 1, end + 1)
+        wanted: Ints = ends[:, None] + np.arange(1 - self.ensemble.settings.settle, 1)
         at = (entities[:, None], wanted % ring.shape[1])
         stretch = np.where((written[at] == wanted)[:, :, None], ring[at], np.float32(np.nan))
         return settled_mean(stretch.transpose(1, 2, 0), self._look_ahead)
@@ -287,6 +285,15 @@ def _slots(ends: Ints) -> Iterator[slice]:
     for start, stop in zip([0, *edges.tolist()], [*edges.tolist(), len(ends)], strict=True):
         if stop > start:
             yield slice(start, stop)
+
+
+def _spans(ends: Ints, reach: int) -> Iterator[slice]:
+    """Ordered `ends` in parts whose last lies at most `reach` slots behind the first."""
+    start = 0
+    while start < len(ends):
+        stop = int(ends.searchsorted(ends[start] + reach, side="right"))
+        yield slice(start, stop)
+        start = stop
 
 
 def _log(detector: str, error: Exception) -> None:

@@ -34,7 +34,7 @@ _HISTORY = 8
 _LEAST = 0.5
 """A channel less correlated than this is not followed as a peer."""
 _CHUNK = 256
-"""Entities whose peers are chosen together."""
+"""Entities that are judged together: their arrays stay in the cache."""
 
 Peers = NDArray[np.int16]
 Known = dict[str, NDArray[Any]]
@@ -129,9 +129,15 @@ class Vote:
         self._reach(windows)
         values = np.empty(len(windows), dtype=np.float32)
         shares = np.empty((len(windows), len(windows.features)), dtype=np.float32)
-        for start, stop in _slots(windows.ends):
-            part = slice(start, stop)
-            values[part], shares[part] = self._slot(windows.entities[part], windows.values[part], learn)
+        held = np.zeros(0, np.int32)
+        known: Known = {}
+        for part in _slots(windows.ends):
+            entities = windows.entities[part]
+            if not np.array_equal(entities, held):  # the same ones slot after slot are read and written once
+                self._keep(held, known, learn)
+                held, known = entities, self._read(entities)
+            values[part], shares[part] = self._slot(known, windows.values[part], learn)
+        self._keep(held, known, learn)
         return Scores(values, shares)
 
     def state(self) -> State:
@@ -179,17 +185,24 @@ class Vote:
             raise ValueError(f"vote knows {self._width} features, the windows have {len(windows.features)}")
         self._learnt.reach(windows.entities)
 
-    def _slot(self, entities: Codes, values: Floats, learn: bool) -> tuple[Floats, Floats]:
-        """Score and shares of one slot's windows (each entity once)."""
+    def _read(self, entities: Codes) -> Known:
+        """What is known of `entities`, who begin with the fitted peers."""
         known = self._learnt.rows(entities)
         if self._fitted is not None:
             known["peers"][known["slots"] == 0] = self._fitted
+        return known
+
+    def _keep(self, entities: Codes, known: Known, learn: bool) -> None:
+        if learn and len(entities):
+            self._learnt.put_rows(entities, known)
+
+    def _slot(self, known: Known, values: Floats, learn: bool) -> tuple[Floats, Floats]:
+        """Score and shares of one slot's windows (each entity once), of whom so much is `known`."""
         opinion, peering = self._judge(known, values[:, -1]), _Peering.of(known["peers"])
         voices = self._voices(known, peering, opinion)
         if learn:
             self._learn(known, peering, opinion)
             self._choose(known, values)
-            self._learnt.put_rows(entities, known)
         return _joined(voices, opinion.ready)
 
     def _judge(self, known: Known, newest: Floats) -> _Opinion:
@@ -201,9 +214,8 @@ class Vote:
         tolerance = (mean + spread) * (1 + 8 / np.maximum(count, 1)) + self.floor
         error = np.abs(deviation)
         young = count < self.warmup
-        limit = np.where(young, np.float32(np.inf), tolerance)
-        clipped = np.clip(deviation, -limit, limit)
-        standardised = np.clip(clipped / np.sqrt(square + _TINY), -_BOUND, _BOUND)
+        clipped = _cut(deviation, np.where(young, np.float32(np.inf), tolerance))
+        standardised = _cut(clipped / np.sqrt(square + _TINY), _BOUND)
         return _Opinion(
             present,
             present & ~young,
@@ -241,18 +253,25 @@ class Vote:
     def _choose(self, known: Known, values: Floats) -> None:
         """Where nothing was fitted: pick the peers of entities that have just lived `choose_at` slots."""
         due = np.flatnonzero(known["slots"] == self.choose_at) if self._fitted is None else ()
-        for start in range(0, len(due), _CHUNK):
-            chosen = due[start : start + _CHUNK]
-            relation = correlations(_innovations(values[chosen]))
-            known["peers"][chosen] = found = strongest(relation, _PEERS, _LEAST)
-            already = np.take_along_axis(relation, np.maximum(found, 0).astype(np.int64), axis=1)
-            known["relation"][chosen] = np.where(found >= 0, already, np.float32(0))
+        if not len(due):
+            return
+        relation = correlations(_innovations(values[due]))
+        known["peers"][due] = found = strongest(relation, _PEERS, _LEAST)
+        already = np.take_along_axis(relation, np.maximum(found, 0).astype(np.int64), axis=1)
+        known["relation"][due] = np.where(found >= 0, already, np.float32(0))
 
 
-def _slots(ends: Ints) -> list[tuple[int, int]]:
-    """Start and stop of each run of equal `ends`."""
+def _slots(ends: Ints) -> list[slice]:
+    """Each run of equal `ends`, in parts of at most `_CHUNK`."""
     edges = np.flatnonzero(np.diff(ends, prepend=ends[:1] - 1, append=ends[-1:] + 1)).tolist()
-    return list(pairwise(edges))
+    runs = [range(start, stop, _CHUNK) for start, stop in pairwise(edges)]
+    return [slice(start, min(start + _CHUNK, run.stop)) for run in runs for start in run]
+
+
+def _cut(values: NDArray[Any], limit: Floats | np.float32) -> Floats:
+    """`values` within [-limit, limit]."""
+    cut: Floats = np.minimum(np.maximum(values, -limit), limit)
+    return cut
 
 
 def _count(flags: NDArray[np.bool_]) -> NDArray[np.int8]:
@@ -262,8 +281,9 @@ def _count(flags: NDArray[np.bool_]) -> NDArray[np.int8]:
 
 def _joined(voices: Floats, ready: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """Score (B) and shares (B x F) of voices: the strongest below 1, from there 1 + the sum of what exceeds 1."""
-    values = np.minimum(voices.max(axis=1, initial=0), 1) + np.maximum(voices - 1, 0).sum(axis=1)
-    values[~ready.any(axis=1)] = np.nan
+    loudest = np.maximum.reduce(voices, axis=1, initial=0)
+    values = np.minimum(loudest, 1) + np.add.reduce(np.maximum(voices - 1, 0), axis=1)
+    values[~np.logical_or.reduce(ready, axis=1)] = np.nan
     return values, shares_of(np.square(voices), ready)
 
 

@@ -22,7 +22,7 @@ from detectors.types import Detector
 from streaming.types import Windows
 from tsad.cli import app
 from tsad.cluster import KafkaConfig
-from tsad.config import Config, FeatureConfig, LogConfig, StreamConfig, parse_config
+from tsad.config import Config, FeatureConfig, LogConfig, StreamConfig, TelemetryConfig, parse_config
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -193,7 +193,7 @@ def test_the_example_configuration_is_valid() -> None:
     (text,) = blocks("toml")
     config = parse_config(tomllib.loads(text))
     assert {name: stream.topics for name, stream in config.stream.items()} == {
-        "servers": ("telemetry",), "live": ("telemetry",), "app": ("logs",),
+        "fleet": ("telemetry",), "servers": ("telemetry",), "live": ("telemetry",), "app": ("logs",),
     }  # fmt: skip
 
 
@@ -211,6 +211,8 @@ def field_of(path: str) -> tuple[type[BaseModel], str]:
             return FeatureConfig, name
         case ["logs", name]:
             return LogConfig, name
+        case ["telemetry", name]:
+            return TelemetryConfig, name
         case ["kafka", name]:
             return KafkaConfig, name
         case [name]:
@@ -226,7 +228,7 @@ def test_each_key_exists_and_has_that_default(path: str, default: str) -> None:
     if quoted:
         written = tomllib.loads(f"value = {quoted[1]}")["value"]
         # read as the file would be: durations become nanoseconds
-        assert getattr(section.model_validate({name: written}), name) == section.model_fields[name].default
+        assert getattr(section.model_validate({name: written}), name) == section.model_fields[name].get_default()
 
 
 def test_the_table_of_keys_is_long_enough_to_be_of_use() -> None:

@@ -20,10 +20,9 @@ from storage.outbox import Outbox
 from storage.read import Reader
 from storage.store import Store
 from storage.types import LIVE, ModelRow, Order, StoreError, StreamRow
-from streaming.broker.consumer import open_consumer
+from streaming.broker.consumer import open_consumer, reading
 from streaming.broker.feed import Feed
 from streaming.broker.producer import Producer
-from streaming.broker.settings import BrokerError
 from streaming.broker.source import KafkaSource, message_decoder
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
@@ -185,20 +184,26 @@ class App:
                 raise ConfigError(f"stream.{stream}.{topic}.topic is not set; name the topic to read")
         return True
 
+    def topics(self, stream: str) -> dict[Topic, str]:
+        """The Kafka topics that a stream reads."""
+        config = self.config.of(stream)
+        parts = {"telemetry": config.telemetry or None, "logs": config.logs}
+        return {topic: str(parts[topic].topic) for topic in config.topics}  # type: ignore[union-attr]
+
+    def check_topics(self, stream: str) -> int:
+        """How many partitions the stream's topics have. BrokerError where the cluster or a topic cannot be used."""
+        with reading(self.config.kafka.settings()) as consumer:
+            for name in self.config.kafka.told:
+                check_topics(consumer, [name])
+            return check_topics(consumer, self.topics(stream).values())
+
     def worker(self, stream: str, run: str = LIVE, limits: Limits | None = None) -> Worker:
         """A member of the stream's consumer group. BrokerError where the cluster or the topics cannot be used."""
-        config, kafka = self.config.of(stream), self.config.kafka
-        parts = {"telemetry": config.telemetry or None, "logs": config.logs}
-        topics = {topic: str(parts[topic].topic) for topic in config.topics}  # type: ignore[union-attr]
+        self.check_topics(stream)
+        config, kafka, topics = self.config.of(stream), self.config.kafka, self.topics(stream)
+        formats = {"telemetry": config.telemetry, "logs": config.logs}
         names = tuple(topics.values())
         consumer = open_consumer(kafka.settings(), names, f"{kafka.group}.{stream}", kafka.instance)
-        try:
-            check_topics(consumer, names)
-            for name in kafka.told:
-                check_topics(consumer, [name])
-        except BrokerError:
-            consumer.close()
-            raise
         feed = Feed(consumer)
         told = kafka.told if run == LIVE else ()
         announcer = Announcer(kafka.alerts_topic, kafka.dead_letter_topic, topics) if told else None
@@ -208,7 +213,7 @@ class App:
 
             def open_sources(columns: Columns) -> dict[Topic, Source]:
                 for topic, name in topics.items():
-                    decoder = message_decoder(parts[topic].format(), columns, config.max_ahead)  # type: ignore[union-attr]
+                    decoder = message_decoder(formats[topic].format(), columns, config.max_ahead)  # type: ignore[union-attr]
                     opened[topic] = KafkaSource(feed, (name, number), decoder, self.clock)
                 return dict(opened)
 

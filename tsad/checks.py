@@ -8,6 +8,7 @@ from typing import Any
 from storage.engine import Database, open_database
 from storage.model_files import read_model
 from storage.types import FileRefusedError, StoreError
+from streaming.broker.settings import BrokerError
 from streaming.deadletters import DeadLetters
 from streaming.types import SourceChanged, Topic
 from tsad.app import FIT_TEMPLATES, App, ensemble_settings
@@ -54,7 +55,7 @@ def _row(check: str, ok: bool, detail: str) -> Row:
 def _guarded(check: str, work: Callable[[], str]) -> Row:
     try:
         return _row(check, True, work())
-    except (ConfigError, StoreError, FileRefusedError, SourceChanged, OSError, ValueError) as error:
+    except (ConfigError, StoreError, BrokerError, FileRefusedError, SourceChanged, OSError, ValueError) as error:
         return _row(check, False, str(error))
 
 
@@ -68,6 +69,11 @@ def _settings(config: Config, name: str) -> str:
 def _sources(app: App, name: str) -> list[Row]:
     config = app.config.of(name)
     rows: list[Row] = []
+    try:
+        if app.on_kafka(name, {}):
+            return [_guarded(f"{name} topics", lambda: _topics(app, name))]
+    except ConfigError as error:
+        return [_row(f"{name} topics", False, str(error))]
     for topic in config.topics:
         section = config.telemetry if topic == "telemetry" else config.logs
         source = section.source if section else None
@@ -78,6 +84,13 @@ def _sources(app: App, name: str) -> list[Row]:
         else:
             rows.append(_guarded(f"{name} {topic}", lambda t=topic, s=source: _sample(app, name, t, s)))  # type: ignore[misc]
     return rows
+
+
+def _topics(app: App, name: str) -> str:
+    """Whether the cluster answers and the topics of a stream go together."""
+    partitions = app.check_topics(name)
+    said = " and ".join(repr(topic) for topic in app.topics(name).values())
+    return f"{said}: {counted(partitions, 'partition')} on {', '.join(app.config.kafka.bootstrap)}"
 
 
 def _sample(app: App, name: str, topic: Topic, source: str) -> str:

@@ -58,8 +58,11 @@ class _Parts:
         if not self.codes:
             empty = np.zeros((0, width), np.float32)
             return Rows([], np.zeros(0, np.int32), np.zeros(0, np.int64), empty, list(features))
-        padded = [np.pad(v, ((0, 0), (0, width - v.shape[1])), constant_values=np.nan) for v in self.values]
-        codes, slots, values = np.concatenate(self.codes), np.concatenate(self.slots), np.concatenate(padded)
+        codes, slots = np.concatenate(self.codes), np.concatenate(self.slots)
+        values, start = np.full((len(codes), width), np.nan, np.float32), 0
+        for part in self.values:  # features come one by one: early rows are narrower
+            values[start : start + len(part), : part.shape[1]] = part
+            start += len(part)
         order = np.lexsort((np.arange(len(codes)), slots, codes))
         codes, slots = codes[order], slots[order]
         last = np.r_[(codes[1:] != codes[:-1]) | (slots[1:] != slots[:-1]), True]

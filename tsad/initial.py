@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from detectors.channels import timing as few_timing
 from streaming.settings import SECOND
+from tsad.cluster import KafkaConfig
 from tsad.config import Config, FeatureConfig, LogConfig, StreamConfig, TelemetryConfig
 from tsad.section import UNITS, Section, parse_duration
 from tsad.wording import counted, one_line, utc_text
@@ -26,6 +27,21 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "models": "folder or fsspec URL of model and snapshot files",
         "history": "folder of closed slots (Parquet), from which a stream without a model fits itself",
         "retention_days": "days that a table's rows are kept (`tsad db prune`)",
+    },
+    KafkaConfig: {
+        "bootstrap": 'addresses of the cluster that source = "kafka" reads',
+        "tls": "whether connections are encrypted",
+        "ca": "PEM file of who signs the brokers' certificates; else the system's",
+        "certificate": "PEM file of our own certificate",
+        "key": "PEM file of its key",
+        "sasl": "how we say who we are",
+        "username": "who we are",
+        "password": "keep it in the environment",
+        "client": "library that reads; confluent needs tsad[confluent]",
+        "group": "consumer group, with the stream's name behind it",
+        "instance": "name of this process in the group: started again, it keeps its partitions",
+        "alerts_topic": "topic that is told of every change of an alert; it must exist",
+        "dead_letter_topic": "topic that gets what cannot be used; it must exist",
     },
     StreamConfig: {
         "step": "length of a slot: one value of each feature for each entity",
@@ -61,7 +77,8 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "seed": "of everything random in fitting",
     },
     TelemetryConfig: {
-        "source": "file, folder, or - for standard input",
+        "source": "file, folder, - for standard input, or kafka",
+        "topic": 'topic of source = "kafka"',
         "layout": "JSON objects; tables with a column a feature; tables with a row a value",
         "features": "order of the packed form `v`, or the columns to read; else every numeric one",
         "entity": "column of the entity; false: there is none",
@@ -74,7 +91,8 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "order": "tables and folders: time, JSON Lines: arrival, unless said here",
     },
     LogConfig: {
-        "source": "file, folder, or - for standard input",
+        "source": "file, folder, - for standard input, or kafka",
+        "topic": 'topic of source = "kafka"',
         "layout": "JSON objects, or raw lines",
         "pattern": 'of layout = "text", with the groups time and message, perhaps entity and severity',
         "time_format": "strptime pattern of the group time; else RFC 3339 or a number",
@@ -103,6 +121,16 @@ EXAMPLES: dict[str, Any] = {
     "pattern": r"(?P<time>\S+) (?P<severity>\w+) (?P<message>.*)",
     "time_format": "%Y-%m-%dT%H:%M:%S%z",
     "order": "time",
+    "topic": "metrics",
+    "ca": "ca.pem",
+    "certificate": "tsad.pem",
+    "key": "tsad.key",
+    "sasl": "scram-sha-512",
+    "username": "tsad",
+    "password": "${KAFKA_PASSWORD}",
+    "instance": "worker-1",
+    "alerts_topic": "tsad.alerts",
+    "dead_letter_topic": "tsad.dead-letters",
     "masks": {"request": r"req-[0-9a-f]+"},
 }
 """What a key without a default might say."""
@@ -130,6 +158,7 @@ def configuration_text(stream: str, sniffed: "Sniffed | None", source: str | Non
     parts = [
         [HEAD],
         _keys(Config, {}),
+        ["", "#[kafka]", *_keys(KafkaConfig, {})],
         ["", *_summary(sniffed), f"[{place}]", *_keys(StreamConfig, timing)],
         ["", "# A stream of logs alone says `telemetry = false` above, and has no such table."],
         [f"[{place}.telemetry]", *_keys(TelemetryConfig, telemetry)],
@@ -144,7 +173,7 @@ def _keys(section: type[Section], filled: Mapping[str, Any]) -> Iterator[str]:
     """A line for each key of `section` that is no table: those of `filled` in force, the rest commented out."""
     for key, comment in COMMENTS[section].items():
         field = section.model_fields[key]
-        value = filled.get(key, field.default)
+        value = filled.get(key, field.get_default(call_default_factory=True))
         if value is None:
             value = EXAMPLES[key]
         written = f"{'' if key in filled else '#'}{key} = {_value(value, _is_duration(field))}"

@@ -27,6 +27,14 @@ class Track:
         """Whether `episode` shares a slot with this track."""
         return self.episode.first <= episode.last and episode.first <= self.episode.last
 
+    def becomes(self, episode: Episode) -> bool:
+        """Whether this track may go on as `episode`: they share a slot, or it opens at the track's identity.
+
+        Not where the episode ended before that slot: a flag there opens another one, whose identity that slot is.
+        """
+        reaches = episode.ended is None or self.identity <= episode.ended
+        return reaches and (self.meets(episode) or self.identity == episode.first)
+
     def after(self, slot: int) -> bool:
         """Whether it runs still, or ended behind `slot`."""
         return self.episode.ended is None or self.episode.ended > slot
@@ -170,21 +178,23 @@ class Judge:
 
 
 def _match(episodes: list[Episode], old: Iterable[Track], closed: int) -> list[Track]:
-    """Give each episode the oldest track that it meets; tracks left over are retracted, naming what swallowed them."""
+    """Give each episode the oldest track that may become it.
+
+    Tracks left over are retracted, naming what swallowed them.
+    """
     left = list(old)
     tracks: list[Track] = []
     for episode in episodes:
-        met = [track for track in left if track.meets(episode)]
-        same = next((track for track in left if track.identity == episode.first), None)
-        keeper = met[0] if met else same
-        tracks.append(Track(keeper.identity if keeper else episode.first, episode))
+        keeper = next((track for track in left if track.becomes(episode)), None)
+        identity = keeper.identity if keeper else episode.first
+        tracks.append(Track(identity, episode))
         if keeper:
             left.remove(keeper)
-        for younger in met[1:]:
-            # a track that another episode of the new folding also meets stays free for it
-            if not any(younger.meets(other) for other in episodes if other is not episode):
-                left.remove(younger)
-                tracks.append(_retracted(younger, tracks[-1].identity, closed))
+        for other in [track for track in left if track.meets(episode)]:
+            # a track that may become another episode of the new folding stays free for it
+            if not any(other.becomes(another) for another in episodes if another is not episode):
+                left.remove(other)
+                tracks.append(_retracted(other, identity, closed))
     return tracks + [_retracted(track, None, closed) for track in left]
 
 

@@ -114,10 +114,12 @@ class Rollups:
             return None
         self._grow(int(rows.max()) + 1)
         hour = slot * self.step // HOUR * HOUR
-        over = rows[(self.hour[rows] != hour) & (self.count[rows] > 0)]
-        ended = self._of(over) if len(over) else None
-        self._clear(rows[self.hour[rows] != hour])
-        self.hour[rows] = hour
+        new, ended = rows[self.hour[rows] != hour], None
+        if len(new):
+            over = new[self.count[new] > 0]
+            ended = self._of(over) if len(over) else None
+            self._clear(new)
+            self.hour[new] = hour
         self.maximum[rows] = np.maximum(self.maximum[rows], scores)
         self.total[rows] += scores
         self.count[rows] += 1

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from storage.read import AlertFilter
 from streaming.settings import SECOND
 from streaming.sniff import Sniffed, sniff
 from tsad.app import App, ensemble_settings
-from tsad.config import Config, ConfigError, TelemetryConfig, validated
+from tsad.config import Config, ConfigError, validated
 from tsad.console import Bars, heeding
 from tsad.pictures import draw, strongest
 from tsad.report import alert_row, alert_table
@@ -91,8 +92,8 @@ def try_out(
 
 def _config(file: Path, folder: Path, budget: float, profile: str, found: Sniffed) -> Config:
     telemetry = {
-        name: False if (value := getattr(found.format, name)) is None and name in ("entity", "time") else value
-        for name in TelemetryConfig.model_fields if name != "source"
+        name: False if value is None and name in ("entity", "time") else value
+        for name, value in asdict(found.format).items()
     } | {"source": str(file), "order": "time"}  # fmt: skip
     stream = {"telemetry": telemetry, "step": found.step_ns / SECOND, "alert_budget": budget, "profile": profile}
     stream |= timing(found.continuous)

@@ -19,6 +19,8 @@ from streaming.types import Ints
 Place = tuple[str, int]
 """A topic's name and the number of one of its partitions."""
 MILLISECOND = 1_000_000
+_JOINING = 0.5
+"""Seconds that a poll has at least while the group deals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,9 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 class PureConsumer(Consumer):
     """kafka-python's. `instance` makes the membership static: a restarted process keeps its partitions."""
 
-    def __init__(self, settings: BrokerSettings, topics: Sequence[str], group: str, instance: str | None) -> None:
+    def __init__(
+        self, settings: BrokerSettings, topics: Sequence[str], group: str | None, instance: str | None
+    ) -> None:
         self._listener = _Listener()
         with broker_faults(", ".join(settings.bootstrap)):
             self._client = KafkaConsumer(
@@ -114,13 +118,21 @@ class PureConsumer(Consumer):
                 bootstrap_timeout_ms=10_000,
                 **settings.pure(),
             )
-            self._client.subscribe(list(topics), listener=self._listener)
+            if topics:
+                self._client.subscribe(list(topics), listener=self._listener)
 
     @override
     def poll(self, seconds: float, most: int) -> dict[Place, Messages]:
+        # A poll shorter than a round trip gives up joining and begins again with the next: measured, never through.
+        if self._joining():
+            seconds = max(seconds, _JOINING)
         with broker_faults("poll"):
             found = self._client.poll(timeout_ms=int(seconds * 1000), max_records=most)
         return {(place.topic, place.partition): _messages(records) for place, records in found.items()}
+
+    def _joining(self) -> bool:
+        coordinator = self._client._coordinator
+        return coordinator is not None and bool(coordinator.need_rejoin())
 
     @override
     def moved(self) -> bool:
@@ -188,3 +200,13 @@ def _messages(records: Sequence[Any]) -> Messages:
 def open_consumer(settings: BrokerSettings, topics: Sequence[str], group: str, instance: str | None = None) -> Consumer:
     """A member of `group` that reads `topics` through the configured library."""
     return PureConsumer(settings, topics, group, instance)
+
+
+@contextmanager
+def reading(settings: BrokerSettings) -> Iterator[Consumer]:
+    """A consumer that belongs to no group, for a look at topics."""
+    consumer = PureConsumer(settings, (), None, None)
+    try:
+        yield consumer
+    finally:
+        consumer.close()

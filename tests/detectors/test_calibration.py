@@ -24,8 +24,7 @@ def draw(name, n, seed):
 def fed(calibrator, numbers):
     """One entity, one number a slot."""
     for number in numbers:
-        x = np.array([number], np.float32)
-        calibrator.learn(ONE, x, calibrator.probability(ONE, x))
+        calibrator.judge(ONE, np.array([number], np.float32))
     return calibrator
 
 
@@ -89,8 +88,7 @@ def test_an_entity_louder_than_its_fleet_gets_a_drift_of_its_own():
     late = []
     for slot in range(6000):
         x = (rng.gamma(8, 0.06, 2) * [2, 1]).astype(np.float32)
-        p = calibrator.probability(both, x)
-        calibrator.learn(both, x, p)
+        p = calibrator.judge(both, x)
         if slot >= 3000:
             late.append(p)
     for own in np.array(late).T:
@@ -131,10 +129,13 @@ def test_missing_stays_missing_and_teaches_nothing():
     tail = Tail.fit(draw("gamma", 500, 0))
     assert np.isnan(tail.probability(np.array([np.nan]))).all()
     calibrator = Calibrator(tail)
-    p = calibrator.probability(ONE, np.array([np.nan], np.float32))
-    assert np.isnan(p).all()
-    calibrator.learn(ONE, np.array([np.nan], np.float32), p)
+    assert np.isnan(calibrator.judge(ONE, np.array([np.nan], np.float32))).all()
     assert calibrator.confidence(ONE)[0] == 0
+    both = np.array([0, 1], np.int32)
+    p = calibrator.judge(both, np.array([np.nan, 0.1], np.float32))
+    assert np.isnan(p).tolist() == [True, False]
+    assert calibrator.confidence(both)[0] == 0 < calibrator.confidence(both)[1]
+    assert calibrator.rows(both)["drift"][1] < 0 == calibrator.rows(both)["drift"][0]
 
 
 def test_a_young_entity_has_its_fleets_tail_and_no_confidence():
@@ -200,9 +201,7 @@ def test_slow_drift_is_followed_before_it_is_flagged():
     calibrator = Calibrator(Tail.fit(draw("gamma", 20_000, 0)), Learning(alpha=1e-3))
     flags = 0
     for number in draw("gamma", 4000, 1) * factor:
-        x = np.array([number], np.float32)
-        p = calibrator.probability(ONE, x)
-        calibrator.learn(ONE, x, p)
+        p = calibrator.judge(ONE, np.array([number], np.float32))
         flags += int(p[0] < 1e-3)
     frozen = Tail.fit(draw("gamma", 20_000, 0)).probability(draw("gamma", 4000, 1) * factor) < 1e-3
     assert calibrator.rows(ONE)["drift"][0] > 0.05
@@ -245,10 +244,10 @@ def test_alone_is_as_in_a_crowd(seed, entities):
     everyone, last = np.arange(entities, dtype=np.int32), np.array([entities - 1], np.int32)
     for _ in range(20):
         x = rng.gamma(2, 0.5, entities).astype(np.float32)
-        together, single = crowd.probability(everyone, x), alone.probability(last, x[-1:])
+        before = crowd.probability(everyone, x)
+        together, single = crowd.judge(everyone, x), alone.judge(last, x[-1:])
         assert together[-1:].tobytes() == single.tobytes()
-        crowd.learn(everyone, x, together)
-        alone.learn(last, x[-1:], single)
+        assert together.tobytes() == before.tobytes()
     for name, rows in alone.rows(last).items():
         assert rows.tobytes() == crowd.rows(last)[name].tobytes()
 

@@ -27,9 +27,9 @@ def majority():
     return fitted(fusion="majority")
 
 
-def run(ensemble, values, sizes, entities=None, rename=None):
+def run(ensemble, values, sizes, entities=None, rename=None, late_horizon=16):
     """Verdicts of a fresh scorer over `values`, polled in `sizes`."""
-    scorer = Scorer(ensemble)
+    scorer = Scorer(ensemble, late_horizon=late_horizon)
     everyone = np.arange(len(values), dtype=np.int32)
     scorer.bind(everyone, rename or names_of(len(values)))
     scaled = planes(scorer, values)
@@ -48,6 +48,14 @@ def test_any_poll_size_gives_the_same_bits(which, sizes, request):
     values[1, 20:30] = np.nan
     values[2, 40] += 50
     same(joined(run(model, values, [4])), joined(run(model, values, sizes)))
+
+
+@pytest.mark.parametrize("late_horizon", [0, 1, 5])
+def test_a_poll_longer_than_the_late_horizon_is_settled_alike(ensemble, late_horizon):
+    """The ring of ratios is no longer than the late horizon and the look-ahead: a poll runs over it many times."""
+    values = noise(3, SLOTS, seed=1)
+    values[2, 40] += 50
+    same(joined(run(ensemble, values, [1])), joined(run(ensemble, values, [SLOTS], late_horizon=late_horizon)))
 
 
 @pytest.mark.parametrize("which", ["ensemble", "majority"])

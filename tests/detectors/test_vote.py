@@ -220,3 +220,31 @@ def test_a_host_may_join_late_and_skip_slots() -> None:
     )
     assert np.isnan(scores.values[:8]).all()
     assert np.isfinite(scores.values[8:]).all()
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000), st.booleans())
+def test_a_poll_of_coming_and_going_hosts_is_as_slot_by_slot(seed: int, fitted: bool) -> None:
+    """What one poll scores and learns, where the hosts of a slot are those of the slot before or others."""
+    windows = cut(with_gaps(fleet(4, 60, seed), 0.05, seed), WINDOW)
+    rng = np.random.default_rng(seed)
+    stays = rng.random((4, windows.ends.max() + 1)) < 0.9
+    stays[:, ::2] = stays[:, 1::2]
+    there = windows.take(np.flatnonzero(stays[windows.entities, windows.ends]))
+    poll, singly = Vote(choose_at=20), Vote(choose_at=20)
+    if fitted:
+        poll.fit(windows)
+        singly.fit(windows)
+    together = poll.score(there)
+    slots = [singly.score(there.take(np.flatnonzero(there.ends == end))) for end in np.unique(there.ends)]
+    np.testing.assert_array_equal(together.values, np.concatenate([slot.values for slot in slots]))
+    np.testing.assert_array_equal(together.shares, np.concatenate([slot.shares for slot in slots]))
+    everyone = np.arange(4, dtype=np.int32)
+    for key, array in singly.rows(everyone).items():
+        np.testing.assert_array_equal(array, poll.rows(everyone)[key])
+
+
+def test_more_hosts_than_are_judged_together_are_judged_alike() -> None:
+    one = related(60)
+    many = play(Vote(), np.repeat(one, 600, axis=0))
+    np.testing.assert_array_equal(many, np.repeat(play(Vote(), one), 600, axis=1))

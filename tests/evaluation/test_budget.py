@@ -74,9 +74,7 @@ def test_a_level_shift_that_stays_is_one_episode_until_it_is_accepted() -> None:
     numbers[1000:] += 1
     one, flags = np.zeros(1, np.int32), np.zeros(3000, bool)
     for slot, number in enumerate(numbers):
-        x = np.array([number], np.float32)
-        p = calibrator.probability(one, x)
-        calibrator.learn(one, x, p)
+        p = calibrator.judge(one, np.array([number], np.float32))
         flags[slot] = p[0] < 1e-4
     assert flags[:1000].sum() <= 2
     assert flags[1000:1499].all()
@@ -91,7 +89,7 @@ def test_a_crowd_drifts_one_by_one() -> None:
     growth = np.where(louder, 0.4, 0.0)
     for slot in range(3000):
         x = (rng.gamma(20, 0.02, 200) * (1 + growth * slot / 3000)).astype(np.float32)
-        calibrator.learn(everyone, x, calibrator.probability(everyone, x))
+        calibrator.judge(everyone, x)
     drift = calibrator.rows(everyone)["drift"]
     assert drift[louder].min() > 0.05
     assert np.abs(drift[~louder]).max() < 0.05

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from streaming.settings import SECOND, TelemetryFormat
 from streaming.sniff import Sniffed, sniff
+from tsad.cluster import KafkaConfig
 from tsad.config import (
     Config,
     FeatureConfig,
@@ -68,7 +69,8 @@ def test_the_text_without_a_sample_is_the_default_configuration() -> None:
 @pytest.mark.parametrize(
     ("header", "section", "tables"),
     [
-        ("", Config, {"stream"}),
+        ("", Config, {"stream", "kafka"}),
+        ("kafka", KafkaConfig, set()),
         ("stream.web", StreamConfig, {"telemetry", "logs", "features"}),
         ("stream.web.telemetry", TelemetryConfig, set()),
         ("stream.web.logs", LogConfig, set()),
@@ -85,22 +87,24 @@ def test_every_key_has_a_comment_on_its_line() -> None:
     assert [line for line in lines if not re.search(r"  # \w", line)] == []
 
 
-def test_every_example_is_legal_and_every_default_is_the_default() -> None:
-    full = parsed(uncommented(configuration_text("web", None, None)))
+def test_every_example_is_legal_and_every_default_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_PASSWORD", "secret")
+    full = parsed(uncommented(configuration_text("web", None, None)).replace("tls = false", "tls = true"))
     stream = full.of("web")
     assert stream.features == {"*": FeatureConfig()}
     assert stream.logs is not None
     assert stream.telemetry is not None
     said = {
         StreamConfig: ("telemetry", "logs", "features", "detectors", "group_by", "expected_entities"),
-        LogConfig: ("source", "pattern", "time_format", "order", "masks"),
-        TelemetryConfig: ("source", "features", "order"),
+        LogConfig: ("source", "topic", "pattern", "time_format", "order", "masks"),
+        TelemetryConfig: ("source", "topic", "features", "order"),
+        KafkaConfig: ("tls", "ca", "certificate", "key", "sasl", "username", "password", "instance"),
     }
-    for section in (stream, stream.logs, stream.telemetry):
+    for section in (stream, stream.logs, stream.telemetry, full.kafka):
         examples = set(said[type(section)])
         assert section.model_dump(exclude=examples) == type(section)().model_dump(exclude=examples)
         assert all(getattr(section, key) is not None for key in examples)
-    assert full.model_dump(exclude={"stream"}) == Config().model_dump(exclude={"stream"})
+    assert full.model_dump(exclude={"stream", "kafka"}) == Config().model_dump(exclude={"stream", "kafka"})
 
 
 def test_the_sample_fills_in_what_it_showed() -> None:

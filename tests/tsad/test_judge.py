@@ -1,11 +1,12 @@
 """Episodes with an identity: late data that merges, splits, moves and empties them equals a fold from the start."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streaming.types import State
@@ -86,12 +87,14 @@ def by_first(episodes: Iterable[Episode]) -> list[Episode]:
 
 
 def agree(desk: Desk) -> None:
-    """What is stored as standing is what the fold of the corrected sequence says."""
+    """What is stored as standing is what the fold of the corrected sequence says, each under an identity of its own."""
     for row in desk.told:
         running, ended = desk.expected(row)
         entity = desk.judge.entities.get(row)
         head = entity.head.episode if entity is not None and entity.head is not None else None
         assert head == running
+        identities = [track.identity for track in entity.tracks] if entity is not None else []
+        assert len(set(identities)) == len(identities)
         episodes = [*ended, *([running] if running else [])]
         standing = [t.episode for (number, _), t in desk.stored.items() if number == row]
         assert by_first(e for e in standing if e.state != "retracted") == by_first(
@@ -221,6 +224,35 @@ def test_an_episode_found_late_stands_when_its_slots_have_left() -> None:
     agree(desk)
 
 
+def test_of_two_episodes_that_a_split_leaves_the_one_at_the_identity_keeps_it() -> None:
+    desk = Desk(Rule(settle=2, quiet=2), horizon=3)
+    desk.play("..!")
+    desk.amend(0, {0: (2.0, NAN)})
+    assert desk.tracks() == [(2, 0, 2, "open")]
+    desk.amend(1, {0: (NAN, 0.2)})
+    assert desk.tracks() == [(0, 0, 0, "retracted"), (2, 2, 2, "open")]
+    assert desk.reasons[2:] == ["opened", "amended"]
+    agree(desk)
+
+
+def test_an_episode_that_ends_before_its_identity_has_another_and_a_flag_there_reopens_the_row() -> None:
+    """Else a flag at that slot would take the row of an episode that can no longer change."""
+    desk = Desk(Rule(settle=2, quiet=2), horizon=3)
+    desk.play("..!")
+    desk.amend(0, {0: (2.0, NAN)})
+    desk.amend(2, {0: (0.2, NAN)})
+    assert desk.tracks() == [(2, 0, 0, "resolved")]
+    desk.amend(1, {0: (NAN, 0.2)})
+    assert desk.tracks() == [(0, 0, 0, "retracted"), (2, 0, 0, "retracted")]
+    assert desk.stored[0, 2].merged_into == 0
+    desk.play("..")
+    desk.amend(2, {0: (2.0, NAN)})
+    assert desk.tracks() == [(0, 0, 0, "retracted"), (2, 2, 2, "resolved")]
+    assert desk.stored[0, 2].merged_into is None
+    assert desk.reasons[-1] == "reopened"
+    agree(desk)
+
+
 def test_nothing_late_nothing_changed() -> None:
     desk = Desk()
     desk.play("!.^..")
@@ -256,38 +288,49 @@ def test_no_slot_is_empty_before_the_first() -> None:
 
 # --- any sequence
 
-SCORES = st.sampled_from([NAN, 0.2, 0.2, 0.2, 0.9, 1.5, 2.0, 3.0])
-SETTLED = st.sampled_from([NAN, NAN, 0.2, 2.0])
-RULES = st.integers(2, 4).flatmap(lambda settle: st.builds(Rule, st.just(settle), st.integers(settle, 8)))
+SLOT = st.sampled_from(["??", "?.", ".?", "..", ".!", "!?", "!?", "!.", "!!", "^?"])
+RULES = st.sampled_from([Rule(2, 2), Rule(2, 4), Rule(3, 3), Rule(4, 6)])
+HORIZONS = st.sampled_from([3, 5, 8])
 
 
 @dataclass(frozen=True)
 class Late:
-    """`back` slots before the newest closed one, `row` reads otherwise."""
+    """`back` slots before the newest closed one reads otherwise: score and settled score, a letter each."""
 
     back: int
-    row: int
-    score: float
-    settled: float
+    letters: str
 
 
-STEP = st.tuples(
-    st.lists(st.tuples(SCORES, SETTLED), min_size=2, max_size=2),
-    st.lists(st.builds(Late, st.integers(0, 9), st.integers(0, 1), SCORES, SETTLED), max_size=2),
-)
-Step = tuple[Sequence[tuple[float, float]], Sequence[Late]]
+STEPS = st.lists(st.tuples(SLOT, st.lists(st.builds(Late, st.integers(0, 7), SLOT), max_size=2)), max_size=14)
+Step = tuple[str, Sequence[Late]]
+
+CALM: list[Step] = [("??", []), ("??", [])]
+BACK = [Late(2, "!?"), Late(0, ".?"), Late(1, "?.")]  # what opened here is one slot, two back, and retracted
+
+
+def reading(letters: str) -> tuple[float, float]:
+    return VALUES[letters[0]], VALUES[letters[1]]
+
+
+def take(desk: Desk, slot: int, step: Step) -> Iterator[None]:
+    """Close `slot`, then amend; a pause behind each."""
+    letters, late = step
+    desk.close(slot, {0: reading(letters)})
+    yield
+    for one in late:
+        at = slot - one.back % desk.horizon
+        if at >= 0:
+            desk.amend(at, {0: reading(one.letters)})
+            yield
 
 
 def played(steps: Sequence[Step], rule: Rule, horizon: int, restart: int | None = None) -> Desk:
     desk = Desk(rule, horizon)
-    for slot, (readings, late) in enumerate(steps):
+    for slot, step in enumerate(steps):
         if slot == restart:
             revive(desk)
-        desk.close(slot, dict(enumerate(readings)))
-        for one in late:
-            at = slot - one.back % horizon
-            if at >= 0:
-                desk.amend(at, {one.row: (one.score, one.settled)})
+        for _ in take(desk, slot, step):
+            pass
     return desk
 
 
@@ -300,36 +343,40 @@ def revive(desk: Desk) -> None:
     desk.judge = fresh
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(STEP, max_size=40), RULES, st.integers(3, 14))
+@settings(max_examples=200, deadline=None)
+@given(STEPS, RULES, HORIZONS)
+@example([*CALM, ("!?", [Late(2, "!?"), Late(1, "?.")])], Rule(2, 2), 3)  # settled: retracted, and one at its identity
+@example([*CALM, *CALM, ("!?", [Late(2, "!?"), Late(4, "!?"), Late(2, ".?")])], Rule(2, 2), 8)  # calm: split there
+@example([*CALM, ("!?", BACK), *CALM, ("??", [Late(3, "!?")])], Rule(2, 2), 8)  # a flag at the identity it lost
+@example([*CALM, ("!?", BACK), ("??", []), ("??", [Late(2, "!?")])], Rule(2, 2), 3)  # the same, the episode final
 def test_folding_again_from_the_horizon_is_folding_the_corrected_sequence_from_the_start(
     steps: list[Step], rule: Rule, horizon: int
 ) -> None:
-    agree(played(steps, rule, horizon))
+    desk = Desk(rule, horizon)
+    for slot, step in enumerate(steps):
+        for _ in take(desk, slot, step):
+            agree(desk)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(STEP, max_size=40), RULES, st.integers(3, 14), st.integers(0, 39))
+@given(STEPS, RULES, HORIZONS, st.integers(0, 13))
 def test_a_restart_anywhere_changes_nothing(steps: list[Step], rule: Rule, horizon: int, restart: int) -> None:
     one, other = played(steps, rule, horizon), played(steps, rule, horizon, restart)
     assert (one.stored, one.reasons) == (other.stored, other.reasons)
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(STEP, max_size=40), RULES, st.integers(3, 14))
+@given(STEPS, RULES, HORIZONS)
 def test_identities_are_stable(steps: list[Step], rule: Rule, horizon: int) -> None:
     desk = Desk(rule, horizon)
     seen: set[tuple[int, int]] = set()
-    for slot, (readings, late) in enumerate(steps):
-        desk.close(slot, dict(enumerate(readings)))
-        for one in late:
-            at = slot - one.back % horizon
-            if at >= 0:
-                desk.amend(at, {one.row: (one.score, one.settled)})
+    for slot, step in enumerate(steps):
+        for _ in take(desk, slot, step):
             assert seen <= set(desk.stored)
             seen = set(desk.stored)
     for (row, identity), track in desk.stored.items():
         assert track.identity == identity
+        assert track.episode.ended is None or identity <= track.episode.ended
         if track.merged_into is not None:
             assert track.episode.state == "retracted"
             assert track.merged_into < identity
@@ -340,20 +387,37 @@ def test_identities_are_stable(steps: list[Step], rule: Rule, horizon: int) -> N
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(STEP, max_size=40), RULES, st.integers(3, 14))
+@given(STEPS, RULES, HORIZONS)
 def test_the_order_in_which_late_data_of_one_slot_comes_does_not_matter_to_what_stands(
     steps: list[Step], rule: Rule, horizon: int
 ) -> None:
     turned: list[Step] = []
-    for readings, late in steps:
-        last = {(one.back % horizon, one.row): one for one in late}
-        turned.append((readings, list(reversed(last.values()))))
+    for letters, late in steps:
+        last = {one.back % horizon: one for one in late}
+        turned.append((letters, list(reversed(last.values()))))
     one, other = played(steps, rule, horizon), played(turned, rule, horizon)
 
     def standing(desk: Desk) -> set[tuple[int, Episode]]:
         return {(row, t.episode) for (row, _), t in desk.stored.items() if t.episode.state != "retracted"}
 
     assert standing(one) == standing(other)
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS, STEPS, RULES, HORIZONS)
+def test_two_rows_are_judged_as_each_alone(one: list[Step], other: list[Step], rule: Rule, horizon: int) -> None:
+    both = Desk(rule, horizon)
+    calm: Step = ("??", ())
+    pairs = list(zip_longest(one, other, fillvalue=calm))
+    for slot, steps in enumerate(pairs):
+        both.close(slot, {row: reading(letters) for row, (letters, _) in enumerate(steps)})
+        for row, (_, late) in enumerate(steps):
+            for late_one in late:
+                at = slot - late_one.back % horizon
+                if at >= 0:
+                    both.amend(at, {row: reading(late_one.letters)})
+    for row, alone in enumerate(zip(*pairs, strict=True)):
+        assert both.tracks(row) == played(alone, rule, horizon).tracks()
 
 
 @pytest.mark.parametrize("flagged", ["!", "^"])

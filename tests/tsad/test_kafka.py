@@ -183,7 +183,7 @@ def toml(config: Any, stream: KafkaStream) -> str:
     return "\n".join(
         [
             *(f"{name} = {getattr(config, name)!r}" for name in ("database", "models", "history")),
-            f"[kafka]\nbootstrap = {stream.address!r}\ngroup = {config.kafka.group!r}",
+            f"[kafka]\nbootstrap = {stream.address!r}\ngroup = {config.kafka.group!r}\ninstance = 'one'",
             f"[stream.{STREAM}]\ndetectors = ['subspace', 'vote']\nalert_budget = 3.0",
             *(f"{name} = {getattr(of, name)}" for name in keys),
             f"[stream.{STREAM}.telemetry]\nsource = 'kafka'\ntopic = {stream.topics['telemetry']!r}",

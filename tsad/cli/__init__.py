@@ -27,6 +27,8 @@ def main() -> NoReturn:
     from streaming.broker.settings import BrokerError
     from streaming.types import SourceChanged
 
+    # faults of the cluster are told as ours, once; the client tells of every attempt
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     expected = (
         ConfigError,
         StoreError,
