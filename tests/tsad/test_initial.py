@@ -98,8 +98,11 @@ def test_every_example_is_legal_and_every_default_is_the_default(monkeypatch: py
         StreamConfig: ("telemetry", "logs", "features", "detectors", "group_by", "expected_entities"),
         LogConfig: ("source", "topic", "pattern", "time_format", "order", "masks"),
         TelemetryConfig: ("source", "topic", "features", "order"),
-        KafkaConfig: ("tls", "ca", "certificate", "key", "sasl", "username", "password", "instance"),
-    }
+        KafkaConfig: (
+            "tls", "ca", "certificate", "key", "sasl", "username", "password", "instance", "alerts_topic",
+            "dead_letter_topic",
+        ),
+    }  # fmt: skip
     for section in (stream, stream.logs, stream.telemetry, full.kafka):
         examples = set(said[type(section)])
         assert section.model_dump(exclude=examples) == type(section)().model_dump(exclude=examples)
