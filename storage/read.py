@@ -1,6 +1,6 @@
 """What the commands and pages ask of the database. Nothing here writes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -15,6 +15,8 @@ from storage.types import LIVE, Alert, AlertState, EvictedState, Explanation, Se
 
 Record = TypeVar("Record")
 Listing = list[dict[str, Any]]
+PAGE = 200
+"""Dead letters read at a time; one has up to 64 KiB."""
 
 COUNTED = (
     "streams",
@@ -118,6 +120,19 @@ class Reader:
         newest = (table.c.saved_at.desc(), table.c.topic, table.c.partition, table.c.position.desc())
         return self._listing(table, *newest, limit=limit, run=run, stream=stream, reason=reason)
 
+    def every_dead_letter(self, stream: str, run: str = LIVE, reason: str | None = None) -> Iterator[dict[str, Any]]:
+        """All rejected records, by topic, partition and position; a page at a time is held in memory."""
+        table = schema.dead_letters
+        place = (table.c.topic, table.c.partition, table.c.position)
+        query = sa.select(table).where(table.c.run == run, table.c.stream == stream).order_by(*place).limit(PAGE)
+        if reason is not None:
+            query = query.where(table.c.reason == reason)
+        page = self._dicts(query)
+        while page:
+            yield from page
+            last = sa.tuple_(*(sa.literal(page[-1][column.name], column.type) for column in place))
+            page = self._dicts(query.where(sa.tuple_(*place) > last))
+
     def audit(self, stream: str, run: str = LIVE, alert_id: str | None = None, limit: int = 100) -> Listing:
         """What was changed, newest first."""
         table = schema.audit
@@ -191,5 +206,7 @@ class Reader:
 
     def _listing(self, table: sa.Table, *order: Any, limit: int | None = None, **equal: Any) -> Listing:
         wanted = [table.c[column] == value for column, value in equal.items() if value is not None]
-        query = sa.select(table).where(*wanted).order_by(*order).limit(limit)
+        return self._dicts(sa.select(table).where(*wanted).order_by(*order).limit(limit))
+
+    def _dicts(self, query: sa.Select[Any]) -> Listing:
         return self._database.read(lambda c: [dict(row) for row in c.execute(query).mappings()])

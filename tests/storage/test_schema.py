@@ -130,6 +130,26 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
     assert "note" not in columns
 
 
+def test_a_database_of_the_first_version_keeps_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    scripts, url = tmp_path / "migrations", f"sqlite:///{tmp_path / 'old.db'}"
+    shutil.copytree(MIGRATIONS, scripts)
+    (scripts / "versions" / "v0002_outbox.py").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.migrate.MIGRATIONS", scripts)
+        upgrade(url)
+        old = open_database(url)
+        lease = "INSERT INTO leases VALUES ('live', 'fleet', 0, 7, 'host', '2026-01-05 00:00:00')"
+        old.write(lambda connection: connection.exec_driver_sql(lease))
+        old.close()
+    upgrade(url)
+    opened = open_database(url)
+    assert Leases(opened).acquire("fleet", [0], "host") == {0: 8}
+    assert Store(opened).save([bundle(epoch=8)]).rows["outbox"] == 2
+    opened.close()
+
+
 def set_revision(database: Database, revision: str) -> None:
     statement = sa.text("UPDATE alembic_version SET version_num = :revision")
     database.write(lambda connection: connection.execute(statement, {"revision": revision}))

@@ -23,6 +23,7 @@ from streaming.broker.settings import BrokerError, BrokerSettings
 from tests.tsad.kafka_streams import KafkaStream, cycle, read_out, rows_read, step_until
 from tests.tsad.streams import FIT_SLOTS, STREAM, cells_with_anomalies, payloads
 from tsad.announcing import alert_body
+from tsad.cli.registers import write_letters
 from tsad.config import ConfigError, parse_config
 from tsad.relay import BATCH, Relay
 from tsad.runner import Limits
@@ -303,6 +304,9 @@ def test_a_worker_tells_what_it_saves(stream: KafkaStream, kind: str, request: p
     read_out(app, Limits(poll=40))
     check_told(app)
     assert any(len(messages) > 1 for messages in alerts_told(app).values())
+    assert write_letters(app.reader, stream.folder / "letters", STREAM, LIVE, None) == 9
+    exported = [json.loads(line) for line in (stream.folder / "letters").read_text().splitlines()]
+    assert {row["origin"] for row in exported} == {stream.topics["telemetry"]}
     before = alerts_told(app)
     read_out(stream.again(app))
     assert alerts_told(app) == before, "nothing new, nothing said"
