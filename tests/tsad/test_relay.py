@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from brokers import Node, cluster, create_topics, read_topic
+from brokers import Node, cluster, create_topics, java, read_topic
 from servers import NoServerError
 from structlog.testing import capture_logs
 
@@ -197,10 +197,11 @@ def test_a_thread_that_died_is_told(desk: Desk, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture(scope="module")
 def own_node() -> Iterator[Node]:
     try:
-        with cluster(properties={"auto.create.topics.enable": "false"}) as (node,):
-            yield node
+        java()
     except NoServerError as error:
         pytest.skip(str(error))
+    with cluster(properties={"auto.create.topics.enable": "false"}) as (node,):
+        yield node
 
 
 def test_a_topic_that_is_missing_holds_up_what_is_behind_it_in_its_partition(
