@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +17,10 @@ from storage.migrate import check, current, upgrade
 from storage.types import StoreError
 
 Result = TypeVar("Result")
+Value = TypeVar("Value")
+
+CHUNK = 500
+"""Values in one question: databases bound the number of parameters."""
 
 SQLITE_TRANSIENT = {5, 6}
 """SQLITE_BUSY and SQLITE_LOCKED (sqlite.org/rescode.html); the low byte of an extended code."""
@@ -37,6 +41,11 @@ def transient(error: BaseException) -> bool:
         return code & 0xFF in SQLITE_TRANSIENT
     state = getattr(error.orig, "sqlstate", None)
     return state is None or state.startswith(POSTGRES_TRANSIENT)
+
+
+def chunks(values: Sequence[Value]) -> Iterable[Sequence[Value]]:
+    """`values` as many as one question may hold at a time."""
+    return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
 
 
 class Database:

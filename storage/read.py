@@ -1,6 +1,6 @@
 """What the commands and pages ask of the database. Nothing here writes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -9,15 +9,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from storage import schema
-from storage.engine import Database
+from storage.engine import Database, chunks
 from storage.store import of_partition, record_of
 from storage.types import LIVE, Alert, AlertState, EvictedState, Explanation, Severity, StoreError, StreamRow
 
 Record = TypeVar("Record")
 Listing = list[dict[str, Any]]
-
-CHUNK = 500
-"""Names in one question: databases bound the number of parameters."""
+PAGE = 200
+"""Dead letters read at a time; one has up to 64 KiB."""
 
 COUNTED = (
     "streams",
@@ -121,6 +120,19 @@ class Reader:
         newest = (table.c.saved_at.desc(), table.c.topic, table.c.partition, table.c.position.desc())
         return self._listing(table, *newest, limit=limit, run=run, stream=stream, reason=reason)
 
+    def every_dead_letter(self, stream: str, run: str = LIVE, reason: str | None = None) -> Iterator[dict[str, Any]]:
+        """All rejected records, by topic, partition and position; a page at a time is held in memory."""
+        table = schema.dead_letters
+        place = (table.c.topic, table.c.partition, table.c.position)
+        query = sa.select(table).where(table.c.run == run, table.c.stream == stream).order_by(*place).limit(PAGE)
+        if reason is not None:
+            query = query.where(table.c.reason == reason)
+        page = self._dicts(query)
+        while page:
+            yield from page
+            last = sa.tuple_(*(sa.literal(page[-1][column.name], column.type) for column in place))
+            page = self._dicts(query.where(sa.tuple_(*place) > last))
+
     def audit(self, stream: str, run: str = LIVE, alert_id: str | None = None, limit: int = 100) -> Listing:
         """What was changed, newest first."""
         table = schema.audit
@@ -140,10 +152,9 @@ class Reader:
         """What each of `entities` had learnt at its last eviction at or before `slot`, by name; none for the others."""
         table = schema.evicted_states
         mine = sa.and_(of_partition(table, run, stream, partition), table.c.slot <= slot)
-        wanted = sorted(set(entities))
         rows = []
-        for start in range(0, len(wanted), CHUNK):
-            these = sa.and_(mine, table.c.entity.in_(wanted[start : start + CHUNK]))
+        for names in chunks(sorted(set(entities))):
+            these = sa.and_(mine, table.c.entity.in_(names))
             newest = sa.select(table.c.entity, sa.func.max(table.c.slot)).where(these).group_by(table.c.entity)
             query = sa.select(table).where(these, sa.tuple_(table.c.entity, table.c.slot).in_(newest))
             rows += self._records(EvictedState, query.order_by(table.c.entity))
@@ -195,5 +206,7 @@ class Reader:
 
     def _listing(self, table: sa.Table, *order: Any, limit: int | None = None, **equal: Any) -> Listing:
         wanted = [table.c[column] == value for column, value in equal.items() if value is not None]
-        query = sa.select(table).where(*wanted).order_by(*order).limit(limit)
+        return self._dicts(sa.select(table).where(*wanted).order_by(*order).limit(limit))
+
+    def _dicts(self, query: sa.Select[Any]) -> Listing:
         return self._database.read(lambda c: [dict(row) for row in c.execute(query).mappings()])

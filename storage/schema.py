@@ -1,8 +1,8 @@
 """The tables, in SQLAlchemy Core, the same on SQLite and PostgreSQL.
 
 In every table the primary key's columns come first. `run` belongs to every key except that of `models` (a version
-serves all runs of its stream) and `alerts` (whose id hashes it). `saved_at` is when a row was last written; retention
-goes by it. Change a table only together with a new file under `migrations/versions`.
+serves all runs of its stream) and `alerts` (whose id hashes it, and what hangs on that id). `saved_at` is when a row
+was last written; retention goes by it. Change a table only together with a new file under `migrations/versions`.
 """
 
 import math
@@ -313,6 +313,28 @@ leases = sa.Table(
     whole("epoch"),
     name("owner"),
     instant("taken_at"),
+    # the number of the last message that went into the partition's outbox
+    whole("outbox", server_default="0"),
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    *partition_key(),
+    whole("sequence", **KEY),
+    name("topic"),
+    name("key"),
+    blob("payload"),
+    document("headers"),
+    instant("saved_at"),
+)
+
+announced = sa.Table(
+    "announced",
+    metadata,
+    sa.Column("alert_id", Name, sa.ForeignKey("alerts.id", ondelete="CASCADE"), primary_key=True),
+    whole("revision"),
+    name("content"),
 )
 
 evicted_states = sa.Table(

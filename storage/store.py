@@ -10,8 +10,10 @@ from sqlalchemy.engine import Connection, RowMapping
 from storage import schema
 from storage.engine import Database
 from storage.leases import Clock, held, utc_now
+from storage.outbox import Place, Post, numbers, told, unseen, write
 from storage.types import (
     Alert,
+    Announcement,
     Changes,
     Checkpoint,
     Explanation,
@@ -114,6 +116,7 @@ class Store:
             else:
                 lost.append(LeaseLost(*place, bundle.epoch))
         replace_explanations(connection, [e for bundle, _ in kept for e in bundle.explanations])
+        posts = {(b.run, b.stream, b.partition): unseen(connection, b) for b, _ in kept if b.forwards}
         counts: dict[str, int] = {}
         for kind in (*KINDS, Kind("checkpoint", schema.checkpoints)):
             batch = [row for _, rows in kept for row in rows.get(kind.table.name, ())]
@@ -123,7 +126,19 @@ class Store:
         for bundle, rows in kept:
             if bundle.snapshots:
                 stale += self._write_snapshots(connection, bundle, rows["snapshots"])
+        for bundle, _ in kept:
+            place = (bundle.run, bundle.stream, bundle.partition)
+            count = self._post(connection, place, bundle.announcements, posts.get(place, []))
+            counts |= {"outbox": counts.get("outbox", 0) + count} if count else {}
         return Saved(counts, tuple(lost), tuple(stale))
+
+    def _post(
+        self, connection: Connection, place: Place, announcements: Sequence[Announcement], posts: Sequence[Post]
+    ) -> int:
+        """Put into the outbox what is new of `announcements`, and `posts`; how many messages that were."""
+        posts = [*told(connection, announcements), *posts]
+        write(connection, place, posts, self._clock())
+        return len(posts)
 
     def _write_snapshots(self, connection: Connection, bundle: Changes, rows: list[Row]) -> list[str]:
         """Add the rows, keep the newest two, and name the files that no row names any more."""
@@ -164,11 +179,13 @@ class Store:
         rows = encode(schema.streams, self._database.dialect, [row], {"saved_at": self._clock()})
         self._database.write(lambda connection: upsert(connection, schema.streams, rows, frozenset()))
 
-    def explained(self, alert: Alert, explanations: Sequence[Explanation]) -> None:
+    def explained(
+        self, alert: Alert, explanations: Sequence[Explanation], announcements: Sequence[Announcement] = ()
+    ) -> None:
         """Store what was explained later of an alert that no pipeline holds any more: needs no lease.
 
-        Only what explains is written (status, by what, sentence, window, evidence, attribution); StoreError if there is
-        no such alert.
+        Only what explains is written (status, by what, sentence, window, evidence, attribution), and `announcements`
+        of it; StoreError if there is no such alert.
         """
         rows = encode(schema.explanations, self._database.dialect, explanations, {})
         names = ("explanation", "explained_by", "sentence", "window", "evidence", "attribution")
@@ -178,11 +195,16 @@ class Store:
             .values({name: getattr(alert, name) for name in names})
         )
 
+        place = (alert.run, alert.stream, alert.partition)
+
         def work(connection: Connection) -> None:
+            if announcements:
+                numbers(connection, place, 0)
             if connection.execute(update).rowcount != 1:
                 raise StoreError(f"{self._database.name}: there is no alert {alert.id}")
             replace_explanations(connection, explanations)
             upsert(connection, schema.explanations, rows, frozenset())
+            self._post(connection, place, announcements, [])
 
         self._database.write(work)
 

@@ -258,12 +258,47 @@ class ModelRow:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What is to be said of a saved alert on `topic`: `body` is JSON and gets the alert's `revision` from the store.
+
+    `content` is a hash of what makes it worth a message: one equal to the last of its alert is not said again.
+    """
+
+    alert_id: str
+    topic: str
+    body: dict[str, Any]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A saved dead letter that goes on to `topic`, once: when its row is new."""
+
+    letter: DeadLetter
+    topic: str
+    key: str
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One that waits in a partition's outbox; `sequence` rises and is never used again."""
+
+    partition: int
+    sequence: int
+    topic: str
+    key: str
+    payload: bytes
+    headers: dict[str, str]
+
+
 @dataclass(slots=True)
 class Changes:
     """All that one partition writes in one save, its checkpoint included; `epoch` is the lease under which it writes.
 
     `explanations` replace all that was stored for their (alert, slot). Rows of a kind are taken in order: of two with
-    the same key the last counts.
+    the same key the last counts. `announcements` and `forwards` become messages in the outbox.
     """
 
     run: str
@@ -282,6 +317,8 @@ class Changes:
     entities: list[EntityRow] = field(default_factory=list)
     evicted: list[EvictedState] = field(default_factory=list)
     snapshots: list[SnapshotRow] = field(default_factory=list)
+    announcements: list[Announcement] = field(default_factory=list)
+    forwards: list[Forward] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

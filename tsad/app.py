@@ -16,11 +16,13 @@ from storage import snapshots
 from storage.engine import Database, open_database
 from storage.leases import Leases
 from storage.models import Models
+from storage.outbox import Outbox
 from storage.read import Reader
 from storage.store import Store
 from storage.types import LIVE, ModelRow, Order, StoreError, StreamRow
 from streaming.broker.consumer import open_consumer, reading
 from streaming.broker.feed import Feed
+from streaming.broker.producer import Producer
 from streaming.broker.source import KafkaSource
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
@@ -31,6 +33,7 @@ from streaming.logintake import LogIntake
 from streaming.masking import Masking
 from streaming.types import Source, State, Topic
 from streaming.windower import Windower
+from tsad.announcing import Announcer
 from tsad.config import KAFKA, Config, ConfigError, StreamConfig
 from tsad.director import Director
 from tsad.episodes import Rule
@@ -41,6 +44,7 @@ from tsad.models import ModelShelf
 from tsad.partition import Partition
 from tsad.readings import Readings, Rollups
 from tsad.recovery import recover
+from tsad.relay import Relay
 from tsad.rows import RowWriter, utc
 from tsad.runner import Limits, Runner
 from tsad.worker import Worker, check_topics
@@ -190,6 +194,8 @@ class App:
     def check_topics(self, stream: str) -> int:
         """How many partitions the stream's topics have. BrokerError where the cluster or a topic cannot be used."""
         with reading(self.config.kafka.settings()) as consumer:
+            for name in self.config.kafka.told:
+                check_topics(consumer, [name])
             return check_topics(consumer, self.topics(stream).values())
 
     def worker(self, stream: str, run: str = LIVE, limits: Limits | None = None) -> Worker:
@@ -200,6 +206,8 @@ class App:
         names = tuple(topics.values())
         consumer = open_consumer(kafka.settings(), names, f"{kafka.group}.{stream}", kafka.instance)
         feed = Feed(consumer)
+        told = kafka.told if run == LIVE else ()
+        announcer = Announcer(kafka.alerts_topic, kafka.dead_letter_topic, topics) if told else None
 
         def make(number: int) -> Runner:
             opened: dict[Topic, KafkaSource] = {}
@@ -211,11 +219,15 @@ class App:
                 return dict(opened)
 
             runner = self.partition_runner(stream, number, open_sources, run, limits)
+            runner.announcer = announcer
             for source in opened.values():
                 source.open()
             return runner
 
-        return Worker(names, feed, make, lambda: self.leases.epochs(stream, run), self.clock)
+        return Worker(
+            names, feed, make, lambda: self.leases.epochs(stream, run), self.clock,
+            relay=Relay(Outbox(self.database), lambda: Producer(kafka.settings()), stream) if told else None,
+        )  # fmt: skip
 
     def columns(self, stream: str, model_features: list[str] | None = None) -> Columns:
         """The stream's columns: those of its model, else whatever comes."""

@@ -83,7 +83,10 @@ class Told:
 
 @dataclass(slots=True)
 class Case:
-    """An alert in the making. `peak` is kept only where it is not the opening; `detected_ns` is the wall clock's."""
+    """An alert in the making. `peak` is kept only where it is not the opening; `detected_ns` is the wall clock's.
+
+    `reason` is its last change that was more than one slot more, `changes` how many of those there were.
+    """
 
     row: int
     entity: str
@@ -95,6 +98,7 @@ class Case:
     amended_ns: int | None = None
     reason: str = "opened"
     told: Told = field(default_factory=Told)
+    changes: int = 0
 
     @property
     def strongest(self) -> Evidence:
@@ -151,6 +155,7 @@ def _case_meta(case: Case) -> dict[str, Any]:
         "ingested_ns": case.ingested_ns,
         "amended_ns": case.amended_ns,
         "reason": case.reason,
+        "changes": case.changes,
         "told": {name: getattr(case.told, name) for name in ("explained_by", "sentence", "evidence")},
     }
 

@@ -1,5 +1,6 @@
 """The table `[kafka]` of `tsad.toml`: the cluster that `source = "kafka"` reads, and who we are there."""
 
+import re
 from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -24,6 +25,8 @@ class KafkaConfig(Section):
     group: str = "tsad"
     instance: str | None = None
     session_timeout: Duration = 30 * SECOND
+    alerts_topic: str | None = None
+    dead_letter_topic: str | None = None
 
     @field_validator("bootstrap", mode="before")
     @classmethod
@@ -40,6 +43,13 @@ class KafkaConfig(Section):
                 raise ValueError(f"an address such as 'broker:9092' is needed, got {address!r}")
         return value
 
+    @field_validator("alerts_topic", "dead_letter_topic")
+    @classmethod
+    def _topic_name(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}", value):
+            raise ValueError("a topic's name has up to 249 letters, digits, dots, dashes and underscores")
+        return value
+
     @model_validator(mode="after")
     def _sasl_has_a_user(self) -> "KafkaConfig":
         if self.sasl and not (self.username and self.password):
@@ -48,10 +58,18 @@ class KafkaConfig(Section):
             raise ValueError("certificate and key go together")
         if not self.tls and (self.ca or self.certificate):
             raise ValueError("ca, certificate and key need tls = true")
+        if self.alerts_topic and self.alerts_topic == self.dead_letter_topic:
+            raise ValueError("alerts_topic and dead_letter_topic are the same; alerts and dead letters need one each")
         return self
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The topics that are written."""
+        return tuple(topic for topic in (self.alerts_topic, self.dead_letter_topic) if topic)
 
     def settings(self) -> BrokerSettings:
         """The plain value for `streaming`."""
         password = self.password.get_secret_value() if self.password else None
-        given = self.model_dump(exclude={"group", "instance", "password", "session_timeout"})
+        ours = {"group", "instance", "password", "session_timeout", "alerts_topic", "dead_letter_topic"}
+        given = self.model_dump(exclude=ours)
         return BrokerSettings(**given, password=password, session_ms=self.session_timeout // (SECOND // 1000))

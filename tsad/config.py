@@ -273,6 +273,18 @@ class Config(Section):
                 raise ValueError(f"{table} must be kept for 0 to 36500 days, got {days}")
         return RETENTION | value
 
+    @model_validator(mode="after")
+    def _nothing_goes_round(self) -> "Config":
+        """What goes out must not come in again."""
+        for key in ("alerts_topic", "dead_letter_topic"):
+            for name, stream in self.stream.items():
+                for part in (stream.telemetry, stream.logs):
+                    if part and part.topic and part.topic == getattr(self.kafka, key):
+                        raise ValueError(
+                            f"kafka.{key} = {part.topic!r} is what stream {name!r} reads; name another topic"
+                        )
+        return self
+
     def of(self, stream: str) -> StreamConfig:
         """The configuration of `stream`; ConfigError names those that exist."""
         if stream not in self.stream:

@@ -41,6 +41,8 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "group": "consumer group, with the stream's name behind it",
         "instance": "name of this process in the group: started again, it keeps its partitions",
         "session_timeout": "a process that is not heard of for so long loses its partitions",
+        "alerts_topic": "topic that is told of every change of an alert; it must exist",
+        "dead_letter_topic": "topic that gets what cannot be used; it must exist",
     },
     StreamConfig: {
         "step": "length of a slot: one value of each feature for each entity",
@@ -135,6 +137,8 @@ EXAMPLES: dict[str, Any] = {
     "username": "tsad",
     "password": "${KAFKA_PASSWORD}",
     "instance": "worker-1",
+    "alerts_topic": "tsad.alerts",
+    "dead_letter_topic": "tsad.dead-letters",
     "masks": {"request": r"req-[0-9a-f]+"},
     "entity": ["service.name", "host.name"],
     "MappingConfig.features": [

@@ -8,6 +8,9 @@ from streaming.types import Codes, Floats, Ints, State
 from tsad.episodes import Episode, Reading, Rule, advance, fold
 from tsad.readings import Readings, meta_rows
 
+EXTENDED = "extended"
+"""A change that is one more slot and nothing else."""
+
 
 @dataclass(slots=True)
 class Track:
@@ -132,7 +135,7 @@ class Judge:
             return Change(row, entity.head, "opened")
         confirmed = before is not None and episode.confirmed and not before.confirmed
         entity.head.episode = episode
-        return Change(row, entity.head, "confirmed" if confirmed else "extended")
+        return Change(row, entity.head, "confirmed" if confirmed else EXTENDED)
 
     def _leave(self, slot: int) -> None:
         """`slot` can no longer change: move the tails over it."""

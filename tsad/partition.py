@@ -14,7 +14,7 @@ from tsad.cases import Case, CaseBook, Evidence, Judged, slots_of
 from tsad.era import Era
 from tsad.findings import Event, Findings, Job, NotedScores
 from tsad.history import History
-from tsad.judge import Change, Judge
+from tsad.judge import EXTENDED, Change, Judge
 from tsad.readings import HourlyScores, Readings, Rollups
 
 NOBODY = (np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0), np.zeros(0, np.float32))
@@ -182,6 +182,10 @@ class Partition:
             else:
                 self._follow(case, change, judged)
             self.findings.cases[key] = case
+        for change in changes:
+            if change.reason != EXTENDED:
+                case = self.book.cases[change.row, change.track.identity]
+                case.reason, case.changes = change.reason, case.changes + 1
         live = {(row, track.identity) for row, entity in self.judge.entities.items() for track in entity.tracks}
         self.book.drop([key for key in self.book.cases if key not in live])
 
@@ -196,7 +200,7 @@ class Partition:
 
     def _follow(self, case: Case, change: Change, judged: Judged | None) -> None:
         track = change.track
-        case.track, case.reason = track, change.reason
+        case.track = track
         strongest = case.strongest
         if track.episode.peak != strongest.slot:
             at_opening = track.episode.peak == case.opening.slot
@@ -340,7 +344,7 @@ class Partition:
     def _log(self, changes: Sequence[Change], slot: int, late: bool = False) -> None:
         names = self._names
         for change in changes:
-            if change.reason == "extended":
+            if change.reason == EXTENDED:
                 continue
             detail: dict[str, str | int] = {"reason": change.reason, "late": int(late)}
             if change.track.merged_into is not None:

@@ -116,10 +116,11 @@ def model_table(rows: Iterable[Row]) -> Table:
 
 
 def dead_letter_table(rows: Iterable[Row]) -> Table:
-    """Rejected records: topic, partition, position, reason, detail, payload (bytes or None)."""
+    """Rejected records: topic, partition, position (an offset, or a row), reason, detail, payload (bytes or None)."""
     columns = (
         _plain("topic"),
-        Column("Position", lambda row: _text(f"{row['partition']}:{row['position']}"), justify="right"),
+        Column("Partition", lambda row: _text(str(row["partition"])), justify="right"),
+        Column("Offset", lambda row: _text(str(row["position"])), justify="right"),
         _plain("reason"),
         _plain("detail", wraps=True),
         Column("Payload", lambda row: _text(_decoded(row["payload"] or b""), limit=60), wraps=True),
@@ -226,6 +227,18 @@ def _jsonable(value: Any) -> Any:
             return [_jsonable(part) for part in value]
         case _:
             return value
+
+
+def letter_line(row: Row, origin: str | None) -> str:
+    """A rejected record as one line of JSON, none of its bytes lost; `origin` is the Kafka topic that it came from."""
+    payload = row["payload"]
+    names = ("stream", "topic", "partition", "reason", "detail", "saved_at")
+    told = {name: row[name] for name in names} | {"offset": row["position"], "origin": origin}
+    try:
+        told["payload"] = None if payload is None else payload.decode()
+    except UnicodeDecodeError:
+        told["payload_base64"] = payload
+    return msgspec.json.encode(told).decode()
 
 
 def _decoded(payload: bytes) -> str:

@@ -17,6 +17,7 @@ from streaming.deadletters import DeadLetters
 from streaming.logintake import LogIntake
 from streaming.settings import SECOND
 from streaming.types import Batch, Lines, Source, State, Topic
+from tsad.announcing import Announcer
 from tsad.cases import Case, Evidence, Told
 from tsad.director import Director
 from tsad.explaining import Request, explain, packed, tells, unpacked
@@ -72,7 +73,7 @@ class Runner:
     """Runs one partition until its sources end or `stop` says so.
 
     `clock` (ns) dates what is saved and paces `follow`, which orders what was promoted meanwhile; `activate` is told of
-    every version that an order has put in force.
+    every version that an order has put in force; `announcer` says what of a save is told to others.
     """
 
     writer: RowWriter
@@ -90,6 +91,7 @@ class Runner:
     follow: Callable[["Runner"], None]
     limits: Limits = field(default_factory=Limits)
     rejects: dict[Topic, DeadLetters] = field(default_factory=dict)
+    announcer: Announcer | None = None
     progress: Progress = field(default_factory=Progress)
     positions: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -235,7 +237,7 @@ class Runner:
         self._count("evicted", len(findings.evicted))
         windower = self.partition.windower
         self.counts |= {"duplicates": windower.duplicates, "late": windower.late}
-        return Changes(
+        changes = Changes(
             writer.run,
             writer.stream,
             writer.partition,
@@ -253,6 +255,16 @@ class Runner:
             evicted_rows(findings),
             [],
         )
+        self._announce(changes, findings)
+        return changes
+
+    def _announce(self, changes: Changes, findings: Findings) -> None:
+        """What others are told of a save."""
+        if self.announcer is None:
+            return
+        for alert, case in zip(changes.alerts, findings.cases.values(), strict=True):
+            changes.announcements += self.announcer.announce(alert, case.changes)
+        changes.forwards = self.announcer.forward(changes.stream, changes.partition, changes.dead_letters)
 
     def _rejected(self) -> list[DeadLetter]:
         """What the windower refused since the last save."""
@@ -301,15 +313,15 @@ class Runner:
             for answer in answers:
                 if tells(told.slot, answer.told.slot or 0, alert.peak_slot):
                     told = answer.told
-            self.store.explained(
-                replace(
-                    alert, explanation="done", explained_by=told.explained_by, sentence=told.sentence,
-                    evidence=told.evidence, window=None,
-                ),
-                [row for answer in answers for row in answer.rows],
+            done = replace(
+                alert, explanation="done", explained_by=told.explained_by, sentence=told.sentence,
+                evidence=told.evidence, window=None,
             )  # fmt: skip
-            if alert.id in held:
-                held[alert.id].told = told
+            case = held.get(alert.id)
+            said = self.announcer.announce(done, case.changes if case else None) if self.announcer else []
+            self.store.explained(done, [row for answer in answers for row in answer.rows], said)
+            if case is not None:
+                case.told = told
         return len(waiting)
 
     def _entities(self, findings: Findings) -> list[EntityRow]:

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from streaming.broker.consumer import Consumer, Place
 from streaming.broker.feed import Feed, PartitionLostError, numbers
 from streaming.broker.settings import BrokerError
 from streaming.settings import SECOND
+from tsad.relay import Relay
 from tsad.runner import LeaseLostError, Progress, Runner, frozen_heap
 
 COMMIT_EVERY = 5 * SECOND
@@ -22,7 +24,8 @@ PATIENCE = 0.2
 @dataclass
 class Worker:
     """Runs the partitions of one stream. `make` brings a partition back to where it was, and takes its lease;
-    `epochs` tells the lease of each; `clock` (ns) paces what the group is told.
+    `epochs` tells the lease of each; `clock` (ns) paces what the group is told; `relay` delivers
+    what was saved for others.
 
     The deal of the group says which partitions are run, the leases who may write: a save under a lease that is over
     drops the partition, whatever the group still says, until the group deals again.
@@ -35,6 +38,7 @@ class Worker:
     clock: Callable[[], int] = time.time_ns
     runners: dict[int, Runner] = field(default_factory=dict)
     log: Any = field(default_factory=structlog.get_logger)
+    relay: Relay | None = None
     _gone: Progress = field(default_factory=Progress)
     _committed: int = 0
 
@@ -45,7 +49,7 @@ class Worker:
         last: Callable[[], None] = lambda: None,
     ) -> None:
         """Go on until `stop` answers True; after `last` every partition keeps its memory as a snapshot."""
-        with frozen_heap():
+        with self.relay or nullcontext(), frozen_heap():
             while not stop():
                 self.step()
                 tell(self.progress)
@@ -91,6 +95,8 @@ class Worker:
             self._guarded(number, self.runners[number].rest)
         if self.clock() - self._committed >= COMMIT_EVERY:
             self._commit()
+        if self.relay is not None:
+            self.relay.serve({number: runner.epoch for number, runner in self.runners.items()})
         return len(ready)
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from storage.schema import metadata
 from storage.types import (
     LIVE,
     Alert,
+    Announcement,
     Audit,
     Changes,
     Checkpoint,
@@ -20,6 +21,7 @@ from storage.types import (
     EntityRow,
     EvictedState,
     Explanation,
+    Forward,
     Order,
     Rollup,
     ScoreRow,
@@ -84,9 +86,20 @@ def explanation(of: Alert, feature: str = "cpu", slot: int | None = None, **chan
     return replace(made, **changes)
 
 
+def announcement(of: Alert, content: str = "opened") -> Announcement:
+    """What is said of `of`."""
+    return Announcement(of.id, "alerts", {"id": of.id, "said": content}, content)
+
+
+def forward(letter: DeadLetter) -> Forward:
+    """`letter` on its way."""
+    return Forward(letter, "dead", f"{letter.topic}:{letter.position}", {"reason": letter.reason})
+
+
 def bundle(partition: int = 0, epoch: int = 1, **changes: Any) -> Changes:
     """A save's changes: one row of every kind, unless `changes` say otherwise."""
     first = alert(partition=partition)
+    letter = DeadLetter("telemetry", 3, "wrong_type", "values.cpu is a string", b'{"cpu": "\xff"}')
     made = Changes(
         LIVE,
         "fleet",
@@ -97,12 +110,14 @@ def bundle(partition: int = 0, epoch: int = 1, **changes: Any) -> Changes:
         explanations=[explanation(first), explanation(first, "memory", value=-0.3)],
         scores=[ScoreRow("web-1", 10, at(10), 1.7, 3e-6, {"vote": {"p": 0.2, "voted": False}}, "m1")],
         rollups=[Rollup("web-1", at(0), 1.7, 0.2, 60)],
-        dead_letters=[DeadLetter("telemetry", 3, "wrong_type", "values.cpu is a string", b'{"cpu": "\xff"}')],
+        dead_letters=[letter],
         orders=[Order("model", "m1", 5, {"why": "promoted"})],
         audit=[Audit("amended", at(20), "web-1", first.id, 10, {"score": [1.2, 1.7]})],
         templates=[Template(1, "disk <*> is full", 12)],
         entities=[EntityRow("web-1", {"zone": "a"}, 0, 13)],
         evicted=[EvictedState("web-9", 4, pack({"mean": np.ones(3)}))],
+        announcements=[announcement(first)],
+        forwards=[forward(letter)],
         snapshots=[SnapshotRow(8, {"telemetry": {"offset": 300}}, "snapshots/a.zip", "ab" * 32)],
     )
     for name, value in changes.items():

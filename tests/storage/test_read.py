@@ -148,3 +148,19 @@ def test_an_alert_read_back_can_be_saved_again(reader: Reader, store: Store) -> 
     read: Alert = reader.alert(ALERTS[0].id)[0]
     store.save([empty(alerts=[replace(read, state="resolved")])])
     assert reader.alert(read.id)[0] == replace(ALERTS[0], state="resolved")
+
+
+def test_every_dead_letter_comes_once_in_order_whatever_the_page(
+    store: Store, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = [(topic, partition, n) for topic in ("logs", "telemetry") for partition in (0, 1) for n in range(0, 50, 7)]
+    for partition in (1, 0):
+        letters = [DeadLetter(topic, n, f"r{n % 2}", "", None) for topic, number, n in places if number == partition]
+        store.save([empty(partition, dead_letters=letters[::-1])])
+    for page in (1, 3, 16, 1000):
+        monkeypatch.setattr("storage.read.PAGE", page)
+        rows = list(reader.every_dead_letter("fleet"))
+        assert [(row["topic"], row["partition"], row["position"]) for row in rows] == places
+    odd = [row["position"] for row in reader.every_dead_letter("fleet", reason="r1")]
+    assert odd == [7, 21, 35, 49] * 4
+    assert list(reader.every_dead_letter("fleet", run="backfill-1")) == list(reader.every_dead_letter("other")) == []

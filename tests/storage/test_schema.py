@@ -41,13 +41,13 @@ def test_keys_come_first_and_hold_the_run() -> None:
     for table in metadata.sorted_tables:
         key = [column.name for column in table.primary_key.columns]
         assert [column.name for column in table.columns][: len(key)] == key, table.name
-        assert key[0] == "run" or table.name in {"alerts", "explanations", "models"}
+        assert key[0] == "run" or table.name in {"alerts", "announced", "explanations", "models"}
 
 
 def test_the_issues_tables_are_there(database: Database) -> None:
     wanted = (
         "streams entities models alerts explanations scores score_rollups log_templates dead_letters checkpoints "
-        "snapshots orders audit leases evicted_states"
+        "snapshots orders audit leases evicted_states outbox announced"
     )
     names = database.read(lambda connection: sa.inspect(connection).get_table_names())
     assert set(names) - {"alembic_version"} == set(wanted.split())
@@ -64,7 +64,7 @@ def test_upgrading_twice_keeps_the_rows(database: Database, database_url: str) -
 def test_every_migration_file_is_part_of_the_package() -> None:
     assert (MIGRATIONS / "env.py").is_file()
     assert (MIGRATIONS / "script.py.mako").is_file()
-    assert sorted(path.name for path in (MIGRATIONS / "versions").glob("*.py")) == ["v0001_first.py"]
+    assert sorted(path.name for path in (MIGRATIONS / "versions").glob("*.py")) == ["v0001_first.py", "v0002_outbox.py"]
 
 
 def test_an_empty_database_says_what_to_do(tmp_path: Path) -> None:
@@ -91,17 +91,17 @@ def test_a_newer_schema_is_refused(database: Database, database_url: str, revisi
 def test_an_older_schema_is_refused_and_not_upgraded_on_the_quiet(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """With one migration more than the database has: a copy of the scripts plus a second version."""
+    """With one migration more than the database has: a copy of the scripts plus a third version."""
     import shutil
 
     scripts = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, scripts)
-    (scripts / "versions" / "v0002_second.py").write_text(
-        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0002"\ndown_revision = "v0001"\n'
+    (scripts / "versions" / "v0003_third.py").write_text(
+        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0003"\ndown_revision = "v0002"\n'
         'def upgrade():\n    op.add_column("streams", sa.Column("note", sa.Text()))\n'
     )
     monkeypatch.setattr("storage.migrate.MIGRATIONS", scripts)
-    with pytest.raises(StoreError, match="older schema version v0001: run `tsad db upgrade`"):
+    with pytest.raises(StoreError, match="older schema version v0002: run `tsad db upgrade`"):
         open_database(database_url, create=True)
     upgrade(database_url)
     opened = open_database(database_url)
@@ -117,8 +117,8 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
 
     scripts = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, scripts)
-    (scripts / "versions" / "v0002_second.py").write_text(
-        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0002"\ndown_revision = "v0001"\n'
+    (scripts / "versions" / "v0003_third.py").write_text(
+        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0003"\ndown_revision = "v0002"\n'
         'def upgrade():\n    op.add_column("streams", sa.Column("note", sa.Text()))\n    op.execute("nonsense")\n'
     )
     with monkeypatch.context() as patch:
@@ -128,6 +128,26 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
     open_database(database_url).close()
     columns = database.read(lambda connection: [c["name"] for c in sa.inspect(connection).get_columns("streams")])
     assert "note" not in columns
+
+
+def test_a_database_of_the_first_version_keeps_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    scripts, url = tmp_path / "migrations", f"sqlite:///{tmp_path / 'old.db'}"
+    shutil.copytree(MIGRATIONS, scripts)
+    (scripts / "versions" / "v0002_outbox.py").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.migrate.MIGRATIONS", scripts)
+        upgrade(url)
+        old = open_database(url)
+        lease = "INSERT INTO leases VALUES ('live', 'fleet', 0, 7, 'host', '2026-01-05 00:00:00')"
+        old.write(lambda connection: connection.exec_driver_sql(lease))
+        old.close()
+    upgrade(url)
+    opened = open_database(url)
+    assert Leases(opened).acquire("fleet", [0], "host") == {0: 8}
+    assert Store(opened).save([bundle(epoch=8)]).rows["outbox"] == 2
+    opened.close()
 
 
 def set_revision(database: Database, revision: str) -> None:

@@ -48,7 +48,7 @@ def test_one_row_of_every_kind_is_saved_and_restored(store: Store) -> None:
     assert saved.rows["explanations"] == 2
     assert set(saved.rows) == {
         "alerts", "explanations", "scores", "score_rollups", "dead_letters", "orders", "audit", "log_templates",
-        "entities", "evicted_states", "checkpoints",
+        "entities", "evicted_states", "checkpoints", "outbox",
     }  # fmt: skip
     restored = store.restore("live", "fleet", 0)
     assert restored == Restored(first.checkpoint, first.snapshots, first.orders, first.alerts)
@@ -160,7 +160,7 @@ def test_what_refers_to_nothing_fails_the_whole_save(store: Store, database: Dat
     assert stored(database) == before
 
 
-@pytest.mark.parametrize("table", ["alerts", "entities", "checkpoints"])
+@pytest.mark.parametrize("table", ["alerts", "entities", "checkpoints", "announced", "outbox"])
 def test_a_process_that_dies_inside_a_save_leaves_nothing(
     store: Store, database: Database, database_url: str, table: str
 ) -> None:

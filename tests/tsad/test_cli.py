@@ -121,7 +121,20 @@ def test_a_grown_file_is_read_on(home: Path) -> None:
     assert letters["rows"][0]["position"] == LIVE_ROWS + 1
     assert letters["rows"][0]["payload"] == "{broken"
     assert tsad(home, "dead-letters", "s", "--reason", "other", "--json").json["rows"] == []
-    assert "broken_json 1" in tsad(home, "dead-letters", "s").err
+    shown = tsad(home, "dead-letters", "s")
+    assert "broken_json 1" in shown.err
+    assert {"Partition", "Offset"} <= set(shown.out.replace("┃", " ").split())
+    exported = tsad(home, "dead-letters", "s", "--export", "rejected.jsonl", "--limit", "1", "--json")
+    assert (exported.json, exported.err) == (
+        {"file": "rejected.jsonl", "written": 1},
+        "wrote 1 dead letter to rejected.jsonl\n",
+    )
+    (line,) = (home / "rejected.jsonl").read_text().splitlines()
+    said = json.loads(line)
+    assert (said["payload"], said["partition"], said["offset"], said["origin"]) == ("{broken", 0, LIVE_ROWS + 1, None)
+    assert tsad(home, "dead-letters", "s", "--reason", "other", "--export", "rejected.jsonl").out == ""
+    assert (home / "rejected.jsonl").read_text() == ""
+    assert "no/such" in tsad(home, "dead-letters", "s", "--export", "no/such/file").error
 
 
 def test_without_a_model_vote_watches_alone_and_says_how_many_slots_are_missing(tmp_path: Path) -> None:

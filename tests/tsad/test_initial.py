@@ -104,8 +104,11 @@ def test_every_example_is_legal_and_every_default_is_the_default(monkeypatch: py
         StreamConfig: ("telemetry", "logs", "features", "detectors", "group_by", "expected_entities"),
         LogConfig: ("source", "topic", "pattern", "time_format", "entity", "order", "masks"),
         TelemetryConfig: ("source", "topic", "features", "order", "mapping"),
-        KafkaConfig: ("tls", "ca", "certificate", "key", "sasl", "username", "password", "instance"),
-    }
+        KafkaConfig: (
+            "tls", "ca", "certificate", "key", "sasl", "username", "password", "instance", "alerts_topic",
+            "dead_letter_topic",
+        ),
+    }  # fmt: skip
     assert stream.telemetry.mapping.entity == ("service.name", "host.name")
     assert [part.match for part in stream.telemetry.mapping.features or ()] == [{"code": "500"}]
     for section in (stream, stream.logs, stream.telemetry, full.kafka):

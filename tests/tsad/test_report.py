@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -24,6 +25,7 @@ from tsad.report import (
     check_table,
     dead_letter_table,
     detector_table,
+    letter_line,
     model_table,
 )
 from tsad.wording import one_line, signed, utc_text
@@ -212,8 +214,28 @@ def test_a_dead_letter_shows_its_place_and_what_can_be_read_of_it() -> None:
         "payload": b"ab\xff",
     }
     text = printed(dead_letter_table([row, row | {"payload": None}]), 120)
-    assert "2:77" in text
+    assert re.search(r"logs\s+│\s+2\s+│\s+77\s+│\s+bad_encoding", text)
     assert "ab\\xff" in text
+
+
+@pytest.mark.parametrize(
+    ("payload", "told"),
+    [
+        (b'{"a":"\xc3\xbc\n"', {"payload": '{"a":"ü\n"'}), (b"ab\xff", {"payload_base64": "YWL/"}),
+        (None, {"payload": None}), (b"", {"payload": ""}),
+    ],
+)  # fmt: skip
+def test_an_exported_dead_letter_is_one_line_with_every_byte(payload: bytes | None, told: dict[str, Any]) -> None:
+    row = {
+        "run": "live", "stream": "s", "topic": "logs", "partition": 2, "position": 77, "reason": "bad_encoding",
+        "detail": "byte 3", "saved_at": datetime(2026, 1, 5, tzinfo=UTC), "payload": payload,
+    }  # fmt: skip
+    line = letter_line(row, "app-logs")
+    assert "\n" not in line
+    assert json.loads(line) == told | {
+        "stream": "s", "topic": "logs", "partition": 2, "offset": 77, "origin": "app-logs", "reason": "bad_encoding",
+        "detail": "byte 3", "saved_at": "2026-01-05T00:00:00Z",
+    }  # fmt: skip
 
 
 def test_a_model_that_was_never_active_has_a_dash() -> None:

@@ -1,5 +1,6 @@
 """`tsad models`, `tsad detectors`, `tsad dead-letters` and `tsad db`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,8 +11,9 @@ from storage.prune import prune
 from storage.read import Reader
 from storage.types import LIVE, ModelRow
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
-from tsad.cli.terminal import configuration, known_stream, note, opened, show
-from tsad.report import dead_letter_table, detector_table, model_table
+from tsad.cli.terminal import configuration, known_stream, note, opened, print_line, show
+from tsad.report import as_json, dead_letter_table, detector_table, letter_line, model_table
+from tsad.wording import counted
 
 models = typer.Typer(help="Model versions: list, promote, roll back.", invoke_without_command=True)
 db = typer.Typer(help="The database: upgrade its schema, prune old rows.", no_args_is_help=True)
@@ -72,19 +74,40 @@ def dead_letters(
     stream: Annotated[str, typer.Argument(help="The stream.")],
     reason: Annotated[str | None, typer.Option(help="Only this reason.")] = None,
     run: Annotated[str, typer.Option(help="The run that met them.")] = LIVE,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    export: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all of them to this file, as JSON Lines.")
+    ] = None,
     config: ConfigPath = CONFIG,
     database: DatabaseUrl = None,
     json: AsJson = False,
 ) -> None:
-    """List rejected records, with their reason and what they said."""
+    """List rejected records, with their place, their reason and what they said."""
     with opened(config, database) as opened_app:
         known_stream(opened_app, stream, run)
+        if export is not None:
+            written = write_letters(opened_app.reader, export, stream, run, reason)
+            note(f"wrote {counted(written, 'dead letter')} to {export}")
+            if json:
+                print_line(as_json({"file": export, "written": written}))
+            return
         rows = opened_app.reader.dead_letters(stream, run=run, reason=reason, limit=limit)
-        counted = counts(opened_app.reader, stream, run)
-    show({"counts": counted, "rows": rows} if json else rows, dead_letter_table(rows), json)
+        found = counts(opened_app.reader, stream, run)
+    show({"counts": found, "rows": rows} if json else rows, dead_letter_table(rows), json)
     if not json:
-        note("in all: " + (", ".join(f"{name} {count}" for name, count in sorted(counted.items())) or "none"))
+        note("in all: " + (", ".join(f"{name} {count}" for name, count in sorted(found.items())) or "none"))
+
+
+def write_letters(reader: Reader, file: Path, stream: str, run: str, reason: str | None) -> int:
+    """Every dead letter to `file`, one a line; how many there were."""
+    places = reader.health(stream, run)["partitions"]
+    written = 0
+    with file.open("w", encoding="utf-8") as lines:
+        for row in reader.every_dead_letter(stream, run, reason):
+            position = places.get(row["partition"], {"positions": {}})["positions"].get(row["topic"]) or {}
+            lines.write(letter_line(row, position.get("topic")) + "\n")
+            written += 1
+    return written
 
 
 def counts(reader: Reader, stream: str, run: str) -> dict[str, int]:
