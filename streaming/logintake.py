@@ -12,8 +12,8 @@ from streaming.logfeatures import LogFeatures, with_severities
 from streaming.masking import Masking
 from streaming.miner import Miner
 from streaming.settings import Timing
+from streaming.stretches import LogCounts
 from streaming.types import Codes, Ints, Lines, State
-from streaming.windower import LogCounts
 
 LONGEST_TEXT = 300
 """Characters of a rare line that are kept for people."""

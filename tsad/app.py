@@ -47,6 +47,7 @@ from tsad.recovery import recover
 from tsad.relay import Relay
 from tsad.rows import RowWriter, utc
 from tsad.runner import Limits, Runner
+from tsad.silence import Silence
 from tsad.worker import Worker, check_topics
 
 Clock = Callable[[], int]
@@ -222,6 +223,7 @@ class App:
             runner.announcer = announcer
             for source in opened.values():
                 source.open()
+            runner.silence.sources = opened
             return runner
 
         return Worker(
@@ -322,6 +324,7 @@ class App:
             RowWriter(run, stream, partition_number, config.step), epoch, open_sources(columns),
             columns, partition, director, intake, self.store, self.reader, self.config.models, self.clock,
             lambda version: self._activate(stream, version), lambda runner: self._follow(stream, runner),
+            Silence(windower, config.idle_after),
             limits or Limits(explain_per_poll=config.explain_per_poll, snapshot_every=config.snapshot_every), rejects,
         )  # fmt: skip
         snapshots.sweep(self.config.models, run, stream, partition_number, [row.file for row in kept.snapshots])

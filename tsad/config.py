@@ -169,6 +169,7 @@ class StreamConfig(Section):
     max_lead: int = Field(default=64, ge=1, le=10_000)
     max_ahead: Duration = 3600 * SECOND
     forget_after: int = Field(default=120, ge=1)
+    idle_after: Duration = 300 * SECOND
     on_silence: Literal["alert", "ignore"] = "alert"
     max_entities: int = Field(default=20_000, ge=1)
     max_features: int = Field(default=2000, ge=1)

@@ -52,6 +52,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "max_lead": "slots by which one topic may run ahead of the other",
         "max_ahead": "records further than this beyond their ingest time are refused as from the future",
         "forget_after": "silent slots after which an entity is closed",
+        "idle_after": "how far one Kafka topic goes past the end of the other before it waits no longer",
         "on_silence": "whether silence is a sign",
         "max_entities": "entities a partition; beyond it the least recently seen go",
         "max_features": "features a stream; further names are counted",
