@@ -39,10 +39,20 @@ TIMES = {"saved_at", "detected_at", "ingested_at", "amended_at", "at"}
 SABOTAGE = {
     None: "",
     "epoch": "import storage.store as s; s.held = lambda *_: True\n",
-    "replay": "import tsad.recovery as r; r._replay = lambda *_: []\n",
+    "replay": """
+import tsad.recovery as recovery
+
+def skip(runner, checkpoint):
+    for topic, source in runner.sources.items():
+        if topic in checkpoint.positions:
+            source.seek(checkpoint.positions[topic])
+    return []
+
+recovery._replay = skip
+""",
 }
 """What a launcher breaks, so that a comparison that cannot fail is found out."""
-PATIENCE = 240
+PATIENCE = 120
 """Seconds without any progress after which a round has failed."""
 _serial = count()
 

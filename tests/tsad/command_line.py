@@ -4,7 +4,8 @@ import io
 import json
 import subprocess
 import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from collections.abc import Callable
+from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,14 @@ def started(folder: Path, *arguments: str, **options: Any) -> "subprocess.Popen[
     """`tsad ARGUMENTS` in a process of its own."""
     pipe = subprocess.PIPE
     return subprocess.Popen([*COMMAND, *arguments], cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe, **options)
+
+
+def running_until(process: Any, reached: Callable[[], bool]) -> None:
+    """Wait until `reached`; the process must not end before. The time between two looks is the process's."""
+    while not reached():
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
+            raise AssertionError(f"it has ended: {finished(process).err}")
 
 
 def finished(process: Any, given: bytes = b"") -> Said:

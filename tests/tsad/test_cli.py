@@ -16,7 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.tsad.command_line import CONFIGURATION, finished, fresh_home, lines_before_and_after, started, tsad
+from tests.tsad.command_line import (
+    CONFIGURATION,
+    finished,
+    fresh_home,
+    lines_before_and_after,
+    running_until,
+    started,
+    tsad,
+)
 from tests.tsad.streams import ENTITIES, FEATURES, FIT_SLOTS, SLOTS, START, cells_with_anomalies
 from tsad.app import App
 from tsad.config import load_config
@@ -273,8 +281,7 @@ def test_killed_and_interrupted_runs_end_as_an_undisturbed_one(watched_home: Pat
     for end, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
         before = saved(cut)
         process = started(cut, "run", "s", "--source", "live.jsonl", "--json")
-        while process.poll() is None and saved(cut) == before:
-            pass
+        running_until(process, lambda before=before: saved(cut) != before)  # type: ignore[misc]
         process.send_signal(end)
         assert finished(process).code == code
         assert saved(cut) != before

@@ -13,7 +13,7 @@ from kafka import KafkaAdminClient, TopicPartition
 from storage.types import StoreError
 from streaming.broker.settings import BrokerError
 from streaming.types import SourceChanged
-from tests.tsad.command_line import finished, started, tsad
+from tests.tsad.command_line import finished, running_until, started, tsad
 from tests.tsad.kafka_streams import KafkaStream, cycle, read_out, rows_read, step_until
 from tests.tsad.streams import (
     FIT_SLOTS,
@@ -156,13 +156,11 @@ def test_sigkill_and_sigterm(wide: KafkaStream, undisturbed: dict[str, list[Any]
         return sum(place["row"] for place in positions(app))
 
     killed = started(home, "run", STREAM)
-    while saved() == 0:
-        assert killed.poll() is None, finished(killed).err
+    running_until(killed, lambda: saved() > 0)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     stopped = started(home, "run", STREAM, "--json")
-    while saved() < len(BROKEN):
-        assert stopped.poll() is None, finished(stopped).err
+    running_until(stopped, lambda: saved() == len(BROKEN))
     stopped.send_signal(signal.SIGTERM)
     said = finished(stopped)
     assert (said.code, said.json["ended"]) == (0, False), said.err

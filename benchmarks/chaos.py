@@ -1,0 +1,96 @@
+"""Rounds of chaos on a real broker and PostgreSQL (`make chaos`): each round plays one disturbance on a traffic of its own.
+
+Every table is compared with that of an undisturbed worker under the same orders; then the epoch and the replay are
+sabotaged, and the comparison must say so. Writes benchmarks/out/chaos.json; ends with 1 where rows differ or a sabotage
+was not found out. The seed of a round is its number: `--first 17 --rounds 1` plays one again.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from brokers import broker  # noqa: E402
+from servers import postgresql  # noqa: E402
+
+from tests.tsad.chaos import Disturbance, Ground, Round, group_deleted, kills, play, scale, zombie  # noqa: E402
+from tests.tsad.traffic import Traffic  # noqa: E402
+
+KINDS: dict[str, Disturbance] = {
+    "kills": kills(5), "scale": scale, "zombie": zombie, "group deleted": group_deleted,
+}  # fmt: skip
+SABOTAGED: dict[str, Disturbance] = {"replay": kills(4), "epoch": zombie}
+
+
+def rounds(ground: Ground, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Play the rounds; what each took and what differed."""
+    played: Round | None = None
+    for number in range(given.first, given.first + given.rounds):
+        if played is None or number % given.share == 0:
+            played = Round.begin(ground, Traffic(given.entities, given.slots, seed=number), given.partitions)
+        name, disturb = list(KINDS.items())[number % len(KINDS)]
+        begun = time.monotonic()
+        different, crew = play(played, disturb, number)
+        compared = {table: len(rows) for table, rows in played.expected.items()}
+        yield {
+            "seed": number, "kind": name, "kills": crew.kills, "records": played.ends, "different": different,
+            "compared": compared, "seconds": time.monotonic() - begun,
+        }  # fmt: skip
+
+
+def found_out(ground: Ground, given: argparse.Namespace) -> dict[str, bool]:
+    """Whether each sabotage shows, in one of a few tries at other moments."""
+    played = Round.begin(ground, Traffic(given.entities, given.slots, seed=10**6), given.partitions)
+    return {
+        name: any(play(played, disturb, seed, sabotage=name)[0] for seed in range(4))
+        for name, disturb in SABOTAGED.items()
+    }
+
+
+def main() -> int:
+    """Play, print a line a round, and write the summary."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first round")
+    parser.add_argument("--share", type=int, default=4, help="rounds that share a traffic and its undisturbed run")
+    parser.add_argument("--entities", type=int, default=60)
+    parser.add_argument("--slots", type=int, default=1000)
+    parser.add_argument("--partitions", type=int, default=12)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "out" / "chaos.json")
+    given = parser.parse_args()
+    done: list[dict[str, Any]] = []
+    with broker() as kafka, postgresql() as url, tempfile.TemporaryDirectory() as folder:
+        ground = Ground(kafka, url.removesuffix("postgres"), Path(folder))
+        for one in rounds(ground, given):
+            done.append(one)
+            told = "; ".join(one["different"]) or "nothing differs"
+            print(
+                f"seed {one['seed']:4} {one['kind']:14} {one['kills']} kills {one['seconds']:6.0f} s  {told}",
+                flush=True,
+            )
+        caught = found_out(ground, given)
+    print(f"sabotage found out: {caught}")
+    summary = {
+        "rounds": len(done),
+        "kills": sum(one["kills"] for one in done),
+        "records": sum(one["records"] for one in done),
+        "compared": {table: sum(one["compared"][table] for one in done) for table in done[0]["compared"]},
+        "different": sum(bool(one["different"]) for one in done),
+        "sabotage_caught": all(caught.values()),
+        "each": done,
+    }
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(json.dumps(summary, indent=2))
+    print(f"written to {given.out}")
+    return 0 if not summary["different"] and summary["sabotage_caught"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
