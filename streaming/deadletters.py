@@ -10,6 +10,8 @@ DeadReason = Literal[
     "bad_encoding",
     "broken_json",
     "broken_row",
+    "broken_message",
+    "unsupported",
     "no_match",
     "wrong_type",
     "missing_entity",

@@ -11,8 +11,10 @@ import numpy as np
 
 from streaming.checksum import Checksum, PrefixChecksum
 from streaming.columns import Columns
-from streaming.decode import MAX_AHEAD, MAX_RECORD_BYTES, Decoder, LineDecoder, TelemetryDecoder
+from streaming.decode import MAX_AHEAD, MAX_RECORD_BYTES, Decoder
+from streaming.decoders import PayloadDecoder, decoder_of
 from streaming.linereader import LineReader
+from streaming.remotewrite import MAX_MESSAGE_BYTES
 from streaming.rowtables import empty_batch
 from streaming.settings import LogFormat, TelemetryFormat
 from streaming.sorted_source import MEMORY_BYTES, SortedSource
@@ -38,24 +40,20 @@ _SKIP_ROWS = 8192
 class LinesFeed:
     """JSON Lines or raw text. `ingested`: the ingest timestamp (ns) of what is read now."""
 
-    def __init__(
-        self, reader: LineReader, decoder: TelemetryDecoder | LineDecoder, ingested: Callable[[], int]
-    ) -> None:
+    def __init__(self, reader: LineReader, decoder: PayloadDecoder, ingested: Callable[[], int]) -> None:
         self._reader = reader
         self._decoder = decoder
         self._ingested = ingested
         self._wait = True
 
     @classmethod
-    def of_file(cls, path: Path, decoder: TelemetryDecoder | LineDecoder, max_record_bytes: int) -> "LinesFeed":
+    def of_file(cls, path: Path, decoder: PayloadDecoder, max_record_bytes: int) -> "LinesFeed":
         """The lines of a file, ingested at its modification time."""
         modified = path.stat().st_mtime_ns
         return cls(LineReader(open_bytes(path), str(path), max_record_bytes), decoder, lambda: modified)
 
     @classmethod
-    def of_stdin(
-        cls, decoder: TelemetryDecoder | LineDecoder, max_record_bytes: int, clock: Callable[[], int]
-    ) -> "LinesFeed":
+    def of_stdin(cls, decoder: PayloadDecoder, max_record_bytes: int, clock: Callable[[], int]) -> "LinesFeed":
         """Standard input, ingested when it is read; a read gives what has come and waits for the first line only."""
         feed = cls(LineReader(sys.stdin.buffer, "standard input", max_record_bytes), decoder, clock)
         feed._wait = False
@@ -85,9 +83,15 @@ class ArrivalSource:
     """
 
     def __init__(
-        self, name: str, paths: Sequence[Path], decoder: Decoder, open_feed: Callable[[Path], Feed], may_grow: bool
+        self,
+        name: str,
+        topic: Topic,
+        paths: Sequence[Path],
+        decoder: Decoder,
+        open_feed: Callable[[Path], Feed],
+        may_grow: bool,
     ) -> None:
-        self.topic: Topic = "logs" if isinstance(decoder, LineDecoder) else "telemetry"
+        self.topic: Topic = topic
         self.waiting = True
         self.truncated: tuple[int, int] | None = None
         self.decoder = decoder
@@ -198,13 +202,14 @@ def open_source(
     `clock` stamps standard input, in ns. ValueError says what cannot be read.
     """
     columns = Columns() if columns is None else columns
+    line_bytes = max_record_bytes if format.format == "json" else MAX_MESSAGE_BYTES
     paths = _paths(path, format)
     kinds = {kind_of(file) for file in paths} or {"lines"}
-    decoder: TelemetryDecoder | LineDecoder | TableDecoder
-    if isinstance(format, LogFormat):
-        decoder = LineDecoder(format, max_ahead=max_ahead, max_record_bytes=max_record_bytes)
-    elif kinds == {"lines"}:
-        decoder = TelemetryDecoder(format, columns, max_ahead=max_ahead, max_record_bytes=max_record_bytes)
+    decoder: PayloadDecoder | TableDecoder
+    if kinds == {"lines"} or isinstance(format, LogFormat):
+        if format.format in ("otlp", "remote-write"):
+            raise ValueError(f"{path}: messages of format {format.format!r} are no lines; a topic holds them")
+        decoder = decoder_of(format, columns, max_ahead=max_ahead, max_record_bytes=max_record_bytes)
     else:
         decoder = TableDecoder(format, columns, max_ahead=max_ahead)
 
@@ -214,13 +219,14 @@ def open_source(
                 ParquetFeed(file, decoder) if kind_of(file) == "parquet" else CsvFeed(file, decoder, max_record_bytes)
             )
         if not paths:
-            return LinesFeed.of_stdin(decoder, max_record_bytes, clock)
-        return LinesFeed.of_file(file, decoder, max_record_bytes)
+            return LinesFeed.of_stdin(decoder, line_bytes, clock)
+        return LinesFeed.of_file(file, decoder, line_bytes)
 
     arrival = "arrival" if kinds == {"lines"} and not Path(path).is_dir() else "time"
     in_order = (format.order or arrival) == "time"
+    topic: Topic = "logs" if isinstance(format, LogFormat) else "telemetry"
     source = ArrivalSource(
-        path, paths, decoder, open_feed, may_grow=kinds == {"lines"} and len(paths) == 1 and not in_order
+        path, topic, paths, decoder, open_feed, may_grow=kinds == {"lines"} and len(paths) == 1 and not in_order
     )
     if not in_order:
         return source

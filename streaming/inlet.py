@@ -97,6 +97,7 @@ class Inlet:
         self._timing, self._reject = timing, reject
         self._open: list[Held] = []
         self._pending: _Pending | None = None
+        self._lifts: list[tuple[int, int]] = []
 
     @property
     def paused(self) -> bool:
@@ -105,8 +106,8 @@ class Inlet:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the topic has ended and everything was fed."""
-        return self.mark.ended and not self.paused
+        """Whether the topic has ended, or is idle, and everything was fed."""
+        return (self.mark.ended or self.mark.idle) and not self.paused
 
     @property
     def first_mark(self) -> int | None:
@@ -131,8 +132,20 @@ class Inlet:
         if not len(held):
             self.fed = next_position
             return
+        self.mark.idle = False
         newest, marks = self.mark.ahead(held.times)
+        for position, slot in self._lifts:
+            marks = np.where(positions >= position, np.maximum(marks, slot), marks)
+        self._lifts = [lift for lift in self._lifts if lift[0] > positions[-1]]
         self._pending = _Pending(held, positions, newest, marks, next_position)
+
+    def lift(self, position: int, slot: int) -> None:
+        """Records from `position` on find the slots below `slot` passed; an idle topic is idle up to there only."""
+        if self.mark.idle and position >= (self.fed or 0):  # its next record lies there: nothing comes before
+            self.mark.idle = False
+            self.mark.floor = max(self.mark.floor, slot)
+        else:
+            self._lifts.append((position, slot))
 
     def feed(self, limit: int) -> None:
         """Feed records in their order, up to the first whose slot is not below `limit`.
@@ -145,6 +158,7 @@ class Inlet:
         start, count = pending.at, len(pending.held)
         end = int(np.searchsorted(pending.newest // self._timing.step, limit))
         self.mark.newest = int(pending.newest[min(end, count - 1)])
+        self.mark.floor = int(pending.marks[min(end, count - 1)])
         if end > start:
             self._sort_out(pending, slice(start, end))
             pending.at = end

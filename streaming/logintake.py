@@ -12,8 +12,8 @@ from streaming.logfeatures import LogFeatures, with_severities
 from streaming.masking import Masking
 from streaming.miner import Miner
 from streaming.settings import Timing
+from streaming.stretches import LogCounts
 from streaming.types import Codes, Ints, Lines, State
-from streaming.windower import LogCounts
 
 LONGEST_TEXT = 300
 """Characters of a rare line that are kept for people."""
@@ -72,13 +72,14 @@ class LogIntake:
         `newest` (N, ns) is the newest event time up to each line.
         """
         step, times, messages = self._timing.step, lines.times[part], lines.messages[part]
+        given = lines.templates[part]
         late = times // step < (newest[part] - self._timing.lateness) // step
         ids, is_new = np.full(len(times), -1, np.int32), np.zeros(len(times), np.bool_)
         for start, stop in _runs(late):
             if late[start]:
-                ids[start:stop] = self.miner.match(messages[start:stop])
+                ids[start:stop] = self.miner.match(messages[start:stop], given[start:stop])
             else:
-                ids[start:stop], is_new[start:stop] = self.miner.learn(messages[start:stop])
+                ids[start:stop], is_new[start:stop] = self.miner.learn(messages[start:stop], given[start:stop])
         said = np.full((len(ids), COUNTED), -1, np.int32)
         told = self._fresh(ids, is_new, newest[part] // step)
         if len(told):

@@ -70,17 +70,24 @@ class Miner:
         self._clusters = _Clusters(max_templates)
         self._drain.id_to_cluster = self._clusters
         self._memo = _Memo()
+        self._given: dict[str, int] = {}
 
     @property
     def evictions(self) -> int:
         """Templates forgotten so far because newer ones needed their place."""
         return self._clusters.evictions
 
-    def learn(self, messages: Sequence[str]) -> tuple[Codes, NDArray[np.bool_]]:
-        """Template id of each of N messages (N, int32), and whether the line founded it (N): learns line by line."""
+    def learn(self, messages: Sequence[str], templates: Sequence[str | None] = ()) -> tuple[Codes, NDArray[np.bool_]]:
+        """Template id of each of N messages (N, int32), and whether the line founded it (N): learns line by line.
+
+        A line that came with its template (`templates`, N or none) is not mined: equal texts are one template.
+        """
         ids = np.empty(len(messages), np.int32)
         new = np.zeros(len(messages), np.bool_)
         for place, message in enumerate(messages):
+            if templates and (template := templates[place]):
+                ids[place], new[place] = self._take(template)
+                continue
             tokens = self._tokens(message)
             key = " ".join(tokens)
             known = self._memo.get(key, len(tokens))
@@ -92,12 +99,17 @@ class Miner:
                 ids[place], new[place] = self._add(key, len(tokens))
         return ids, new
 
-    def match(self, messages: Sequence[str]) -> Codes:
+    def match(self, messages: Sequence[str], templates: Sequence[str | None] = ()) -> Codes:
         """The id that `learn` would give each of N messages now (N, int32; -1 = it would found a template).
 
         Nothing is learnt, counted or touched: for lines that come late.
         """
-        return np.array([self._find(self._tokens(message)) for message in messages], np.int32)
+        given = templates or [None] * len(messages)
+        ids = [
+            self._held(template) if template else self._find(self._tokens(message))
+            for message, template in zip(messages, given, strict=True)
+        ]
+        return np.array(ids, np.int32)
 
     def templates(self) -> list[tuple[int, str, int]]:
         """(id, text, lines) of the templates held, by id; `<*>` marks a varying token."""
@@ -145,6 +157,7 @@ class Miner:
             "tree": _node_to_json(self._drain.root_node),
             "pinned": list(self._clusters.pinned),
             "evictions": self._clusters.evictions,
+            "given": list(self._given.items()),
         }
         return State(meta=meta)
 
@@ -165,6 +178,7 @@ class Miner:
         self._drain.clusters_counter = meta["counter"]
         self._drain.root_node = _node_from_json(meta["tree"])
         self._memo = _Memo()
+        self._given = dict(meta.get("given", ()))
 
     def masked(self, message: str) -> str:
         """What is mined of a message: its first tokens, with masks in place of what varies."""
@@ -176,6 +190,38 @@ class Miner:
     def _find(self, tokens: list[str]) -> int:
         cluster = self._drain.tree_search(self._drain.root_node, tokens, self._drain.sim_th, False)
         return -1 if cluster is None else int(cluster.cluster_id)
+
+    def _take(self, template: str) -> tuple[int, bool]:
+        """The id of a template that a line came with, and whether it is new."""
+        found = self._held(template)
+        if found >= 0:
+            self._clusters[found].size += 1
+            self._given[template] = found
+            return found, False
+        self._given = {text: key for text, key in self._given.items() if key in self._clusters}
+        tokens = self._given_tokens(template)
+        self._drain.clusters_counter += 1
+        cluster = LogCluster(tokens, self._drain.clusters_counter)
+        # it has no place in Drain's tree: no mined line may join it and change its text
+        self._clusters[cluster.cluster_id] = cluster
+        self._changed(len(tokens))
+        self._given[template] = int(cluster.cluster_id)
+        return int(cluster.cluster_id), True
+
+    def _held(self, template: str) -> int:
+        """The id of a template that came before with a line, or with a model; else -1."""
+        key = self._given.get(template, -1)
+        if key in self._clusters:
+            return key
+        tokens = tuple(self._given_tokens(template))
+        return next((k for k in self._clusters.pinned if self._tokens_of(k) == tokens), -1)
+
+    def _tokens_of(self, key: int) -> tuple[str, ...] | None:
+        cluster = self._clusters.get(key)
+        return None if cluster is None else tuple(cluster.log_template_tokens)
+
+    def _given_tokens(self, template: str) -> list[str]:
+        return template[:MAX_CHARACTERS].split()[:MAX_TOKENS]
 
     def _add(self, key: str, length: int) -> tuple[int, bool]:
         cluster, change = self._drain.add_log_message(key)

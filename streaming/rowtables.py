@@ -33,7 +33,9 @@ def to_table(batch: Batch, long: bool) -> Any:
         "ingested": batch.ingested,
     }
     if isinstance(batch, Lines):
+        given = batch.templates or [None] * len(batch.codes)
         fields |= {"message": pa.array(batch.messages, pa.string()), "severity": batch.severities}
+        fields["template"] = pa.array(given, pa.string())
         return pa.table(fields)
     fields["labels"] = _labels(batch)
     if not long:
@@ -60,6 +62,7 @@ def to_lines(table: Any, positions: Any, next_position: int) -> Lines:
         positions=positions,
         ingested=table["ingested"].to_numpy(),
         next_position=next_position,
+        templates=table["template"].to_pylist() if table["template"].null_count < len(table) else (),
     )
 
 

@@ -1,7 +1,7 @@
 """What a file of one's own is: its layout, its columns, its entities and its step."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ import pyarrow.compute as pc
 from streaming.casting import numbers, texts
 from streaming.channels import continuous
 from streaming.columns import Columns
+from streaming.decoders import decoder_of
 from streaming.files import kind_of, open_source
+from streaming.formats import format_of
 from streaming.json_records import RecordError, untyped
+from streaming.proposal import CHUNK, message_lines, propose, raw_messages
 from streaming.settings import SECOND, TelemetryFormat
 from streaming.tables import CsvForm, csv_lines, open_parquet
 from streaming.timestamps import OK, EventTimes
-from streaming.types import Ints, Records
+from streaming.types import Ints, Records, Source
 
 HEAD_ROWS = 10_000
 TIME_NAMES = (
@@ -74,13 +77,21 @@ class _Head:
 
 
 def sniff(path: str | Path) -> Sniffed:
-    """Look at a CSV, Parquet or JSON Lines file and read it once through; ValueError says why it cannot be used."""
+    """Look at a CSV, Parquet or JSON Lines file and read it once through; ValueError says why it cannot be used.
+
+    Of OTLP in JSON, a message a line, and of a folder of raw messages (.bin, .pb) the first `SAMPLE` are looked at.
+    """
     file = Path(path)
     notes: list[str] = []
+    if file.is_dir() and (payloads := raw_messages(file)):
+        return sniff_payloads(payloads, file.stat().st_mtime_ns, str(file))
     if not file.is_file():
         raise ValueError(f"{file}: is not a file; a CSV, Parquet or JSON Lines file is expected")
     kind = kind_of(file)
     if kind == "lines":
+        payloads = message_lines(file)
+        if payloads and format_of(payloads[0]) == "otlp-json":
+            return sniff_payloads(payloads, file.stat().st_mtime_ns, str(file))
         objects = _objects(file)
         if {"entity", "time"} <= objects[0].keys() and objects[0].keys() & {"values", "v"}:
             notes.append("records of entity, time and values")
@@ -97,6 +108,26 @@ def sniff(path: str | Path) -> Sniffed:
     if not columns or not len(next(iter(columns.values()))):
         raise ValueError(f"{file}: has no rows; at least two are needed")
     return _measure(file, _format(file, _classify(columns), notes), notes)
+
+
+def sniff_payloads(payloads: Sequence[bytes], ingested: int, name: str) -> Sniffed:
+    """Look at sampled messages of a topic, whatever their formats; `ingested` (ns) is when they came.
+
+    ValueError says why they cannot be used.
+    """
+    proposed = propose(payloads, ingested, name)
+    form = TelemetryFormat(format=proposed.format, mapping=proposed.mapping)
+    return _measured(_decoded(payloads, ingested, form), form, name, list(proposed.notes))
+
+
+def _decoded(payloads: Sequence[bytes], ingested: int, form: TelemetryFormat) -> Iterator[Records]:
+    decoder = decoder_of(form, Columns())
+    for start in range(0, len(payloads), CHUNK):
+        part = payloads[start : start + CHUNK]
+        stop = start + len(part)
+        batch = decoder.decode(part, np.arange(start, stop), np.full(len(part), ingested), stop)
+        assert isinstance(batch, Records)  # noqa: S101 - a TelemetryFormat gives telemetry
+        yield batch
 
 
 def _objects(file: Path) -> list[dict[str, Any]]:
@@ -272,26 +303,35 @@ def _repeats(head: _Head, keys: list[str]) -> int:
 def _measure(file: Path, form: TelemetryFormat, notes: list[str]) -> Sniffed:
     """Read the file once through, as it comes, for its entities, times and step."""
     source = open_source(str(file), replace(form, order="arrival"), Columns())
+    try:
+        return _measured(_polled(source), form, str(file), notes)
+    finally:
+        source.close()
+
+
+def _polled(source: Source) -> Iterator[Records]:
+    while (batch := source.poll(20_000)) is not None:
+        assert isinstance(batch, Records)  # noqa: S101 - a TelemetryFormat gives telemetry
+        yield batch
+
+
+def _measured(batches: Iterator[Records], form: TelemetryFormat, name: str, notes: list[str]) -> Sniffed:
     index: dict[str, int] = {}
     codes: list[Any] = [np.zeros(0, np.int64)]
     times: list[Any] = [np.zeros(0, np.int64)]
     counts: dict[str, int] = {}
     said, channels = "", 0
-    try:
-        while (batch := source.poll(20_000)) is not None:
-            assert isinstance(batch, Records)  # noqa: S101 - a TelemetryFormat gives telemetry
-            numbered = np.array([index.setdefault(name, len(index)) for name in batch.names], dtype=np.int64)
-            channels = max(channels, continuous(batch.values))
-            codes.append(numbered[batch.codes] if len(batch.codes) else codes[0])
-            times.append(batch.times)
-            for reason, count in batch.dead_counts.items():
-                counts[reason] = counts.get(reason, 0) + count
-            said = said or (batch.dead[0].detail if batch.dead else "")
-    finally:
-        source.close()
+    for batch in batches:
+        numbered = np.array([index.setdefault(entity, len(index)) for entity in batch.names], dtype=np.int64)
+        channels = max(channels, continuous(batch.values))
+        codes.append(numbered[batch.codes] if len(batch.codes) else codes[0])
+        times.append(batch.times)
+        for reason, count in batch.dead_counts.items():
+            counts[reason] = counts.get(reason, 0) + count
+        said = said or (batch.dead[0].detail if batch.dead else "")
     every = np.concatenate(times)
     if len(every) < 2:
-        raise ValueError(f"{file}: has {len(every)} usable rows, at least two are needed; {counts} {said}".rstrip())
+        raise ValueError(f"{name}: has {len(every)} usable rows, at least two are needed; {counts} {said}".rstrip())
     if counts:
         notes.append(f"rejected rows: {counts}, the first: {said}")
     step = _step(np.concatenate(codes), every, notes)

@@ -61,7 +61,8 @@ class Lines:
     """A decoded poll of logs, in position order: arrays, no objects a line.
 
     `messages` (N) is the raw text, kept until the miner has turned it into template ids; the other arrays are as in
-    `Records`. `severities` (N, int8) index `SEVERITIES`.
+    `Records`. `severities` (N, int8) index `SEVERITIES`. `templates` (N, or empty) are those that lines came with
+    (None = to be mined).
     """
 
     names: Sequence[str]
@@ -75,6 +76,7 @@ class Lines:
     dead: Sequence[DeadLetter] = ()
     dead_counts: dict[str, int] = field(default_factory=dict)
     partition: int = 0
+    templates: Sequence[str | None] = ()
 
 
 Batch = Records | Lines

@@ -13,7 +13,8 @@ class Watermark:
 
     It depends on the topic's records in their order only. A record is late when its slot lies below the watermark's
     slot at that record (the record itself included). `floor` (a slot) lifts it: a topic that goes on after its end
-    finds everything below `floor` passed. `ended` topics hold nothing back.
+    finds everything below `floor` passed. Topics that have `ended`, or are `idle` until their next record, hold nothing
+    back.
     """
 
     def __init__(self, step: int, lateness: int) -> None:
@@ -21,6 +22,7 @@ class Watermark:
         self.newest: int | None = None
         self.floor = NEVER
         self.ended = False
+        self.idle = False
 
     @property
     def slot(self) -> int:
@@ -43,8 +45,9 @@ class Watermark:
 
     def state(self) -> dict[str, Any]:
         """JSON."""
-        return {"newest": self.newest, "floor": self.floor, "ended": self.ended}
+        return {"newest": self.newest, "floor": self.floor, "ended": self.ended, "idle": self.idle}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""
-        self.newest, self.floor, self.ended = state["newest"], state["floor"], state["ended"]
+        self.newest, self.floor = state["newest"], state["floor"]
+        self.ended, self.idle = state["ended"], state["idle"]

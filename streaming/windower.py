@@ -8,7 +8,6 @@ that watermark closes, when all of them are known.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,69 +20,11 @@ from streaming.logfeatures import is_log_feature
 from streaming.ring import ALWAYS, NEVER, Mask, SlotRing
 from streaming.roster import Roster
 from streaming.settings import FeatureRules, Timing
+from streaming.stretches import Amended, Closed, ClosedSlot, LogCounts, Stretch
 from streaming.types import Codes, Floats, Ints, Records, State, Topic
 from streaming.writer import CellWriter, LogCoverage
 
 TOPICS: tuple[Topic, ...] = ("telemetry", "logs")
-
-
-@dataclass(frozen=True, slots=True)
-class LogCounts:
-    """A poll of log lines as columns to be counted; the arrays are as in `Lines`.
-
-    `columns` N x k (int32) are columns of `features` that each line adds 1 to (-1 = none). `said` N x 3 (int32) and
-    `texts` tell of rare lines what they said, as in `cells.Samples`.
-    """
-
-    names: Sequence[str]
-    codes: Codes
-    times: Ints
-    columns: Codes
-    positions: Ints
-    features: Sequence[str]
-    next_position: int
-    said: Codes
-    texts: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class ClosedSlot:
-    """The entities judged in `slot`: `rows` (B, rising) and their derived `values` B x F.
-
-    `born`: (name, row) of those that were written for the first time (or the first time since their eviction), and so
-    are among `rows`. `evicted`: (name, row) of those that go after this slot; their rows are given to others later.
-    """
-
-    slot: int
-    rows: Codes
-    values: Floats
-    born: Sequence[tuple[str, int]] = ()
-    evicted: Sequence[tuple[str, int]] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """Slots in order, at most `max_lead`; slots without a living entity are left out."""
-
-    slots: Sequence[ClosedSlot]
-
-
-@dataclass(frozen=True, slots=True)
-class Amended:
-    """Late data: cells (rows, slots; N, by (row, slot)) up to slot `after`, the last closed one, that differ now.
-
-    `values` N x F are their new derived values. A cell is also listed when its entity was not judged there before, and
-    is now. Every window that contains a listed cell, up to `after`, is to be judged again. `born`: as in `ClosedSlot`.
-    """
-
-    after: int
-    rows: Codes
-    slots: Ints
-    values: Floats
-    born: Sequence[tuple[str, int]] = ()
-
-
-Stretch = Closed | Amended
 
 
 class Windower:
@@ -200,6 +141,31 @@ class Windower:
         """
         self._inlets[topic].mark.ended = True
         return self._advance()
+
+    def held_back(self, topic: Topic) -> int | None:
+        """The slot that only `topic` keeps from closing, having delivered nothing that waits; None where none is."""
+        inlet = self._inlets[topic]
+        others = [other for other in self._inlets.values() if other is not inlet and not other.exhausted]
+        if not others or inlet.paused or inlet.exhausted:
+            return None
+        if self._next is None:
+            firsts = [other.first_mark for other in others]
+            return None if None in firsts else min(first for first in firsts if first is not None)
+        passed = min(other.mark.slot for other in others)
+        return self._next if inlet.mark.slot <= self._next < passed else None
+
+    def idle(self, topic: Topic) -> Iterator[Stretch]:
+        """Let `topic` hold nothing back until its next record, which finds passed what was closed by then."""
+        self._inlets[topic].mark.idle = True
+        return self._advance()
+
+    def is_idle(self, topic: Topic) -> bool:
+        """Whether `topic` is idle."""
+        return self._inlets[topic].mark.idle
+
+    def lift(self, topic: Topic, position: int, slot: int) -> None:
+        """The idleness of `topic` ends at `position`: its records from there on find the slots below `slot` passed."""
+        self._inlets[topic].lift(position, slot)
 
     def derived(self, rows: Codes, slots: Ints) -> Floats:
         """B x F: the derived values of B cells; those of the last T + late_horizon closed slots can be had."""

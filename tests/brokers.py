@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +75,7 @@ class Node:
             "group.initial.rebalance.delay.ms": 0,
             "group.min.session.timeout.ms": 1000,
             "log.segment.delete.delay.ms": 0,
+            "log.retention.ms": -1,  # records of event times long past would go within minutes
         }
         settings |= self.properties
         file = self.folder / "server.properties"
@@ -160,14 +161,20 @@ def create_topics(address: str, names: Iterable[str], partitions: int = 1, repli
 
 
 def publish(
-    address: str, topic: str, pairs: Iterable[tuple[bytes | None, bytes | None]], partition: int | None = None
+    address: str,
+    topic: str,
+    pairs: Iterable[tuple[bytes | None, bytes | None]],
+    partition: int | None = None,
+    stamp: Callable[[bytes | None], int | None] = lambda _: None,
 ) -> None:
-    """Send (key, value) pairs in order; by their key where no partition is said. All are written on return."""
+    """Send (key, value) pairs in order; by their key where no partition is said. All are written on return.
+
+    `stamp` gives the time (ms) that the producer says of a value; None is now."""
     producer = KafkaProducer(
         bootstrap_servers=address, acks="all", linger_ms=5, max_in_flight_requests_per_connection=1
     )
     for key, value in pairs:
-        producer.send(topic, key=key, value=value, partition=partition)
+        producer.send(topic, key=key, value=value, partition=partition, timestamp_ms=stamp(value))
     producer.flush()
     producer.close()
 

@@ -84,3 +84,12 @@ def test_a_run_stays_on_one_core() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=environment, check=True
     )
     assert run.stdout.split() == ["1", "1"]
+
+
+def test_every_format_of_messages_is_measured() -> None:
+    run = subprocess.run(
+        [sys.executable, "benchmarks/formats.py"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    said = [line.split()[:3] for line in run.stdout.splitlines()]
+    assert said == [[form, "as", asked] for form in ("otlp", "otlp-json", "remote-write") for asked in (form, "auto")]

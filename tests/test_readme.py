@@ -22,7 +22,15 @@ from detectors.types import Detector
 from streaming.types import Windows
 from tsad.cli import app
 from tsad.cluster import KafkaConfig
-from tsad.config import Config, FeatureConfig, LogConfig, StreamConfig, TelemetryConfig, parse_config
+from tsad.config import (
+    Config,
+    FeatureConfig,
+    LogConfig,
+    MappingConfig,
+    StreamConfig,
+    TelemetryConfig,
+    parse_config,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -211,6 +219,8 @@ def field_of(path: str) -> tuple[type[BaseModel], str]:
             return FeatureConfig, name
         case ["logs", name]:
             return LogConfig, name
+        case ["telemetry", "mapping", name]:
+            return MappingConfig, name
         case ["telemetry", name]:
             return TelemetryConfig, name
         case ["kafka", name]:
@@ -245,13 +255,14 @@ def watched(folder: Path, name: str, configuration: str, extra: list[str]) -> di
     return figures
 
 
-@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("place", range(4))
 def test_each_json_example_is_read(place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = blocks("json")[place]
     (tmp_path / "sample.jsonl").write_text(text)
-    section = ["", 'telemetry.features = ["cpu", "memory"]', "telemetry = false\nlogs = {}"][place]
-    option = "--logs" if place == 2 else "--source"
+    packed, message = 'telemetry.features = ["cpu", "memory"]', 'telemetry.format = "auto"'
+    section = ["", packed, message, "telemetry = false\nlogs = {}"][place]
+    option = "--logs" if place == 3 else "--source"
     figures = watched(tmp_path, "s", f"[stream.s]\n{section}\n", [option, "sample.jsonl"])
     assert figures["rows"] == len(text.splitlines())
     assert figures["dead_letters"] == 0

@@ -23,9 +23,10 @@ from storage.types import LIVE, ModelRow, Order, StoreError, StreamRow
 from streaming.broker.consumer import open_consumer, reading
 from streaming.broker.feed import Feed
 from streaming.broker.producer import Producer
-from streaming.broker.source import KafkaSource, message_decoder
+from streaming.broker.source import KafkaSource
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
+from streaming.decoders import decoder_of
 from streaming.files import open_source
 from streaming.logfeatures import is_log_feature
 from streaming.logintake import LogIntake
@@ -46,6 +47,7 @@ from tsad.recovery import recover
 from tsad.relay import Relay
 from tsad.rows import RowWriter, utc
 from tsad.runner import Limits, Runner
+from tsad.silence import Silence
 from tsad.worker import Worker, check_topics
 
 Clock = Callable[[], int]
@@ -161,7 +163,7 @@ class App:
         formats = {"telemetry": config.telemetry, "logs": config.logs}
         return {
             topic: open_source(
-                path, formats[topic].format(), columns, max_ahead=config.max_ahead, clock=self.clock  # type: ignore[union-attr]
+                path, formats[topic].settings(), columns, max_ahead=config.max_ahead, clock=self.clock  # type: ignore[union-attr]
             )
             for topic, path in self.paths(stream, paths).items()
         }  # fmt: skip
@@ -213,14 +215,15 @@ class App:
 
             def open_sources(columns: Columns) -> dict[Topic, Source]:
                 for topic, name in topics.items():
-                    decoder = message_decoder(formats[topic].format(), columns, config.max_ahead)  # type: ignore[union-attr]
-                    opened[topic] = KafkaSource(feed, (name, number), decoder, self.clock)
+                    decoder = decoder_of(formats[topic].settings(), columns, max_ahead=config.max_ahead)  # type: ignore[union-attr]
+                    opened[topic] = KafkaSource(feed, topic, (name, number), decoder, self.clock)
                 return dict(opened)
 
             runner = self.partition_runner(stream, number, open_sources, run, limits)
             runner.announcer = announcer
             for source in opened.values():
                 source.open()
+            runner.silence.sources = opened
             return runner
 
         return Worker(
@@ -321,6 +324,7 @@ class App:
             RowWriter(run, stream, partition_number, config.step), epoch, open_sources(columns),
             columns, partition, director, intake, self.store, self.reader, self.config.models, self.clock,
             lambda version: self._activate(stream, version), lambda runner: self._follow(stream, runner),
+            Silence(windower, config.idle_after),
             limits or Limits(explain_per_poll=config.explain_per_poll, snapshot_every=config.snapshot_every), rejects,
         )  # fmt: skip
         snapshots.sweep(self.config.models, run, stream, partition_number, [row.file for row in kept.snapshots])

@@ -6,7 +6,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from streaming.broker.settings import BrokerSettings
-from tsad.section import Section
+from streaming.settings import SECOND
+from tsad.section import Duration, Section
 
 
 class KafkaConfig(Section):
@@ -23,6 +24,7 @@ class KafkaConfig(Section):
     client: Literal["kafka-python", "confluent"] = "kafka-python"
     group: str = "tsad"
     instance: str | None = None
+    session_timeout: Duration = 30 * SECOND
     alerts_topic: str | None = None
     dead_letter_topic: str | None = None
 
@@ -68,5 +70,6 @@ class KafkaConfig(Section):
     def settings(self) -> BrokerSettings:
         """The plain value for `streaming`."""
         password = self.password.get_secret_value() if self.password else None
-        given = self.model_dump(exclude={"group", "instance", "password", "alerts_topic", "dead_letter_topic"})
-        return BrokerSettings(**given, password=password)
+        ours = {"group", "instance", "password", "session_timeout", "alerts_topic", "dead_letter_topic"}
+        given = self.model_dump(exclude=ours)
+        return BrokerSettings(**given, password=password, session_ms=self.session_timeout // (SECOND // 1000))

@@ -9,7 +9,16 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from streaming.settings import SECOND, FeatureRule, FeatureRules, LogFormat, TelemetryFormat, Timing
+from streaming.settings import (
+    SECOND,
+    FeatureRule,
+    FeatureRules,
+    LogFormat,
+    MappedFeature,
+    Mapping,
+    TelemetryFormat,
+    Timing,
+)
 from tsad.cluster import KafkaConfig
 from tsad.section import Duration, Section, Without
 
@@ -53,11 +62,42 @@ KAFKA = "kafka"
 """The source that is a topic of the configured cluster."""
 
 
+class MappedFeatureConfig(Section):
+    """A feature made of the series of a metric."""
+
+    name: str = Field(min_length=1, max_length=240)
+    metric: str = Field(min_length=1)
+    match: dict[str, str] = Field(default_factory=dict)
+    aggregate: Literal["mean", "sum", "last", "max"] | None = None
+    kind: Literal["auto", "gauge", "counter", "delta"] = "auto"
+
+
+class MappingConfig(Section):
+    """What is an entity and what a feature in OTLP and remote-write messages."""
+
+    entity: tuple[str, ...] | None = None
+    features: tuple[MappedFeatureConfig, ...] | None = None
+
+    @field_validator("features")
+    @classmethod
+    def _features_differ(cls, value: tuple[MappedFeatureConfig, ...] | None) -> tuple[MappedFeatureConfig, ...] | None:
+        names = [part.name for part in value or ()]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"features must have different names, twice there: {', '.join(twice[:20])}")
+        return value
+
+    def mapping(self) -> Mapping:
+        """The plain value for `streaming`."""
+        features = None if self.features is None else tuple(MappedFeature(**f.model_dump()) for f in self.features)
+        return Mapping(self.entity, features)
+
+
 class TelemetryConfig(Section):
-    """The telemetry of a stream: its source (the `topic` if that is Kafka) and its layout."""
+    """The telemetry of a stream: its source (the `topic` if that is Kafka), its format and its layout."""
 
     source: str | None = None
     topic: str | None = None
+    format: Literal["auto", "json", "otlp", "otlp-json", "remote-write"] = "json"
     layout: Literal["json", "wide", "long"] = "json"
     features: tuple[str, ...] | None = None
     entity: Without[str] = "entity"
@@ -68,20 +108,25 @@ class TelemetryConfig(Section):
     default_entity: str = "main"
     ignore: tuple[str, ...] = ()
     order: Literal["time", "arrival"] | None = None
+    mapping: MappingConfig = MappingConfig()
 
-    def format(self) -> TelemetryFormat:
+    def settings(self) -> TelemetryFormat:
         """The plain value for `streaming`."""
-        return TelemetryFormat(**self.model_dump(exclude={"source", "topic"}))
+        return TelemetryFormat(
+            **self.model_dump(exclude={"source", "topic", "mapping"}), mapping=self.mapping.mapping()
+        )
 
 
 class LogConfig(Section):
-    """The logs of a stream: its source, its layout, and how templates become features."""
+    """The logs of a stream: its source, its format and layout, and how templates become features."""
 
     source: str | None = None
     topic: str | None = None
+    format: Literal["auto", "json", "otlp", "otlp-json"] = "json"
     layout: Literal["json", "text"] = "json"
     pattern: str | None = None
     time_format: str | None = None
+    entity: tuple[str, ...] | None = None
     unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
     default_entity: str = "main"
     order: Literal["time", "arrival"] | None = None
@@ -104,9 +149,12 @@ class LogConfig(Section):
             raise ValueError(f"pattern needs the groups time and message, got {', '.join(groups) or 'none'}")
         return self
 
-    def format(self) -> LogFormat:
+    def settings(self) -> LogFormat:
         """The plain value for `streaming`."""
-        return LogFormat(self.layout, self.pattern, self.time_format, self.unit, self.default_entity, self.order)
+        return LogFormat(
+            self.layout, self.pattern, self.time_format, self.unit, self.default_entity, self.order, self.format,
+            self.entity,
+        )  # fmt: skip
 
 
 class StreamConfig(Section):
@@ -121,6 +169,7 @@ class StreamConfig(Section):
     max_lead: int = Field(default=64, ge=1, le=10_000)
     max_ahead: Duration = 3600 * SECOND
     forget_after: int = Field(default=120, ge=1)
+    idle_after: Duration = 300 * SECOND
     on_silence: Literal["alert", "ignore"] = "alert"
     max_entities: int = Field(default=20_000, ge=1)
     max_features: int = Field(default=2000, ge=1)
@@ -175,6 +224,10 @@ class StreamConfig(Section):
                 raise ValueError(f"{name}: source = 'kafka' needs topic, the name of what is to be read")
         if self.telemetry and self.logs and (self.telemetry.source == KAFKA) != (self.logs.source == KAFKA):
             raise ValueError("telemetry and logs of one stream come both from Kafka, or both not")
+        if self.telemetry is not None and self.logs is not None and self.logs.entity is None:
+            # both topics name an entity alike
+            entity = self.telemetry.mapping.entity
+            object.__setattr__(self, "logs", self.logs.model_copy(update={"entity": entity}))
         return self
 
     @property
@@ -196,7 +249,8 @@ class StreamConfig(Section):
     def rules(self) -> FeatureRules:
         """The feature rules, `*` being the default."""
         named = {name: part.rule() for name, part in self.features.items() if name != "*"}
-        return FeatureRules(self.features.get("*", FeatureConfig()).rule(), named)
+        typed = self.telemetry is not None and self.telemetry.format != "json"
+        return FeatureRules(self.features.get("*", FeatureConfig()).rule(), named, typed)
 
 
 class Config(Section):
@@ -293,17 +347,21 @@ def _fault(fault: Any) -> str:
     return f"{place}: {message}" if isinstance(fault["input"], dict) else f"{place} = {fault['input']!r}: {message}"
 
 
+_TABLES: dict[tuple[Any, ...], type[Section]] = {
+    (): StreamConfig,
+    ("telemetry",): TelemetryConfig,
+    ("telemetry", "mapping"): MappingConfig,
+    ("telemetry", "mapping", "features"): MappedFeatureConfig,
+    ("logs",): LogConfig,
+    ("features",): FeatureConfig,
+}
+"""What lies below `stream.NAME`; below `features` each entry has a name or a number."""
+
+
 def _section(place: tuple[Any, ...]) -> type[Section]:
-    match place:
-        case ("kafka",):
-            return KafkaConfig
-        case ("stream", _):
-            return StreamConfig
-        case ("stream", _, "telemetry"):
-            return TelemetryConfig
-        case ("stream", _, "logs"):
-            return LogConfig
-        case ("stream", _, "features", _):
-            return FeatureConfig
-        case _:
-            return Config
+    if place[:1] == ("kafka",):
+        return KafkaConfig
+    if place[:1] != ("stream",) or len(place) < 2:
+        return Config
+    below = place[2:]
+    return _TABLES.get(below[:-1] if "features" in below[:-1] else below, Config)

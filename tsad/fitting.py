@@ -12,8 +12,9 @@ from detectors.fitting import training_windows
 from detectors.types import Rows
 from streaming.logfeatures import fold_templates
 from streaming.logintake import LogIntake
+from streaming.stretches import Amended, Stretch
 from streaming.types import Floats, Lines, Source, Topic
-from streaming.windower import Amended, Stretch, Windower
+from streaming.windower import Windower
 from tsad.director import feature_order
 from tsad.models import Model
 

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from detectors.channels import timing as few_timing
 from streaming.settings import SECOND
 from tsad.cluster import KafkaConfig
-from tsad.config import Config, FeatureConfig, LogConfig, StreamConfig, TelemetryConfig
+from tsad.config import Config, FeatureConfig, LogConfig, MappingConfig, StreamConfig, TelemetryConfig
 from tsad.section import UNITS, Section, parse_duration
 from tsad.wording import counted, one_line, utc_text
 
@@ -40,6 +40,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "client": "library that reads; confluent needs tsad[confluent]",
         "group": "consumer group, with the stream's name behind it",
         "instance": "name of this process in the group: started again, it keeps its partitions",
+        "session_timeout": "a process that is not heard of for so long loses its partitions",
         "alerts_topic": "topic that is told of every change of an alert; it must exist",
         "dead_letter_topic": "topic that gets what cannot be used; it must exist",
     },
@@ -51,6 +52,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "max_lead": "slots by which one topic may run ahead of the other",
         "max_ahead": "records further than this beyond their ingest time are refused as from the future",
         "forget_after": "silent slots after which an entity is closed",
+        "idle_after": "how far one Kafka topic goes past the end of the other before it waits no longer",
         "on_silence": "whether silence is a sign",
         "max_entities": "entities a partition; beyond it the least recently seen go",
         "max_features": "features a stream; further names are counted",
@@ -79,6 +81,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
     TelemetryConfig: {
         "source": "file, folder, - for standard input, or kafka",
         "topic": 'topic of source = "kafka"',
+        "format": "of the messages: JSON, OpenTelemetry, Prometheus; auto looks at each",
         "layout": "JSON objects; tables with a column a feature; tables with a row a value",
         "features": "order of the packed form `v`, or the columns to read; else every numeric one",
         "entity": "column of the entity; false: there is none",
@@ -90,12 +93,18 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "ignore": "columns to leave out, labels for instance",
         "order": "tables and folders: time, JSON Lines: arrival, unless said here",
     },
+    MappingConfig: {
+        "entity": "labels whose values, joined by /, name the entity; else the usual ones; []: default_entity",
+        "features": "series by metric and match; else every metric; aggregate joins those that differ in other labels",
+    },
     LogConfig: {
         "source": "file, folder, - for standard input, or kafka",
         "topic": 'topic of source = "kafka"',
+        "format": "of the messages: JSON, OpenTelemetry; auto looks at each",
         "layout": "JSON objects, or raw lines",
         "pattern": 'of layout = "text", with the groups time and message, perhaps entity and severity',
         "time_format": "strptime pattern of the group time; else RFC 3339 or a number",
+        "entity": "attributes of OTLP that name the entity; else as in the telemetry's mapping",
         "unit": "of times that are numbers",
         "default_entity": "entity of lines without one",
         "order": "tables and folders: time, JSON Lines: arrival, unless said here",
@@ -132,8 +141,12 @@ EXAMPLES: dict[str, Any] = {
     "alerts_topic": "tsad.alerts",
     "dead_letter_topic": "tsad.dead-letters",
     "masks": {"request": r"req-[0-9a-f]+"},
+    "entity": ["service.name", "host.name"],
+    "MappingConfig.features": [
+        {"name": "errors", "metric": "http.requests", "match": {"code": "500"}, "aggregate": "sum"}
+    ],
 }
-"""What a key without a default might say."""
+"""What a key without a default might say; of a key that two tables have, by the table's class too."""
 
 HEAD = """\
 # tsad.toml, written by `tsad init`. `tsad check` validates it; an unknown key is an error.
@@ -150,10 +163,14 @@ def configuration_text(stream: str, sniffed: "Sniffed | None", source: str | Non
     place = f"stream.{_key(stream)}"
     telemetry: dict[str, Any] = {} if source is None else {"source": source}
     timing: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     if sniffed is not None:
         fields = TelemetryConfig.model_fields
-        found = asdict(sniffed.format).items()
-        telemetry |= {key: False if value is None else value for key, value in found if value != fields[key].default}
+        found = asdict(sniffed.format)
+        mapping = {key: value for key, value in found.pop("mapping").items() if value is not None}
+        telemetry |= {
+            key: False if value is None else value for key, value in found.items() if value != fields[key].default
+        }
         timing = {"step": sniffed.step_ns, **few_timing(sniffed.continuous)}
     parts = [
         [HEAD],
@@ -162,6 +179,8 @@ def configuration_text(stream: str, sniffed: "Sniffed | None", source: str | Non
         ["", *_summary(sniffed), f"[{place}]", *_keys(StreamConfig, timing)],
         ["", "# A stream of logs alone says `telemetry = false` above, and has no such table."],
         [f"[{place}.telemetry]", *_keys(TelemetryConfig, telemetry)],
+        ["", "# What is an entity and what a feature in messages of OpenTelemetry and Prometheus."],
+        [f"{'' if mapping else '#'}[{place}.telemetry.mapping]", *_keys(MappingConfig, mapping)],
         ["", "# Logs become features of the same windows.", f"#[{place}.logs]", *_keys(LogConfig, {})],
         ["", '# Rules of one feature by name; "*" is every other.', f'#[{place}.features."*"]'],
         _keys(FeatureConfig, {}),
@@ -175,10 +194,20 @@ def _keys(section: type[Section], filled: Mapping[str, Any]) -> Iterator[str]:
         field = section.model_fields[key]
         value = filled.get(key, field.get_default(call_default_factory=True))
         if value is None:
-            value = EXAMPLES[key]
-        written = f"{'' if key in filled else '#'}{key} = {_value(value, _is_duration(field))}"
+            value = EXAMPLES.get(f"{section.__name__}.{key}") or EXAMPLES[key]
+        tables = key in filled and isinstance(value, list | tuple) and bool(value) and isinstance(value[0], dict)
+        said = "[" if tables else _value(value, _is_duration(field))
+        written = f"{'' if key in filled else '#'}{key} = {said}"
         allowed = _allowed(field)
         yield f"{written:<{WIDTH}}  # {comment}{f' ({allowed})' if allowed else ''}"
+        if tables:
+            yield from (f"  {_value(_told(row))}," for row in value)
+            yield "]"
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    """A mapped feature without what it leaves at its default."""
+    return {key: value for key, value in row.items() if value not in (None, {}, "auto")}
 
 
 def _summary(sniffed: "Sniffed | None") -> Iterator[str]:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from streaming.stretches import Amended, ClosedSlot, LogCounts, Stretch
 from streaming.types import Codes, Floats, Ints, Records, State, Topic
-from streaming.windower import Amended, ClosedSlot, LogCounts, Stretch, Windower
+from streaming.windower import Windower
 from tsad.cases import Case, CaseBook, Evidence, Judged, slots_of
 from tsad.era import Era
 from tsad.findings import Event, Findings, Job, NotedScores
@@ -76,6 +77,11 @@ class Partition:
         """The end of a finite topic: closes what it held open."""
         self.now_ns = now_ns
         self._consume(self.windower.end(topic))
+
+    def idle(self, topic: Topic, now_ns: int) -> None:
+        """Until its next record `topic` holds nothing back."""
+        self.now_ns = now_ns
+        self._consume(self.windower.idle(topic))
 
     def take(self) -> Findings:
         """What has come up since the last call."""

@@ -15,6 +15,7 @@ def recover(runner: Runner, kept: Restored) -> None:
     """Bring a fresh runner to the state of its last save. SourceChanged where a source is not the one it was."""
     runner.director.orders = [order for order in kept.orders if order.kind == "model"]
     newest = _newest(runner, kept.snapshots)
+    runner.silence.restore(kept.orders)
     if newest is None:
         runner.partition.windower.declare(runner.columns.names)
     runner.director.announce()
@@ -22,7 +23,7 @@ def recover(runner: Runner, kept: Restored) -> None:
     if checkpoint is None:
         return
     left: list[Topic] = []
-    if newest is None or newest.position != checkpoint.positions:
+    if newest is None or newest.position != checkpoint.positions or runner.silence.open:
         left = _replay(runner, checkpoint)
     _tell_truncated(runner)
     places = checkpoint.positions | {topic: runner.positions.get(topic) for topic in left}
@@ -81,11 +82,15 @@ def _replay(runner: Runner, checkpoint: Checkpoint) -> list[Topic]:
         behind = [topic for topic, target in targets.items() if _row(runner.positions.get(topic)) < target]
         ready = [topic for topic in behind if not runner.partition.windower.paused(topic)]
         over = [topic for topic in ended if topic not in behind]
+        silent = [topic for topic in runner.silence.missed if topic not in behind]
         if ready:
             _read(runner, ready[0], targets[ready[0]])
         elif over:
             ended.remove(over[0])
             runner.partition.end(over[0], runner.clock())
+            runner.explain(runner.partition.take().jobs)
+        elif silent:
+            runner.partition.idle(silent[0], runner.clock())
             runner.explain(runner.partition.take().jobs)
         else:
             break

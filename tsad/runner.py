@@ -25,6 +25,7 @@ from tsad.findings import Findings, Job
 from tsad.models import Model
 from tsad.partition import Partition
 from tsad.rows import RowWriter, evicted_rows
+from tsad.silence import Silence
 from tsad.snapshots import parts_of
 
 ENDED = "ended"
@@ -89,6 +90,7 @@ class Runner:
     clock: Callable[[], int]
     activate: Callable[[str], None]
     follow: Callable[["Runner"], None]
+    silence: Silence
     limits: Limits = field(default_factory=Limits)
     rejects: dict[Topic, DeadLetters] = field(default_factory=dict)
     announcer: Announcer | None = None
@@ -128,6 +130,7 @@ class Runner:
         else:
             self.take(topic, batch)
         self.save()
+        self.listen()
         if batch is not None and not len(batch.codes):
             self.explain_waiting()  # nothing else to do
         closed = self.partition.windower.closed_through
@@ -135,8 +138,17 @@ class Runner:
             self.snapshot()
         return True
 
+    def listen(self, last: bool = False) -> None:
+        """Wait no longer for a topic that has gone quiet; with `last` for none of which everything was read."""
+        topic = self.silence.over() if last else self.silence.due(self.clock())
+        if topic is not None:
+            self.log.info("topic idle", topic=topic, partition=self.writer.partition)
+            self.partition.idle(topic, self.clock())
+            self.save()
+
     def rest(self) -> None:
         """Nothing has come: follow what was promoted, and explain what waits."""
+        self.listen()
         if self.clock() - self._followed >= FOLLOW_EVERY:
             self._followed = self.clock()
             self.follow(self)
@@ -181,6 +193,7 @@ class Runner:
 
     def take(self, topic: Topic, batch: Batch) -> None:
         """Process a batch; nothing is saved yet."""
+        self.silence.heard(topic, batch.positions)
         self._dead += [
             DeadLetter(topic, letter.position, letter.reason, letter.detail, letter.payload) for letter in batch.dead
         ]
@@ -218,6 +231,7 @@ class Runner:
             self.activate(order.version)
         self.director.orders += self.director.fresh
         self.director.fresh.clear()
+        self.silence.fresh.clear()
         self._dead.clear()
         self.progress.windows += findings.windows
         self.progress.slot = self.partition.windower.closed_through
@@ -248,7 +262,7 @@ class Runner:
             writer.scores(findings.scores),
             writer.rollups(findings),
             self._dead + dead,
-            list(self.director.fresh),
+            [*self.director.fresh, *self.silence.fresh],
             writer.audit(findings.events, self.clock()),
             [],
             self._entities(findings),

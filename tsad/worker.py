@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
@@ -71,6 +72,8 @@ class Worker:
             self._guarded(number, runner.close_all)
 
     def _reached(self, ends: dict[Place, int]) -> bool:
+        for number in [n for n, runner in self.runners.items() if not runner.waiting]:
+            self._guarded(number, partial(self.runners[number].listen, last=True))
         mine = [(topic, number) for number in self.runners for topic in self.topics]
         return all(self.feed.at(place) >= ends.get(place, 0) for place in mine)
 
@@ -91,8 +94,9 @@ class Worker:
         ready = [number for number, runner in self.runners.items() if runner.waiting]
         for number in ready:
             self._guarded(number, self.runners[number].step)
-        for number in self.runners.keys() - set(ready) if not ready else ():
-            self._guarded(number, self.runners[number].rest)
+        for number in self.runners.keys() - set(ready):
+            # explaining can wait while others are busy; that a topic has gone quiet may be what stops a partition
+            self._guarded(number, self.runners[number].listen if ready else self.runners[number].rest)
         if self.clock() - self._committed >= COMMIT_EVERY:
             self._commit()
         if self.relay is not None:

@@ -62,6 +62,14 @@ class Consumer(Protocol):
         """The first offset that is kept of each place, and the offset behind its last message."""
         ...
 
+    def drained(self, place: Place) -> bool:
+        """Whether all that `place` holds now was fetched."""
+        ...
+
+    def reaches(self, place: Place, timestamp: int) -> bool:
+        """Whether `place` holds a message of Kafka's `timestamp` (ns) or a later one."""
+        ...
+
     def seek(self, place: Place, offset: int) -> None:
         """Go on reading `place` with `offset`."""
         ...
@@ -114,7 +122,8 @@ class PureConsumer(Consumer):
                 partition_assignment_strategy=(RangePartitionAssignor,),
                 max_partition_fetch_bytes=4 << 20,
                 allow_auto_create_topics=False,
-                session_timeout_ms=30_000,
+                session_timeout_ms=settings.session_ms,
+                heartbeat_interval_ms=max(settings.session_ms // 10, 300),
                 bootstrap_timeout_ms=10_000,
                 **settings.pure(),
             )
@@ -155,6 +164,21 @@ class PureConsumer(Consumer):
         with broker_faults("offsets"):
             first, end = self._client.beginning_offsets(wanted), self._client.end_offsets(wanted)
         return {(place.topic, place.partition): (first[place], end[place]) for place in wanted}
+
+    @override
+    def drained(self, place: Place) -> bool:
+        asked = TopicPartition(*place)
+        with broker_faults("offsets"):
+            end = self._client.end_offsets([asked])[asked]
+            # not the offset behind the last message: a transaction ends with a marker that is none
+            return bool(self._client.position(asked) >= end)
+
+    @override
+    def reaches(self, place: Place, timestamp: int) -> bool:
+        asked = TopicPartition(*place)
+        with broker_faults("offsets"):
+            found = self._client.offsets_for_times({asked: -(-timestamp // MILLISECOND)})
+        return found[asked] is not None
 
     @override
     def seek(self, place: Place, offset: int) -> None:

@@ -118,6 +118,10 @@ class Feed:
         inbox = self._inboxes.get(place)
         return 0 if inbox is None else inbox.size
 
+    def drained(self, place: Place) -> bool:
+        """Whether all that `place` holds now was taken."""
+        return not self._inbox(place).size and self.consumer.drained(place)
+
     def _inbox(self, place: Place) -> _Inbox:
         if place not in self._inboxes:
             raise PartitionLostError(f"{place[0]} [{place[1]}] belongs to another member of the group")

@@ -15,7 +15,8 @@ class BrokerError(Exception):
 class BrokerSettings:
     """A cluster: `bootstrap` addresses, TLS (`ca`, `certificate`, `key` are PEM files; None: the system's), SASL.
 
-    `client` says which library reads; everything else goes through kafka-python.
+    `client` says which library reads; everything else goes through kafka-python. A member of a group that is not heard
+    of for `session_ms` loses its partitions.
     """
 
     bootstrap: tuple[str, ...]
@@ -27,6 +28,7 @@ class BrokerSettings:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     client: Client = "kafka-python"
+    session_ms: int = 30_000
 
     @property
     def protocol(self) -> str:

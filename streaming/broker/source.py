@@ -8,40 +8,32 @@ import numpy as np
 
 from streaming.broker.consumer import Place
 from streaming.broker.feed import Feed
-from streaming.columns import Columns
-from streaming.decode import LineDecoder, TelemetryDecoder
-from streaming.settings import LogFormat, TelemetryFormat
+from streaming.decoders import PayloadDecoder
 from streaming.types import Batch, SourceChanged, Topic
-
-
-def message_decoder(
-    format: TelemetryFormat | LogFormat, columns: Columns, max_ahead: int
-) -> TelemetryDecoder | LineDecoder:
-    """What decodes the messages of a topic of `format`."""
-    if isinstance(format, LogFormat):
-        return LineDecoder(format, max_ahead=max_ahead)
-    return TelemetryDecoder(format, columns, max_ahead=max_ahead)
 
 
 class KafkaSource:
     """Reads `place` from `feed`. A position's `row` is the next offset, `first` the one where the stream began.
 
-    It never ends. Messages without a timestamp count as ingested when they are read (`clock`, ns).
+    It never ends. Messages without a timestamp count as ingested when they are read (`clock`, ns). `ingested` are the
+    first and the newest ingest timestamp (ns) of what could be decoded; None before any was.
     """
 
     def __init__(
         self,
         feed: Feed,
+        topic: Topic,
         place: Place,
-        decoder: TelemetryDecoder | LineDecoder,
+        decoder: PayloadDecoder,
         clock: Callable[[], int] = time.time_ns,
         patience: float = 0.05,
     ) -> None:
-        self.topic: Topic = "logs" if isinstance(decoder, LineDecoder) else "telemetry"
+        self.topic = topic
         self.decoder = decoder
         self.truncated: tuple[int, int] | None = None
         self._feed, self._place, self._clock, self._patience = feed, place, clock, patience
         self._first: int | None = None
+        self.ingested: tuple[int, int] | None = None
 
     @property
     def waiting(self) -> bool:
@@ -58,13 +50,32 @@ class KafkaSource:
         ingested = messages.timestamps
         if (ingested < 0).any():
             ingested = np.where(ingested < 0, self._clock(), ingested)
-        return self.decoder.decode(messages.values, messages.offsets, ingested, self._feed.at(self._place))
+        batch = self.decoder.decode(messages.values, messages.offsets, ingested, self._feed.at(self._place))
+        if len(batch.ingested):
+            first, newest = self.ingested or (int(batch.ingested[0]), 0)
+            self.ingested = first, max(newest, int(batch.ingested.max()))
+        return batch
+
+    def at(self) -> int:
+        """The offset behind what was taken."""
+        return self._feed.at(self._place)
+
+    def drained(self) -> bool:
+        """Whether all that the topic holds now was taken."""
+        return self._feed.drained(self._place)
+
+    def reaches(self, timestamp: int) -> bool:
+        """Whether the topic holds a message that was ingested at `timestamp` (ns) or later, taken or not."""
+        return self._feed.consumer.reaches(self._place, timestamp)
 
     def position(self, next_position: int) -> dict[str, Any]:
         """JSON: topic, partition, the next offset, the first of all, and what the decoder must remember there."""
         topic, partition = self._place
         state = self.decoder.state(next_position)
-        return {"topic": topic, "partition": partition, "first": self._first, "row": next_position, "decoder": state}
+        return {
+            "topic": topic, "partition": partition, "first": self._first, "row": next_position, "decoder": state,
+            "ingested": self.ingested,
+        }  # fmt: skip
 
     def seek(self, position: dict[str, Any]) -> None:
         """Go on from `position`, or from its `first` where it names no row.
@@ -81,6 +92,7 @@ class KafkaSource:
         start = self._feed.open(self._place, wanted)
         self.truncated = (wanted, start) if start > wanted else None
         if "decoder" in position:
+            self.ingested = tuple(position["ingested"]) if position.get("ingested") else None
             self.decoder.restore(position["decoder"])
 
     def close(self) -> None:

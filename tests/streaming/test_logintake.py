@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from streaming.columns import Columns
 from streaming.logintake import LogIntake
 from streaming.settings import SECOND, Timing
+from streaming.stretches import LogCounts
 from streaming.types import Lines, State
-from streaming.windower import LogCounts
 
 MINUTE = 60 * SECOND
 

@@ -11,9 +11,10 @@ from windower_drive import Drive, batch, line, telemetry
 from windower_oracle import Oracle, Record
 
 from streaming.settings import FeatureRule, FeatureRules, Timing
+from streaming.stretches import Amended, Closed, Stretch
 from streaming.types import State
 from streaming.watermark import Watermark
-from streaming.windower import Amended, Closed, Stretch, Windower
+from streaming.windower import Windower
 
 RULES = FeatureRules()
 nan = float("nan")

@@ -9,8 +9,9 @@ from windower_oracle import Line, Record, Telemetry
 
 from streaming.cells import COUNTED
 from streaming.settings import FeatureRules, Timing
+from streaming.stretches import Closed, LogCounts, Stretch
 from streaming.types import Records, State
-from streaming.windower import Closed, LogCounts, Stretch, Windower
+from streaming.windower import Windower
 
 FEATURES = ("mean", "sum", "last", "max", "count", "carried", "log.lines", "log.error")
 

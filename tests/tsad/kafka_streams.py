@@ -35,6 +35,7 @@ class KafkaStream:
     folder: Path
     fitted: Any
     partitions: int = 1
+    stamp: Callable[[bytes | None], int | None] = lambda _: None
     topics: dict[Topic, str] = field(default_factory=dict)
     made: list[App] = field(default_factory=list)
 
@@ -46,7 +47,7 @@ class KafkaStream:
                 create_topics(self.address, [self.topics[topic]], self.partitions)
             # a message without a key goes to the partition that reads it in the same order every time
             pairs = [(key_of(payload) or b"nobody", payload) for payload in payloads]
-            publish(self.address, self.topics[topic], pairs)
+            publish(self.address, self.topics[topic], pairs, stamp=self.stamp)
 
     def app(self, url: str | None = None, **stream: Any) -> App:
         """An application on the topics, with the fitted model active; on a fresh SQLite file unless `url` says."""
@@ -90,6 +91,11 @@ def step_until(workers: Sequence[Worker], reached: Callable[[], bool], most: int
         for worker in workers:
             worker.step()
     raise AssertionError("not reached: " + "; ".join(str(sorted(worker.runners)) for worker in workers))
+
+
+def died(worker: Worker) -> None:
+    """It goes without a snapshot, and its group knows at once."""
+    worker.feed.consumer.close()
 
 
 def rows_read(workers: Sequence[Worker]) -> int:

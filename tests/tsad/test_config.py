@@ -1,5 +1,6 @@
 """The configuration file: what it accepts, and that an error names the key, the value and what is allowed."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage import prune
-from streaming.settings import SECOND, FeatureRule, LogFormat, TelemetryFormat, Timing
+from streaming.settings import SECOND, FeatureRule, LogFormat, MappedFeature, Mapping, TelemetryFormat, Timing
 from tsad.config import (
     PRUNABLE,
     RETENTION,
@@ -235,7 +236,7 @@ def test_false_says_that_there_is_none() -> None:
     assert config.topics == ("logs",)
     bare = parse_config({"stream": {"web": {"telemetry": {"entity": False, "time": False}}}}).of("web")
     assert bare.telemetry is not None
-    assert bare.telemetry.format() == TelemetryFormat(entity=None, time=None)
+    assert bare.telemetry.settings() == TelemetryFormat(entity=None, time=None)
 
 
 def test_topics_are_in_a_fixed_order() -> None:
@@ -264,15 +265,15 @@ def test_the_timing_carries_each_value_to_its_place() -> None:
 
 def test_the_defaults_are_those_of_the_plain_settings() -> None:
     assert StreamConfig().timing() == Timing(step=60 * SECOND)
-    assert TelemetryConfig().format() == TelemetryFormat()
-    assert LogConfig().format() == LogFormat()
+    assert TelemetryConfig().settings() == TelemetryFormat()
+    assert LogConfig().settings() == LogFormat()
     assert FeatureConfig().rule() == FeatureRule()
 
 
 def test_logs_hand_down_their_format() -> None:
     pattern = r"(?P<time>\S+) (?P<message>.*)"
     logs = LogConfig(layout="text", pattern=pattern, time_format="%s", unit="ms", default_entity="app", order="time")
-    assert logs.format() == LogFormat("text", pattern, "%s", "ms", "app", "time")
+    assert logs.settings() == LogFormat("text", pattern, "%s", "ms", "app", "time")
 
 
 def test_the_star_is_the_rule_of_every_other_feature() -> None:
@@ -295,3 +296,64 @@ def test_retention_is_a_sensible_number_of_days(days: float) -> None:
 def test_retention_names_the_tables_that_can_be_pruned() -> None:
     assert set(PRUNABLE) == set(prune.PRUNABLE)
     assert "no retention for table 'models'; allowed: scores," in fault({"retention_days": {"models": 3}})
+
+
+MAPPED = """
+[stream.web.telemetry]
+format = "auto"
+[stream.web.telemetry.mapping]
+entity = ["service.name", "host"]
+features = [
+  { name = "errors", metric = "http.requests", match = { code = "500" }, aggregate = "sum" },
+  { name = "cpu", metric = "cpu", kind = "gauge" },
+]
+[stream.web.logs]
+format = "otlp"
+"""
+
+
+def test_a_mapping_becomes_plain_settings():
+    stream = parse_config(tomllib.loads(MAPPED)).of("web")
+    features = (
+        MappedFeature("errors", "http.requests", {"code": "500"}, "sum"),
+        MappedFeature("cpu", "cpu", kind="gauge"),
+    )
+    form = stream.telemetry.settings()
+    assert form == TelemetryFormat(format="auto", mapping=Mapping(("service.name", "host"), features))
+    # both topics name an entity alike, unless the logs say otherwise
+    assert stream.logs.settings() == LogFormat(format="otlp", entity=("service.name", "host"))
+    own = parse_config(tomllib.loads(MAPPED + 'entity = ["pod"]\n')).of("web")
+    assert own.logs.settings().entity == ("pod",)
+
+
+def test_rules_know_kinds_of_series_where_messages_tell_them():
+    assert parse_config(tomllib.loads(MAPPED)).of("web").rules().typed
+    assert not StreamConfig().rules().typed
+    rules = (
+        parse_config(tomllib.loads(MAPPED + '[stream.web.features."rate(x)"]\nmissing = "zero"\n')).of("web").rules()
+    )
+    assert rules.of("rate(x)") == FeatureRule("last", "zero", counter=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[stream.a.telemetry]\nformat = "xml"', "stream.a.telemetry.format"),
+        ('[stream.a.logs]\nformat = "remote-write"', "stream.a.logs.format"),
+        ("[stream.a.telemetry.mapping]\nlabels = 1", "allowed here: entity, features"),
+        (
+            '[stream.a.telemetry.mapping]\nfeatures = [{ name = "a", metric = "b", sum = 1 }]',
+            "allowed here: name, metric, match, aggregate, kind",
+        ),
+        ('[stream.a.telemetry.mapping]\nfeatures = [{ name = "a" }]', "mapping.features.0.metric"),
+        (
+            '[stream.a.telemetry.mapping]\nfeatures = [{ name = "a", metric = "b" }, { name = "a", metric = "c" }]',
+            "twice there: a",
+        ),
+        ('[stream.a.telemetry.mapping]\nentity = "host"', "a list is needed"),
+    ],
+)
+def test_what_is_wrong_with_a_mapping_is_said(text, said):
+    with pytest.raises(ConfigError) as error:
+        parse_config(tomllib.loads(text))
+    assert said in str(error.value)

@@ -9,16 +9,21 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from streaming.settings import SECOND, TelemetryFormat
+from streaming.settings import SECOND, MappedFeature, Mapping, TelemetryFormat
 from streaming.sniff import Sniffed, sniff
+from tsad.cli import app
 from tsad.cluster import KafkaConfig
 from tsad.config import (
     Config,
     FeatureConfig,
     LogConfig,
+    MappedFeatureConfig,
+    MappingConfig,
     StreamConfig,
     TelemetryConfig,
+    load_config,
     parse_config,
 )
 from tsad.initial import configuration_text
@@ -72,7 +77,8 @@ def test_the_text_without_a_sample_is_the_default_configuration() -> None:
         ("", Config, {"stream", "kafka"}),
         ("kafka", KafkaConfig, set()),
         ("stream.web", StreamConfig, {"telemetry", "logs", "features"}),
-        ("stream.web.telemetry", TelemetryConfig, set()),
+        ("stream.web.telemetry", TelemetryConfig, {"mapping"}),
+        ("stream.web.telemetry.mapping", MappingConfig, set()),
         ("stream.web.logs", LogConfig, set()),
         ('stream.web.features."*"', FeatureConfig, set()),
     ],
@@ -96,13 +102,15 @@ def test_every_example_is_legal_and_every_default_is_the_default(monkeypatch: py
     assert stream.telemetry is not None
     said = {
         StreamConfig: ("telemetry", "logs", "features", "detectors", "group_by", "expected_entities"),
-        LogConfig: ("source", "topic", "pattern", "time_format", "order", "masks"),
-        TelemetryConfig: ("source", "topic", "features", "order"),
+        LogConfig: ("source", "topic", "pattern", "time_format", "entity", "order", "masks"),
+        TelemetryConfig: ("source", "topic", "features", "order", "mapping"),
         KafkaConfig: (
             "tls", "ca", "certificate", "key", "sasl", "username", "password", "instance", "alerts_topic",
             "dead_letter_topic",
         ),
     }  # fmt: skip
+    assert stream.telemetry.mapping.entity == ("service.name", "host.name")
+    assert [part.match for part in stream.telemetry.mapping.features or ()] == [{"code": "500"}]
     for section in (stream, stream.logs, stream.telemetry, full.kafka):
         examples = set(said[type(section)])
         assert section.model_dump(exclude=examples) == type(section)().model_dump(exclude=examples)
@@ -116,9 +124,30 @@ def test_the_sample_fills_in_what_it_showed() -> None:
     assert stream.step == 30 * SECOND
     assert stream.telemetry is not None
     assert stream.telemetry.source == "data/web.csv"
-    assert stream.telemetry.format() == SAMPLE.format
+    assert stream.telemetry.settings() == SAMPLE.format
     assert "# The sample: 12,000 rows of 3 entities, 2020-01-01 00:00:00 to 2020-01-02 09:20:00 UTC." in text
     assert "# label columns are left out: label, is_anomaly" in text
+
+
+def test_a_mapping_is_written_a_feature_a_line() -> None:
+    features = (
+        MappedFeature("cpu", "cpu"),
+        MappedFeature('odd "name"', "http.requests", {"code": "500"}, "max", "counter"),
+    )
+    form = TelemetryFormat(format="otlp", mapping=Mapping(("service.name", "zone"), features))
+    text = configuration_text("web", replace(SAMPLE, format=form), None)
+    telemetry = parsed(text).of("web").telemetry
+    assert telemetry is not None
+    assert telemetry.settings() == form
+    assert '\n  { name = "cpu", metric = "cpu" },\n' in text
+    assert telemetry.mapping.features == tuple(
+        MappedFeatureConfig(name=f.name, metric=f.metric, match=f.match, aggregate=f.aggregate, kind=f.kind)
+        for f in features
+    )
+    one = replace(SAMPLE, format=TelemetryFormat(format="auto", mapping=Mapping(())))
+    settings = parsed(configuration_text("web", one, None)).of("web").telemetry
+    assert settings is not None
+    assert settings.settings() == one.format
 
 
 def test_only_what_differs_from_the_default_is_in_force() -> None:
@@ -132,7 +161,7 @@ def test_a_sample_without_entity_or_time_comes_back() -> None:
     text = configuration_text("web", bare, None)
     telemetry = parsed(text).of("web").telemetry
     assert telemetry is not None
-    assert telemetry.format() == bare.format
+    assert telemetry.settings() == bare.format
     assert "rows of 1 entity," in text
 
 
@@ -157,7 +186,7 @@ def test_names_of_any_letters_come_back(stream: str, source: str, entity: str, i
     text.encode()
     telemetry = parsed(text).of(stream).telemetry
     assert telemetry is not None
-    assert (telemetry.source, telemetry.format()) == (source, layout)
+    assert (telemetry.source, telemetry.settings()) == (source, layout)
 
 
 @settings(max_examples=100, deadline=None)
@@ -194,5 +223,35 @@ def test_a_real_file_becomes_a_configuration_that_reads_it(tmp_path: Path) -> No
     assert stream.step == 60 * SECOND
     assert stream.telemetry is not None
     assert stream.telemetry.source == str(path)
-    assert stream.telemetry.format() == sniffed.format
+    assert stream.telemetry.settings() == sniffed.format
     assert (stream.telemetry.entity, stream.telemetry.time) == ("host", "timestamp")
+
+
+def test_a_sample_of_messages_becomes_a_stream_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.jsonl").write_text("".join(message(minute) for minute in range(300)))
+    for command in (["init", "--from", "m.jsonl", "--stream", "shop"], ["check"], ["run", "shop", "--json"]):
+        result = CliRunner().invoke(app, command, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    assert (figures["rows"], figures["dead_letters"], figures["unknown_features"]) == (600, 0, {})
+    stream = load_config(tmp_path / "tsad.toml").of("shop")
+    assert stream.step == 60 * SECOND
+    assert stream.telemetry is not None
+    assert stream.telemetry.format == "otlp-json"
+    assert [part.name for part in stream.telemetry.mapping.features or ()] == ["cpu", "requests"]
+    assert "# features: 2, the metrics that come most often" in (tmp_path / "tsad.toml").read_text()
+
+
+def message(minute: int) -> str:
+    """OTLP in JSON: a gauge and a counter of two hosts."""
+    time = str((1_767_571_200 + 60 * minute) * SECOND)
+    resources = []
+    for host in ("a", "b"):
+        cpu = {"gauge": {"dataPoints": [{"timeUnixNano": time, "asDouble": minute % 7 / 7}]}}
+        added = {"isMonotonic": True, "aggregationTemporality": 2}
+        hits = {"sum": added | {"dataPoints": [{"timeUnixNano": time, "asInt": str(30 * minute)}]}}
+        attributes = [{"key": "host.name", "value": {"stringValue": host}}]
+        scope = {"metrics": [{"name": "cpu"} | cpu, {"name": "requests"} | hits]}
+        resources.append({"resource": {"attributes": attributes}, "scopeMetrics": [scope]})
+    return json.dumps({"resourceMetrics": resources}) + "\n"

@@ -14,7 +14,8 @@ from tsad.report import check_table
 @app.command()
 def init(
     sample: Annotated[
-        Path | None, typer.Option("--from", help="A CSV, Parquet or JSON Lines file to fill it in from.")
+        Path | None,
+        typer.Option("--from", help="A CSV, Parquet, JSON Lines or OTLP JSON file, or a folder of raw messages."),
     ] = None,
     stream: Annotated[str, typer.Option(help="What to call the stream.")] = "main",
     config: ConfigPath = CONFIG,

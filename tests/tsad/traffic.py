@@ -1,0 +1,134 @@
+"""Traffic in which everything happens: anomalies, late and repeated and broken records, logs, all from one seed."""
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from streaming.settings import SECOND
+
+START = 1_700_000_000 // 60 * 60
+FEATURES = ("cpu", "mem", "disk", "net", "io", "temp")
+LATE_HORIZON = 8
+BROKEN = {
+    "empty": b"",
+    "bad_encoding": b'{"entity":"e1","time":1700000000,"values":{"cpu":1},"labels":{"a":"\xff\xfe"}}',
+    "broken_json": b'{"entity":"e1","time":',
+    "wrong_type": b'{"entity":"e1","time":1700000000,"values":{"cpu":"high"}}',
+    "missing_entity": b'{"time":1700000000,"values":{"cpu":1}}',
+    "bad_entity": b'{"entity":"\\u0000","time":1700000000,"values":{"cpu":1}}',
+    "missing_time": b'{"entity":"e1","values":{"cpu":1}}',
+    "bad_time": b'{"entity":"e1","time":"yesterday","values":{"cpu":1}}',
+    "mixed_time_unit": b'{"entity":"e1","time":1700000000000,"values":{"cpu":1}}',
+    "missing_values": b'{"entity":"e1","time":1700000000}',
+    "infinite_value": b'{"entity":"e1","time":1700000000,"values":{"cpu":1e39}}',
+    "too_long": b'{"entity":"e1","time":1700000000,"values":{"' + b"x" * (1 << 20) + b'":1}}',
+}
+"""A message of each reason that a JSON topic can meet; `future` and `too_late` are made of good ones."""
+TEXTS = ("GET /item/{} took {} ms", "user u{} logged in from 10.0.0.{}", "cache {} rebuilt in {} s")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a producer sends: `at` (s) is when, which is also Kafka's timestamp."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """`entities` over `slots` of a minute, behind `calm` slots that are history to fit on."""
+
+    entities: int = 24
+    slots: int = 200
+    calm: int = 300
+    seed: int = 1
+    late: float = 0.02
+    twice: float = 0.01
+    broken: float = 0.01
+
+    def history(self) -> list[bytes]:
+        """Calm telemetry before the first slot, in order."""
+        block = self._values(-self.calm, 0)
+        return [
+            self._record(entity, slot - self.calm, block[slot, entity])
+            for slot in range(self.calm) for entity in range(self.entities)
+        ]  # fmt: skip
+
+    def messages(self) -> list[Message]:
+        """Telemetry and lines in the order in which they are sent."""
+        rng = random.Random(self.seed)
+        found = [*self._telemetry(rng), *self._lines(rng)]
+        return sorted(found, key=lambda message: message.at)
+
+    def _telemetry(self, rng: random.Random) -> Iterator[Message]:
+        block = self._values(0, self.slots)
+        late = self._plant(block, rng)
+        reasons = list(BROKEN)
+        for slot in range(self.slots):
+            for entity in range(self.entities):
+                key, at = f"e{entity}".encode(), START + 60 * slot + rng.uniform(0, 50)
+                delayed = (slot, entity) in late or rng.random() < self.late
+                delay = 60 * rng.choice((1, 2, 3, 5, 7, LATE_HORIZON + 4)) if delayed else 0
+                message = Message("telemetry", key, self._record(entity, slot, block[slot, entity]), at + delay)
+                yield message
+                if rng.random() < self.twice:
+                    yield Message("telemetry", key, message.value, message.at + 1)
+                if rng.random() < self.broken:
+                    # a record of a megabyte is as broken as the others, and slower
+                    reason = rng.choice(reasons[:-1]) if rng.random() < 0.98 else "too_long"
+                    yield Message("telemetry", key, BROKEN[reason], at + 2)
+                if rng.random() < self.broken / 2:
+                    yield Message("telemetry", key, self._record(entity, slot + 10_000, block[slot, entity]), at + 3)
+
+    def _lines(self, rng: random.Random) -> Iterator[Message]:
+        for slot in range(self.slots):
+            for entity in range(self.entities):
+                said = [rng.choice(TEXTS).format(rng.randrange(900), rng.randrange(99)) for _ in range(2)]
+                if rng.random() < 0.004:
+                    said += [f"ERROR connection to database {rng.randrange(9)} refused"] * 8
+                for place, text in enumerate(said):
+                    second = START + 60 * slot + 3 * place
+                    late = 60 * rng.choice((1, 4, LATE_HORIZON + 4)) if rng.random() < self.late else 0
+                    body = {"entity": f"e{entity}", "time": second, "message": text}
+                    value = b"not a record" if rng.random() < self.broken / 2 else json.dumps(body).encode()
+                    yield Message("logs", f"e{entity}".encode(), value, second + late + rng.uniform(0, 40))
+
+    def _plant(self, block: np.ndarray, rng: random.Random) -> set[tuple[int, int]]:
+        """Spikes, which settle to nothing, and shifts, which stay; of each third the records come late."""
+        late: set[tuple[int, int]] = set()
+        for entity in range(self.entities):
+            slot = rng.randrange(10, 30)
+            while slot < self.slots - 20:
+                length = rng.choice((1, 1, 2, 8, 14))
+                size = rng.choice((-1, 1)) * rng.uniform(3, 9)
+                block[slot : slot + length, entity, : rng.randrange(1, 5)] += size
+                if rng.random() < 0.33:
+                    late |= {(at, entity) for at in range(slot, slot + min(length, 3))}
+                slot += length + rng.randrange(14, 40)
+        return late
+
+    def _values(self, first: int, last: int) -> np.ndarray:
+        """Slots x entities x features: waves that the features share, noise of their own."""
+        t = np.arange(first, last)[:, None]
+        mix = np.random.default_rng(5).normal(size=(3, len(FEATURES)))
+        waves = np.stack([np.sin(t / 17), np.cos(t / 31), np.sin(t / 7)], -1) @ mix
+        rng = np.random.default_rng([self.seed, first + 10**6])
+        noise = rng.normal(0, 0.15, (last - first, self.entities, len(FEATURES)))
+        return np.asarray(waves + noise + np.arange(self.entities)[:, None])
+
+    def _record(self, entity: int, slot: int, values: np.ndarray) -> bytes:
+        named = {name: round(float(value), 4) for name, value in zip(FEATURES, values, strict=True)}
+        body: dict[str, Any] = {"entity": f"e{entity}", "time": START + 60 * slot, "values": named}
+        return json.dumps(body).encode()
+
+
+def stamped(message: Message) -> int:
+    """Kafka's timestamp, in ms."""
+    return int(message.at * SECOND) // 1_000_000
