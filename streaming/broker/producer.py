@@ -102,8 +102,8 @@ class Producer:
         return outcomes
 
     def _missing(self, messages: Sequence[Outgoing]) -> dict[str, KafkaError]:
-        """The first topic that cannot be found, with why. Asked before anything is sent: beside a wait for a topic, what
-        was handed over before was seen to expire."""
+        """The first topic that cannot be found, with why. Asked before anything is sent: beside a wait for a topic,
+        what was handed over before was seen to expire."""
         for topic in dict.fromkeys(message.topic for message in messages):
             try:
                 self._client.partitions_for(topic)
