@@ -82,10 +82,13 @@ class Producer:
         if self._spoilt:
             self.close()
             self._client, self._spoilt = self._connected(), False
+        missing = self._missing(messages)
         handed: list[Any] = []
         for message in messages:
             headers = [(name, value.encode()) for name, value in message.headers.items()]
             try:
+                if message.topic in missing:
+                    raise missing[message.topic]
                 handed.append(self._client.send(message.topic, message.value, message.key.encode(), headers))
             except KafkaError as error:
                 handed.append(error)
@@ -97,6 +100,16 @@ class Producer:
         outcomes = [_outcome(message, answer, until) for message, answer in zip(messages, handed, strict=True)]
         self._spoilt = any(isinstance(outcome, MessageRefusedError) for outcome in outcomes)
         return outcomes
+
+    def _missing(self, messages: Sequence[Outgoing]) -> dict[str, KafkaError]:
+        """The first topic that cannot be found, with why. Asked before anything is sent: beside a wait for a topic,
+        what was handed over before was seen to expire."""
+        for topic in dict.fromkeys(message.topic for message in messages):
+            try:
+                self._client.partitions_for(topic)
+            except KafkaError as error:
+                return {topic: error}
+        return {}
 
 
 def _outcome(message: Outgoing, answer: Any, until: float) -> BrokerError | None:

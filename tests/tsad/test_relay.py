@@ -207,7 +207,7 @@ def own_node() -> Iterator[Node]:
 def test_a_topic_that_is_missing_holds_up_what_is_behind_it_in_its_partition(
     own_node: Node, database: Database
 ) -> None:
-    desk = Desk(database, own_node.address, patience=1)
+    desk = Desk(database, own_node.address, patience=3)
     desk.save(1)
     desk.save(2, topic=f"later-{desk.topic}")
     desk.save(3)
@@ -223,7 +223,7 @@ def test_an_outage_loses_nothing_and_never_blocks_a_save(
     own_node: Node, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tsad.relay.LONGEST", 0.5)
-    desk = Desk(database, own_node.address, patience=1)
+    desk = Desk(database, own_node.address, patience=3)
     desk.save(1)
     assert desk.relay.pump() == 1
     desk.save(2)
