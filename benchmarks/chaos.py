@@ -1,4 +1,4 @@
-"""Rounds of chaos on a real broker and PostgreSQL (`make chaos`): each round plays one disturbance on a traffic of its own.
+"""Rounds of chaos on a real broker and PostgreSQL (`make chaos`): a disturbance each, on traffic from a seed.
 
 Every table is compared with that of an undisturbed worker under the same orders; then the epoch and the replay are
 sabotaged, and the comparison must say so. Writes benchmarks/out/chaos.json; ends with 1 where rows differ or a sabotage
