@@ -133,15 +133,15 @@ class Scorer:
             confidence=confidence,
         )
 
-    def settle_rest(self, entities: Codes, end: int) -> NDArray[np.float64]:
-        """At the end of a stream, the settled tail probabilities ((settle - 1) x B) of the slots up to `end` whose
-        look-ahead is not over: each over what is left of it. Nothing is learnt."""
-        each = self.ensemble.tails
-        rest = np.empty((self.ensemble.settings.settle - 1, len(entities)))
+    def settle_rest(self, entities: Codes, end: int) -> tuple[Floats, NDArray[np.float64]]:
+        """At the end of a stream, the settled fused numbers and their tail probabilities ((settle - 1) x B each) of the
+        slots up to `end` whose look-ahead is not over: each over what is left of it. Nothing is learnt."""
+        settings, each = self.ensemble.settings, self.ensemble.tails
+        rest = np.empty((settings.settle - 1, len(entities)), np.float32)
         for place, row in enumerate(rest):
             own = self._looked_ahead(entities, np.full(len(entities), end + place + 1))
-            row[:] = self._settled.probability(entities, fuse(self.ensemble.settings.fusion, own, each, self._quiet))
-        return rest
+            row[:] = fuse(settings.fusion, own, each, self._quiet)
+        return rest, np.stack([self._settled.probability(entities, row) for row in rest])
 
     def promote(self, ensemble: Ensemble) -> "Scorer":
         """A scorer of another version for the same entities.

@@ -32,7 +32,7 @@ def scored_as(flags, settled=None, shares=None, channels=("m0", "m1", "m2")):
     count = len(score)
     told = np.full((count, len(channels)), 1 / max(len(channels), 1), np.float32) if shares is None else shares
     none = np.zeros((count, 0), np.float32)
-    return Scored(np.arange(count), score, late, np.ones(count), told, none, tuple(channels), ())
+    return Scored(np.arange(count), score, late, np.ones(count), score, late, told, none, tuple(channels), ())
 
 
 def made(labels, count=ROWS, **more):

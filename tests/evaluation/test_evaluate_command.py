@@ -43,7 +43,7 @@ def test_peers_score_the_same_rows_into_files_of_the_same_form(beside):
     ours = pq.read_table(scores / "made" / "one.parquet")
     for name in PEERS:
         theirs = pq.read_table(scores / "baselines" / name / "made" / "one.parquet")
-        assert theirs.column_names == ["row", "score", "settled", "p", "alert"]
+        assert theirs.column_names == ["row", "score", "settled", "p", "alert", "surprise", "settled_surprise"]
         assert theirs["row"].to_pylist() == ours["row"].to_pylist() == list(range(TEST))
         assert theirs.schema.field("alert").type == ours.schema.field("alert").type
         assert (scores / "baselines" / name / "series.csv").exists()

@@ -41,11 +41,14 @@ def series_of(folder: Path, name: str = "one"):
 def test_every_test_row_has_a_score_a_settled_one_a_tail_shares_and_detectors(evaluated):
     scores, _ = evaluated
     table = pq.read_table(scores / "made" / "one.parquet").to_pandas()
-    named = ["row", "score", "settled", "p", "alert", "share:m0", "share:m1", "share:m2"]
+    named = ["row", "score", "settled", "p", "alert", "surprise", "settled_surprise", "share:m0", "share:m1", "share:m2"]
     assert list(table.columns) == [*named, "detector:linear", "detector:subspace", "detector:vote"]
     assert table["row"].tolist() == list(range(TEST))
     assert not table[named].isna().any().any()
-    assert (table["alert"] == (table["score"] > 1)).all()
+    assert (table["alert"] == (table["surprise"] > 1)).all()
+    assert table["alert"].any()
+    # one calibrated tail, but for the drift of the stream: what is stranger is rarer
+    assert table["score"].corr(-np.log(table["p"]), method="spearman") > 0.9
     assert ((table["p"] > 0) & (table["p"] <= 1)).all()
     assert np.allclose(table.filter(like="share:").sum(axis=1)[250:], 1, atol=1e-5)
 
@@ -67,10 +70,11 @@ def test_cutting_a_file_leaves_what_was_said_before_as_it_was_bit_for_bit(data):
     (all_of_it,) = run_together([whole], config)
     for cut, poll in ((214, 5000), (97, 7), (1, 5000)):
         (part,) = run_together([replace(whole, test=whole.test[:cut])], config, poll)
-        for name in ("score", "p", "alert", "shares", "ratios"):
+        for name in ("score", "p", "alert", "surprise", "shares", "ratios"):
             assert getattr(part, name).tobytes() == getattr(all_of_it, name)[:cut].tobytes(), (cut, name)
         settled = max(cut - config.settle + 1, 0)
-        assert part.settled[:settled].tobytes() == all_of_it.settled[:settled].tobytes()
+        for name in ("settled", "settled_surprise"):
+            assert getattr(part, name)[:settled].tobytes() == getattr(all_of_it, name)[:settled].tobytes()
 
 
 def test_the_settled_scores_at_the_end_are_over_what_is_left(data):
@@ -78,7 +82,7 @@ def test_the_settled_scores_at_the_end_are_over_what_is_left(data):
     (found,) = run_together([replace(whole, test=whole.test[:215])], Plan(profile="fast").config(whole.step))
     # the cut lies within the shift: its last 9 rows have a look-ahead of 9 to 1 rows, all of them strange
     assert found.settled[-9:].min() > 1.2 * found.settled[150:190].max()
-    assert found.settled[150:190].max() < 0.9
+    assert found.settled_surprise[150:190].max() < 0.9
 
 
 def test_the_episodes_told_from_a_file_are_those_that_the_judge_opened(data):
@@ -92,7 +96,7 @@ def test_the_episodes_told_from_a_file_are_those_that_the_judge_opened(data):
         stream.partition.process("telemetry", batch, 0, 0)
     stream.partition.end("telemetry", 0)
     cases = stream.partition.take().cases.values()
-    told = episodes_of(scored.score.astype(float), scored.settled.astype(float), Rule(config.settle, config.quiet))
+    told = episodes_of(scored.surprise, scored.settled_surprise, Rule(config.settle, config.quiet))
     judged = sorted((case.track.episode.first - start, case.track.episode.state) for case in cases)
     assert judged == [(one.first, one.state) for one in told]
     assert len(judged) > 1

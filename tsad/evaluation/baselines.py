@@ -76,7 +76,7 @@ def run_baseline(found: Baseline, series: Series, budget: float) -> Scored:
     count = len(told)
     none: Floats = np.zeros((count, 0), np.float32)
     row = np.arange(series.first, series.first + count)
-    return Scored(row, score, score, p, none, none, (), (), fitted - begun, spent * count / len(rows))
+    return Scored(row, score, score, p, score, score, none, none, (), (), fitted - begun, spent * count / len(rows))
 
 
 def _filled(rows: Doubles, train: int) -> Doubles:

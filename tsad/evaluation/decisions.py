@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streaming.types import Floats
 from tsad.episodes import Episode, Reading, Rule, fold
-from tsad.evaluation.extents import Bools, Doubles, Extents, Ints
+from tsad.evaluation.extents import Bools, Extents, Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,14 @@ class Flagged:
         return cls(float(found.mean()), float(flags[events.inside()].sum() / count) if count else 0.0)
 
 
-def episodes_of(scores: Doubles, settled: Doubles, rule: Rule) -> list[Episode]:
+def episodes_of(surprise: Floats, settled: Floats, rule: Rule) -> list[Episode]:
     """What the judge makes of a series: its episodes, retracted ones too, in order.
 
-    `scores` and `settled` (N) are normalised; `settled` speaks of its own row, so it is told `settle` - 1 rows later.
+    `surprise` and `settled` (N): above 1 is a flag; `settled` speaks of its own row, so it is told `settle` - 1 rows
+    later.
     """
-    told = np.concatenate([np.full(rule.settle - 1, np.nan), settled])[: len(scores)]
-    pairs = zip(scores.tolist(), told.tolist(), strict=True)
+    told = np.concatenate([np.full(rule.settle - 1, np.nan, np.float32), settled])[: len(surprise)]
+    pairs = zip(surprise.tolist(), told.tolist(), strict=True)
     running, ended = fold(None, [Reading(row, score, np.nan, late) for row, (score, late) in enumerate(pairs)], rule)
     return ended if running is None else [*ended, running]
 

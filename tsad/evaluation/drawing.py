@@ -40,12 +40,11 @@ class Judgement:
     @classmethod
     def of(cls, series: Series, scored: Scored, rule: Rule) -> "Judgement":
         """As the figures have it: an event is found by a flag in it, an episode is true where it meets an event."""
-        score, settled = scored.score.astype(np.float64), scored.settled.astype(np.float64)
-        episodes = episodes_of(score, settled, rule)
+        episodes = episodes_of(scored.surprise, scored.settled_surprise, rule)
         if series.labels is None:
             return cls(None, np.zeros(0, np.bool_), episodes, [])
         events = Extents.of(series.labels)
-        found = events.maxima(score) > 1 if len(events) else np.zeros(0, np.bool_)
+        found = events.maxima(scored.alert.astype(np.float64)) > 0 if len(events) else np.zeros(0, np.bool_)
         return cls(events, found, episodes, [len(met_by(events, one)) > 0 for one in episodes])
 
 
@@ -80,7 +79,7 @@ def strongest_channels(series: Series, scored: Scored) -> list[int]:
     """Columns of `series.test` that bear most of the score over flagged and labelled rows, or, where there are none,
     over all; the first channels where the scores have no shares."""
     place = {name: number for number, name in enumerate(series.channels)}
-    chosen = scored.score > 1 if series.labels is None else (scored.score > 1) | series.labels
+    chosen = scored.alert if series.labels is None else scored.alert | series.labels
     if not chosen.any():
         chosen = np.ones(len(scored.row), np.bool_)
     order = ranking(scored.shares[chosen].astype(np.float64), scored.score[chosen].astype(np.float64))
@@ -126,13 +125,14 @@ def _bars(panel: Any, spans: list[tuple[float, float]], rows: tuple[float, float
 def _scores(panel: Any, scored: Scored, told: Judgement) -> None:
     rows = scored.row.astype(np.float64)
     _shade(panel, scored, told)
-    for values, colour, label in ((scored.score, INK, "score"), (scored.settled, DOWNWARDS, "settled score")):
+    both = scored.surprise, scored.settled_surprise
+    for values, colour, label in zip(both, (INK, DOWNWARDS), ("surprise", "settled surprise"), strict=True):
         line = envelope(rows, np.maximum(values.astype(np.float64), 0), PIXELS)
         panel.plot(*line, color=colour, linewidth=0.8, label=label)
     panel.axhline(1, color=FALSE, linewidth=1, linestyle=(0, (4, 2)), label="threshold")
     # linear up to the threshold, logarithmic beyond: an event may reach a hundred times the threshold
     panel.set_yscale("symlog", linthresh=1, linscale=1)
-    top = max(float(scored.score.max()), float(scored.settled.max()), 1.0)
+    top = max(*(float(values.max()) for values in both), 1.0)
     panel.set_ylim(0, 1.3 * top)
     ticks = [0, 0.5, 1, *(tick for tick in (3, 10, 30, 100, 300, 1000) if tick < 1.3 * top)]
     panel.set_yticks(ticks, [f"{tick:g}" for tick in ticks])

@@ -25,7 +25,7 @@ def measure(series: Series, scored: Scored, rule: Rule) -> Figures:
     found: Figures = {"rows": len(labels), "events": None if series.labels is None else len(events)}
     if len(events) and not labels.all():
         found |= _ranking_figures(labels, score, "") | _ranking_figures(labels, settled, "settled_")
-    found |= _own_threshold(series, events, score, settled, rule)
+    found |= _own_threshold(series, events, scored, rule)
     if series.levels is not None:
         found |= severity_figures(labels, series.levels, score)
         found |= severity_figures(labels, series.levels, settled, "settled_")
@@ -49,27 +49,27 @@ def _ranking_figures(labels: Bools, scores: Doubles, start: str) -> Figures:
     return {start + name: value for name, value in found.items()}
 
 
-def _own_threshold(series: Series, events: Extents, score: Doubles, settled: Doubles, rule: Rule) -> Figures:
+def _own_threshold(series: Series, events: Extents, scored: Scored, rule: Rule) -> Figures:
     """Figures at the product's own threshold, which has seen no label. False episodes: retracted ones count."""
-    episodes = episodes_of(score, settled, rule)
+    episodes = episodes_of(scored.surprise, scored.settled_surprise, rule)
     found: Figures = {"episodes": len(episodes), "retracted": sum(one.state == "retracted" for one in episodes)}
     if series.labels is None:
         return found
     false = false_episodes(events, episodes)
-    found |= {"false_episodes": false, "false_per_1000_rows": 1000 * false / len(score)}
+    found |= {"false_episodes": false, "false_per_1000_rows": 1000 * false / len(scored.row)}
     if not len(events):
         return found
-    for start, values in (("", score), ("settled_", settled)):
-        at = Flagged.of(events, values > 1)
+    for start, flags in (("", scored.alert), ("settled_", scored.settled_surprise > 1)):
+        at = Flagged.of(events, flags)
         found |= {f"{start}event_recall": at.event_recall, f"{start}precision": at.precision, f"{start}event_f1": at.f1}
-    return found | {"delay": _median(delays(events, score > 1)), "echo": _mean(echoes(events, episodes))}
+    return found | {"delay": _median(delays(events, scored.alert)), "echo": _mean(echoes(events, episodes))}
 
 
 def _causes(series: Series, scored: Scored, rule: Rule) -> Figures:
     """Figures of the named channels, over labelled extents and over the episodes that met them, by `ranking`: the sum
     over rows of share x score."""
     place = {name: number for number, name in enumerate(scored.channels)}
-    episodes = episodes_of(scored.score.astype(np.float64), scored.settled.astype(np.float64), rule)
+    episodes = episodes_of(scored.surprise, scored.settled_surprise, rule)
     found: dict[str, list[float]] = {}
     for cause, extent in extents_of(series.causes, series):
         named = np.isin(np.arange(len(place)), [place[name] for name in cause.channels if name in place])

@@ -35,14 +35,18 @@ TELEMETRY: Topic = "telemetry"
 class Scored:
     """What was said of the M test rows of a series; a row that no detector could judge has score 0 and p 1.
 
-    `score` and `settled` are normalised (above 1 is a flag), `p` is the immediate tail probability, `shares` M x F by
-    `channels` and `ratios` M x D by `detectors` (NaN = no opinion). `row` is the index in the test file.
+    `score` and `settled` are the fused numbers, which say how strange a row is beside training; `p` is the immediate
+    tail probability, which is kept current on the stream. `surprise` and `settled_surprise` are what is decided by, the
+    tail probabilities' logarithms over that of the threshold: above 1 is a flag. `shares` M x F by `channels` and
+    `ratios` M x D by `detectors` (NaN = no opinion). `row` is the index in the test file.
     """
 
     row: Ints
     score: Floats
     settled: Floats
     p: NDArray[np.float64]
+    surprise: Floats
+    settled_surprise: Floats
     shares: Floats
     ratios: Floats
     channels: tuple[str, ...]
@@ -53,7 +57,7 @@ class Scored:
     @property
     def alert(self) -> NDArray[np.bool_]:
         """Which rows were flagged at the moment they closed."""
-        flagged: NDArray[np.bool_] = self.score > 1
+        flagged: NDArray[np.bool_] = self.surprise > 1
         return flagged
 
 
@@ -176,28 +180,37 @@ class Stream:
 
     def _scored(self) -> Scored:
         count, ensemble = len(self._series.test), self._ensemble
-        score, p, settled_p = np.zeros(count, np.float32), np.ones(count), np.full(count, np.nan)
+        score, settled, surprise = (np.zeros(count, np.float32) for _ in range(3))
+        p, settled_p = np.ones(count), np.ones(count)
         shares = np.zeros((count, len(ensemble.features)), np.float32)
         ratios = np.full((count, len(ensemble.detectors)), np.nan, np.float32)
         for judged in self._said:
             row, verdicts = judged.ends - self._start, judged.verdicts
-            _place(score, row, np.nan_to_num(verdicts.score))
+            _place(score, row, np.nan_to_num(verdicts.fused))
+            _place(surprise, row, np.nan_to_num(verdicts.score))
             _place(p, row, np.nan_to_num(verdicts.p, nan=1.0))
             _place(shares, row, verdicts.shares)
             _place(ratios, row, verdicts.ratios.T)
-            _place(settled_p, row - ensemble.settings.settle + 1, verdicts.settled_p)
-        _place(settled_p, *self._rest())
-        settled = (np.log(np.nan_to_num(settled_p, nan=1.0)) / np.log(ensemble.alpha)).astype(np.float32)
+            before = row - ensemble.settings.settle + 1
+            _place(settled, before, np.nan_to_num(verdicts.settled))
+            _place(settled_p, before, np.nan_to_num(verdicts.settled_p, nan=1.0))
+        rows, rest, rest_p = self._rest()
+        _place(settled, rows, np.nan_to_num(rest))
+        _place(settled_p, rows, np.nan_to_num(rest_p, nan=1.0))
+        settled_surprise = (np.log(settled_p) / np.log(ensemble.alpha)).astype(np.float32)
         row = np.arange(self._series.first, self._series.first + count)
-        return Scored(row, score, settled, p, shares, ratios, ensemble.features, tuple(ensemble.detectors))
+        return Scored(
+            row, score, settled, p, surprise, settled_surprise, shares, ratios, ensemble.features,
+            tuple(ensemble.detectors),
+        )  # fmt: skip
 
-    def _rest(self) -> tuple[Ints, NDArray[np.float64]]:
-        """The settled probabilities of the last rows, over what is left of their look-ahead."""
+    def _rest(self) -> tuple[Ints, Floats, NDArray[np.float64]]:
+        """The last rows, their settled numbers and probabilities over what is left of their look-ahead."""
         last, code = self._windower.closed_through, self._windower.roster.names.index(self._series.file.name)
         if last is None or not self.partition.eras:
-            return np.zeros(0, np.int64), np.zeros(0)
-        rest = self.partition.era.scorer.settle_rest(np.array([code], np.int32), last)[:, 0]
-        return last - self._start - np.arange(len(rest))[::-1], rest
+            return np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0)
+        rest, p = self.partition.era.scorer.settle_rest(np.array([code], np.int32), last)
+        return last - self._start - np.arange(len(rest))[::-1], rest[:, 0], p[:, 0]
 
 
 def _place(array: NDArray[Any], rows: Ints, values: NDArray[Any]) -> None:

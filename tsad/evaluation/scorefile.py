@@ -14,6 +14,7 @@ from tsad.evaluation.running import Scored
 
 MARK, SECONDS = b"tsad.mark", b"tsad.seconds"
 SHARE, DETECTOR = "share:", "detector:"
+SURPRISES = ("surprise", "settled_surprise")
 PACKAGES = ("streaming", "detectors", "tsad")
 READING, BASELINES = ("running", "series", "scorefile"), ("baselines", "subsequences")
 
@@ -42,6 +43,7 @@ def write_scores(path: Path, scored: Scored, mark: str) -> None:
     columns: dict[str, Any] = {
         "row": scored.row, "score": scored.score, "settled": scored.settled, "p": scored.p, "alert": scored.alert,
     }  # fmt: skip
+    columns |= {name: getattr(scored, name) for name in SURPRISES}
     columns |= {f"{SHARE}{name}": scored.shares[:, place] for place, name in enumerate(scored.channels)}
     columns |= {f"{DETECTOR}{name}": scored.ratios[:, place] for place, name in enumerate(scored.detectors)}
     seconds = json.dumps([scored.fit_seconds, scored.stream_seconds])
@@ -59,7 +61,7 @@ def read_scores(path: Path, mark: str) -> Scored | None:
     table = pq.read_table(path)
     channels, detectors = (_named(table, start) for start in (SHARE, DETECTOR))
     fit, stream = json.loads(table.schema.metadata[SECONDS])
-    plain = {name: table[name].to_numpy() for name in ("row", "score", "settled", "p")}
+    plain = {name: table[name].to_numpy() for name in ("row", "score", "settled", "p", *SURPRISES)}
     shares, ratios = (_stacked(table, start, names) for start, names in ((SHARE, channels), (DETECTOR, detectors)))
     return Scored(
         **plain, shares=shares, ratios=ratios, channels=channels, detectors=detectors, fit_seconds=fit,
