@@ -41,7 +41,18 @@ def series_of(folder: Path, name: str = "one"):
 def test_every_test_row_has_a_score_a_settled_one_a_tail_shares_and_detectors(evaluated):
     scores, _ = evaluated
     table = pq.read_table(scores / "made" / "one.parquet").to_pandas()
-    named = ["row", "score", "settled", "p", "alert", "surprise", "settled_surprise", "share:m0", "share:m1", "share:m2"]
+    named = [
+        "row",
+        "score",
+        "settled",
+        "p",
+        "alert",
+        "surprise",
+        "settled_surprise",
+        "share:m0",
+        "share:m1",
+        "share:m2",
+    ]
     assert list(table.columns) == [*named, "detector:linear", "detector:subspace", "detector:vote"]
     assert table["row"].tolist() == list(range(TEST))
     assert not table[named].isna().any().any()

@@ -117,7 +117,9 @@ def test_a_fault_that_stays_is_not_tried_again(database: Database) -> None:
 
 def test_an_error_of_the_caller_passes_and_rolls_back(database: Database) -> None:
     def work(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("INSERT INTO leases VALUES ('live', 'fleet', 0, 1, 'host', '2026-01-01 00:00:00', 0)")
+        connection.exec_driver_sql(
+            "INSERT INTO leases VALUES ('live', 'fleet', 0, 1, 'host', '2026-01-01 00:00:00', 0)"
+        )
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
