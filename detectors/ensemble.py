@@ -14,7 +14,7 @@ from detectors.movement import REACH
 from detectors.scaling import Ranges
 from detectors.scope import LOOK_AHEAD, Scoped
 from detectors.seasons import Doubles, LocalClock, Seasons
-from detectors.types import Detector, OnlineDetector, Rows, Scope
+from detectors.types import Detector, Fitted, OnlineDetector, PartlyOnline, Rows, Scope
 from streaming.logfeatures import unit_of
 from streaming.types import Floats, Ints, State, Windows
 
@@ -172,16 +172,16 @@ class Ensemble:
         return fresh
 
     def fused(self, windows: Windows) -> Floats:
-        """The fused number (B) of detectors with window memory alone: a pure function, for explanations.
+        """The fused number (B) of what the model alone says, for explanations: a pure function of the windows.
 
         `windows.names` say which entities' quantiles apply. NaN where no such detector has an opinion.
         """
         known = self.trained(windows.names)[windows.entities]
-        scored = [place for place, each in enumerate(self.detectors.values()) if each.memory == "window"]
-        if not scored:
+        pure = {place: said for place, each in enumerate(self.detectors.values()) if (said := by_model_alone(each))}
+        if not pure:
             return np.full(len(windows), np.nan, np.float32)
-        detectors = list(self.detectors.values())
-        parts = [ratios(detectors[place].score(windows).values, self.quantiles[known, place]) for place in scored]
+        scored = list(pure)
+        parts = [ratios(pure[place](windows).values, self.quantiles[known, place]) for place in scored]
         quiet = evidence_only(self.detectors)[scored]
         return fuse(self.settings.fusion, np.stack(parts), [self.tails[place] for place in scored], quiet)
 
@@ -258,12 +258,22 @@ class Ensemble:
 
 
 def build(name: str, settings: EnsembleSettings, scope: Scope, load: Load) -> Detector:
-    """An unfitted detector; those with window memory are fitted per `scope`."""
+    """An unfitted detector; what has window memory is fitted per `scope`."""
     kind = load(name)
     parameters = ({"seed": settings.seed} if getattr(kind, "seeded", False) else {}) | settings.detectors.get(name, {})
-    if kind.memory == "online":
-        return kind(**parameters)
-    return Scoped(lambda: kind(**parameters), scope, settings.groups)
+    if kind.memory == "window":
+        return Scoped(lambda: kind(**parameters), scope, settings.groups)
+    detector = kind(**parameters)
+    if isinstance(detector, PartlyOnline):
+        detector.within(lambda make: Scoped(make, scope, settings.groups))
+    return detector
+
+
+def by_model_alone(detector: Detector) -> Fitted | None:
+    """How `detector` scores by its model alone; None where all of it is learnt online."""
+    if detector.memory == "window":
+        return detector.score
+    return detector.fitted if isinstance(detector, PartlyOnline) else None
 
 
 def evidence_only(detectors: Mapping[str, Detector]) -> NDArray[np.bool_]:

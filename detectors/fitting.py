@@ -25,7 +25,7 @@ from detectors.movement import FLOOR, REACH, movements
 from detectors.scaling import NO_HOUR, Ranges, Scaling
 from detectors.scope import Scoped, resolve_scope
 from detectors.seasons import HOUR, Doubles, Seasons, learn
-from detectors.types import Detector, OnlineDetector, Rows, Scope
+from detectors.types import Detector, OnlineDetector, PartlyOnline, Rows, Scope
 from streaming.logfeatures import unit_of
 from streaming.types import Codes, Floats, Ints, Windows
 
@@ -123,15 +123,15 @@ class Fitting:
             detector.fit(windows)
         if settings.scope != "auto" or self._entities == 1:
             return detectors, scope
-        size = sum(detector.bytes() for detector in detectors.values() if isinstance(detector, Scoped))
+        models = {name: each for name, each in detectors.items() if isinstance(each, Scoped | PartlyOnline)}
+        size = sum(each.bytes() for each in models.values())
         scope = resolve_scope("auto", size, self._entities, settings.model_memory)
         if scope == "stream":
             return detectors, scope
-        for done, name in enumerate(settings.detectors):
-            if detectors[name].memory == "window":
-                self._progress(f"fit {name} for each entity", done, len(detectors))
-                detectors[name] = build(name, settings, scope, self._load)
-                detectors[name].fit(windows)
+        for done, name in enumerate(models):
+            self._progress(f"fit {name} for each entity", done, len(models))
+            detectors[name] = build(name, settings, scope, self._load)
+            detectors[name].fit(windows)
         return detectors, scope
 
     def _score(self, name: str, detector: Detector) -> Floats:

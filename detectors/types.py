@@ -1,6 +1,6 @@
 """The vocabulary of strangeness: what a detector is, and what it answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -67,6 +67,27 @@ class OnlineDetector(Detector, Protocol):
     def put_rows(self, entities: Codes, arrays: dict[str, NDArray[Any]]) -> None: ...
 
     def forget(self, entities: Codes) -> None: ...
+
+
+Fitted = Callable[[Windows], Scores]
+"""What a detector says by what was fitted alone: a pure function of the window."""
+Within = Callable[[Callable[[], Detector]], Detector]
+"""Makes a detector whose models are fitted per scope, from what makes one of them."""
+
+
+@runtime_checkable
+class PartlyOnline(OnlineDetector, Protocol):
+    """An online detector with a part that is fitted per scope, and scores alone: `fitted` does, for explanations.
+
+    `within` is called before `fit` or `restore`; `bytes` is the size of one fitted model.
+    """
+
+    @property
+    def fitted(self) -> Fitted: ...
+
+    def within(self, scoped: Within) -> None: ...
+
+    def bytes(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
