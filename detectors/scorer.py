@@ -12,6 +12,7 @@ from detectors.ensemble import Ensemble, evidence_only, fuse
 from detectors.entity_arrays import EntityArrays, Field
 from detectors.fusion import blend_shares, decisive, ratios, settled_mean
 from detectors.movement import blamed
+from detectors.onebyone import judge_slots
 from detectors.scaling import NO_HOUR, Scaling
 from detectors.types import Scores, Verdicts
 from streaming.types import Codes, Floats, Ints, State, Windows
@@ -110,13 +111,8 @@ class Scorer:
         tails = np.stack([tail.probability(row) for tail, row in zip(each, own, strict=True)])
         fused = fuse(how, own, each, self._quiet)
         settled = fuse(how, self._settle(windows, own), each, self._quiet)
-        confidence = np.empty(len(windows), np.float32)
-        p, settled_p = np.empty(len(windows)), np.empty(len(windows))
-        for part in slots:
-            entities = windows.entities[part]
-            confidence[part] = self._immediate.confidence(entities)
-            for calibrator, numbers, out in ((self._immediate, fused, p), (self._settled, settled, settled_p)):
-                out[part] = calibrator.judge(entities, numbers[part], learn)
+        p, confidence = judge_slots(self._immediate, windows.entities, fused, slots, learn)
+        settled_p, _ = judge_slots(self._settled, windows.entities, settled, slots, learn)
         alpha = self.ensemble.alpha
         shares = [None if opinion is None else opinion.shares for opinion in given]
         return Verdicts(
