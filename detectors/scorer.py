@@ -87,6 +87,13 @@ class Scorer:
         Without `learn` the rows may be of any slots (B)."""
         return self._scaling.scale(entities, values, learn, self._hours(slots))
 
+    def scale_slots(self, entities: Codes, slots: Ints, values: Floats) -> Floats:
+        """`scale` of the rows of several slots (B x F, by slot), which young entities' ranges learn from in turn."""
+        if slots[0] != slots[-1] and not self._scaling.learns(entities):
+            return self.scale(entities, slots, values, learn=False)
+        parts = [self.scale(entities[part], int(slots[part.start]), values[part]) for part in _slots(slots)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
     def ranges(self, entities: Codes, slot: int) -> tuple[Floats, Floats]:
         """Origin and width (B x F each) of the scaling of `entities` at `slot`: raw = origin + width x scaled."""
         return self._scaling.inverse(entities, self._hours(slot))
