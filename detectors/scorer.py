@@ -12,6 +12,7 @@ from detectors.ensemble import Ensemble, evidence_only, fuse
 from detectors.entity_arrays import EntityArrays, Field
 from detectors.fusion import blend_shares, decisive, ratios, settled_mean
 from detectors.movement import blamed
+from detectors.onebyone import judge_slots
 from detectors.scaling import NO_HOUR, Scaling
 from detectors.types import Scores, Verdicts
 from streaming.types import Codes, Floats, Ints, State, Windows
@@ -86,6 +87,13 @@ class Scorer:
         Without `learn` the rows may be of any slots (B)."""
         return self._scaling.scale(entities, values, learn, self._hours(slots))
 
+    def scale_slots(self, entities: Codes, slots: Ints, values: Floats) -> Floats:
+        """`scale` of the rows of several slots (B x F, by slot), which young entities' ranges learn from in turn."""
+        if slots[0] != slots[-1] and not self._scaling.learns(entities):
+            return self.scale(entities, slots, values, learn=False)
+        parts = [self.scale(entities[part], int(slots[part.start]), values[part]) for part in _slots(slots)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
     def ranges(self, entities: Codes, slot: int) -> tuple[Floats, Floats]:
         """Origin and width (B x F each) of the scaling of `entities` at `slot`: raw = origin + width x scaled."""
         return self._scaling.inverse(entities, self._hours(slot))
@@ -110,13 +118,8 @@ class Scorer:
         tails = np.stack([tail.probability(row) for tail, row in zip(each, own, strict=True)])
         fused = fuse(how, own, each, self._quiet)
         settled = fuse(how, self._settle(windows, own), each, self._quiet)
-        confidence = np.empty(len(windows), np.float32)
-        p, settled_p = np.empty(len(windows)), np.empty(len(windows))
-        for part in slots:
-            entities = windows.entities[part]
-            confidence[part] = self._immediate.confidence(entities)
-            for calibrator, numbers, out in ((self._immediate, fused, p), (self._settled, settled, settled_p)):
-                out[part] = calibrator.judge(entities, numbers[part], learn)
+        p, confidence = judge_slots(self._immediate, windows.entities, fused, slots, learn)
+        settled_p, _ = judge_slots(self._settled, windows.entities, settled, slots, learn)
         alpha = self.ensemble.alpha
         shares = [None if opinion is None else opinion.shares for opinion in given]
         return Verdicts(
