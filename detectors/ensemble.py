@@ -25,6 +25,10 @@ ForecastInputs = Callable[[Windows, int], tuple[Any, Floats, Sequence[str]]]
 """What the forecast of one channel looked at: a one-output booster, its inputs (B x K), their names."""
 
 
+NEWEST = 12
+"""Slots up to which a window is short: what it says is of now."""
+
+
 @dataclass(frozen=True, slots=True)
 class EnsembleSettings:
     """What the model of a stream is told. `detectors`: parameters by registered name, in the order of the verdicts.
@@ -52,7 +56,7 @@ class EnsembleSettings:
     max_windows: int = 30_000
     timezone: str = "UTC"
     seasons: bool = True
-    accept: int = 10_000
+    accept: int = 1_000
 
     def hours(self, times: Ints) -> Doubles:
         """Local hours of the middle of the slots that begin at `times` (ns)."""
@@ -279,6 +283,13 @@ def by_model_alone(detector: Detector) -> Fitted | None:
 def evidence_only(detectors: Mapping[str, Detector]) -> NDArray[np.bool_]:
     """Which detectors (D) decide only where no other has an opinion."""
     return np.array([getattr(detector, "evidence", False) for detector in detectors.values()], np.bool_)
+
+
+def newest_only(detectors: Mapping[str, Detector], fusion: Fusion) -> NDArray[np.bool_]:
+    """Which of the detectors (D) that decide look at no more than the `NEWEST` slots; none where a majority decides."""
+    spans = [getattr(detector, "span", None) for detector in detectors.values()]
+    short = np.array([span is not None and span <= NEWEST for span in spans], np.bool_)
+    return short & ~evidence_only(detectors) & (fusion == "power")
 
 
 def look_aheads(detectors: Mapping[str, Detector], settle: int) -> Ints:

@@ -18,9 +18,10 @@ from detectors.ensemble import (
     evidence_only,
     fuse,
     look_aheads,
+    newest_only,
     unseen_threshold,
 )
-from detectors.fusion import grouped_quantile, ratios, settled_mean
+from detectors.fusion import decided, grouped_quantile, ratios, settled_mean
 from detectors.movement import FLOOR, REACH, movements
 from detectors.scaling import NO_HOUR, Ranges, Scaling
 from detectors.scope import Scoped, resolve_scope
@@ -70,7 +71,10 @@ class Fitting:
             own[:] = np.nan
         tails = tuple(Tail.fit(row) for row in own)
         how, quiet = self._settings.fusion, evidence_only(detectors)
-        immediate, settled = (fuse(how, part, tails, quiet) for part in (own, self._settled(own, detectors)))
+        newest = newest_only(detectors, how)
+        immediate, settled = (
+            decided(fuse(how, part, tails, quiet), part, newest) for part in (own, self._settled(own, detectors))
+        )
         first, second = self._tail(immediate), self._tail(settled)
         codes, entities, settings = self._rows.codes[validated], self._entities, self._settings
         present = settings.expected_entities or len(np.unique(self._rows.codes))

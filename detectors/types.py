@@ -111,10 +111,10 @@ class Verdicts:
     """What the ensemble says of B windows. D detectors in the order of `detectors`.
 
     `ratios` D x B: each score over its validation quantile (NaN = no opinion); `tails` D x B: each detector's own tail
-    probability; `fused` (B): power mean of the ratios; `p` (B): its calibrated tail probability; `score` (B) =
-    log p / log alpha, so > 1 means anomalous; `votes` D x B: beyond its own threshold; `shares` B x F. `settled` (B)
-    and `settled_p` (B) speak of the slot `settle - 1` before each window's end (NaN while there is none).
-    `confidence` (B): 0..1, how much of the calibration is the entity's own.
+    probability; `fused` (B): power mean of the ratios; `p` (B): calibrated tail probability of what is decided by
+    (`fusion.decided`); `score` (B) = log p / log alpha, so > 1 means anomalous; `votes` D x B: beyond its own
+    threshold; `shares` B x F. `settled` (B) and `settled_p` (B) speak of the slot `settle - 1` before each window's end
+    (NaN while there is none). `confidence` (B): 0..1, how much of the calibration is the entity's own.
     """
 
     detectors: tuple[str, ...]
