@@ -1,6 +1,6 @@
 """The fitted model of a stream's version: ranges, detectors, quantiles, tails and one threshold."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
 
@@ -153,8 +153,7 @@ class Ensemble:
     @property
     def span(self) -> int:
         """Newest slots of a window that scoring needs: the most that a detector, or the blame, reads."""
-        spans = [REACH + 1, *(getattr(detector, "span", None) for detector in self.detectors.values())]
-        return max(self.settings.window if span is None else min(span, self.settings.window) for span in spans)
+        return max(newest_slots(self.detectors.values(), self.settings.window), min(REACH + 1, self.settings.window))
 
     def median(self, name: str) -> Floats:
         """Median row (F, scaled) of entity `name`; the fleet's where it was not in training."""
@@ -290,6 +289,12 @@ def newest_only(detectors: Mapping[str, Detector], fusion: Fusion) -> NDArray[np
     spans = [getattr(detector, "span", None) for detector in detectors.values()]
     short = np.array([span is not None and span <= NEWEST for span in spans], np.bool_)
     return short & ~evidence_only(detectors) & (fusion == "power")
+
+
+def newest_slots(detectors: Iterable[Detector], window: int) -> int:
+    """Newest slots of a window (of so many) that some of `detectors` reads; one that does not say reads all."""
+    spans = [getattr(detector, "span", None) for detector in detectors]
+    return max((window if span is None else min(span, window) for span in spans), default=window)
 
 
 def look_aheads(detectors: Mapping[str, Detector], settle: int) -> Ints:

@@ -19,6 +19,7 @@ from detectors.ensemble import (
     fuse,
     look_aheads,
     newest_only,
+    newest_slots,
     unseen_threshold,
 )
 from detectors.fusion import decided, grouped_quantile, ratios, settled_mean
@@ -62,7 +63,7 @@ class Fitting:
         """The fitted model."""
         windows = cut_windows(self._rows, self._cut.fit, self._settings.window)
         detectors, scope = self._fit_detectors(windows)
-        scores = np.stack([self._score(name, detector) for name, detector in detectors.items()])
+        scores = self._scores(detectors)
         quantiles = self._quantiles(scores)
         validated = self._cut.validation
         own = ratios(scores, quantiles[self._rows.codes[validated]].T)
@@ -138,21 +139,33 @@ class Fitting:
             detectors[name].fit(windows)
         return detectors, scope
 
-    def _score(self, name: str, detector: Detector) -> Floats:
-        """Scores of the validation windows, in their order by (entity, slot)."""
-        validated = self._cut.validation
-        online = isinstance(detector, OnlineDetector)
-        at = by_slot(self._rows, self._cut.streamed) if online else validated
+    def _scores(self, detectors: dict[str, Detector]) -> Floats:
+        """D x V scores of the validation windows, in their order by (entity, slot)."""
+        validated, window = self._cut.validation, newest_slots(detectors.values(), self._settings.window)
+        scores = np.full((len(detectors), len(validated)), np.nan, np.float32)
+        for start in range(0, len(validated), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            windows = cut_windows(self._rows, validated[part], window)
+            for row, (name, detector) in zip(scores, detectors.items(), strict=True):
+                if not isinstance(detector, OnlineDetector):
+                    self._progress(f"validate {name}", start, len(validated))
+                    row[part] = detector.score(windows).values
+        for row, (name, detector) in zip(scores, detectors.items(), strict=True):
+            if isinstance(detector, OnlineDetector):
+                row[:] = self._streamed(name, detector, window)
+        return scores
+
+    def _streamed(self, name: str, detector: OnlineDetector, window: int) -> Floats:
+        """What an online detector says of the validation windows, having lived through those before them."""
+        at, everyone = by_slot(self._rows, self._cut.streamed), _everyone(self._entities)
         scores = np.full(len(self._rows.codes), np.nan, np.float32)
         for start in range(0, len(at), _CHUNK):
             self._progress(f"validate {name}", start, len(at))
             part = at[start : start + _CHUNK]
-            scores[part] = detector.score(cut_windows(self._rows, part, self._settings.window)).values
-        if isinstance(detector, OnlineDetector):
-            everyone = _everyone(self._entities)
-            self._warm[name] = detector.rows(everyone)
-            detector.forget(everyone)
-        return scores[validated]
+            scores[part] = detector.score(cut_windows(self._rows, part, window)).values
+        self._warm[name] = detector.rows(everyone)
+        detector.forget(everyone)
+        return scores[self._cut.validation]
 
     def _quantiles(self, scores: Floats) -> Floats:
         """(K + 1) x D: each entity's own quantile, drawn to the fleet's by its number of windows; last the fleet's."""
