@@ -306,6 +306,18 @@ audit = sa.Table(
     instant("saved_at", index=True),
 )
 
+homes = sa.Table(
+    "homes",
+    metadata,
+    name("run", **KEY),
+    name("stream", **KEY),
+    name("entity", **KEY),
+    whole("partition"),
+    whole("stray", nullable=True),
+    instant("strayed_at", nullable=True),
+    instant("saved_at"),
+)
+
 leases = sa.Table(
     "leases",
     metadata,

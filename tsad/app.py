@@ -14,12 +14,14 @@ from detectors.ensemble import EnsembleSettings
 from detectors.registry import load, options, profile, registered
 from storage import snapshots
 from storage.engine import Database, open_database
+from storage.homes import Homes
 from storage.leases import Leases
 from storage.models import Models
 from storage.outbox import Outbox
 from storage.read import Reader
 from storage.store import Store
 from storage.types import LIVE, ModelRow, Order, StoreError, StreamRow
+from streaming.broker.belonging import Belonging
 from streaming.broker.consumer import open_consumer, reading
 from streaming.broker.feed import Feed
 from streaming.broker.producer import Producer
@@ -120,6 +122,7 @@ class App:
         self.reader = Reader(database)
         self.models = Models(database, self._now)
         self.leases = Leases(database, self._now)
+        self.homes = Homes(database, self._now)
 
     @classmethod
     def open(cls, config: Config, clock: Clock = time.time_ns, create: bool = True) -> "App":
@@ -212,11 +215,12 @@ class App:
 
         def make(number: int) -> Runner:
             opened: dict[Topic, KafkaSource] = {}
+            belonging = Belonging(number, lambda names: self.homes.claim(stream, number, names, run))
 
             def open_sources(columns: Columns) -> dict[Topic, Source]:
                 for topic, name in topics.items():
                     decoder = decoder_of(formats[topic].settings(), columns, max_ahead=config.max_ahead)  # type: ignore[union-attr]
-                    opened[topic] = KafkaSource(feed, topic, (name, number), decoder, self.clock)
+                    opened[topic] = KafkaSource(feed, topic, (name, number), decoder, self.clock, belonging=belonging)
                 return dict(opened)
 
             runner = self.partition_runner(stream, number, open_sources, run, limits)

@@ -71,7 +71,7 @@ def _sources(app: App, name: str) -> list[Row]:
     rows: list[Row] = []
     try:
         if app.on_kafka(name, {}):
-            return [_guarded(f"{name} topics", lambda: _topics(app, name))]
+            return [_guarded(f"{name} topics", lambda: _topics(app, name)), *_strays(app, name)]
     except ConfigError as error:
         return [_row(f"{name} topics", False, str(error))]
     for topic in config.topics:
@@ -91,6 +91,20 @@ def _topics(app: App, name: str) -> str:
     partitions = app.check_topics(name)
     said = " and ".join(repr(topic) for topic in app.topics(name).values())
     return f"{said}: {counted(partitions, 'partition')} on {', '.join(app.config.kafka.bootstrap)}"
+
+
+def _strays(app: App, name: str) -> list[Row]:
+    """Entities that two partitions have had records of; no row where there are none."""
+    strays = app.homes.strays(name)
+    if not strays:
+        return []
+    first = strays[0]
+    have = "entity has" if len(strays) == 1 else "entities have"
+    said = (
+        f"{len(strays)} {have} records on two partitions, such as {first.entity!r:.80} on {first.partition} and "
+        f"{first.stray}; what is not on its first is rejected as wrong_partition: key the topics by entity (tsad rekey)"
+    )
+    return [_row(f"{name} entities", False, said)]
 
 
 def _sample(app: App, name: str, topic: Topic, source: str) -> str:
