@@ -119,6 +119,7 @@ class PureConsumer(Consumer):
                 group_instance_id=instance,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
+                isolation_level="read_committed",  # what a producer has taken back never was
                 partition_assignment_strategy=(RangePartitionAssignor,),
                 max_partition_fetch_bytes=4 << 20,
                 allow_auto_create_topics=False,
