@@ -24,17 +24,24 @@ class Belonging:
     number: int
     claim: Claim
     room: int = 100_000
-    _homes: dict[str, int] = field(default_factory=dict)
+    _own: set[str] = field(default_factory=set)
+    _foreign: dict[str, int] = field(default_factory=dict)
 
     def foreign(self, names: Sequence[str]) -> dict[str, int]:
         """Those of `names` that belong to another partition, with its number."""
-        fresh = [name for name in names if name not in self._homes]
+        fresh = set(names) - self._own - self._foreign.keys()
         if fresh:
-            if len(self._homes) + len(fresh) > self.room:
-                self._homes, fresh = {}, list(names)  # they can be asked for again
-            self._homes |= self.claim(fresh)
-        homes = [(name, self._homes[name]) for name in names]
-        return {name: home for name, home in homes if home != self.number}
+            self._ask(names, fresh)
+        return {name: self._foreign[name] for name in names if name in self._foreign} if self._foreign else {}
+
+    def _ask(self, names: Sequence[str], fresh: set[str]) -> None:
+        if len(self._own) + len(self._foreign) + len(fresh) > self.room:
+            self._own, self._foreign, fresh = set(), {}, set(names)  # they can be asked for again
+        for name, home in self.claim(sorted(fresh)).items():
+            if home == self.number:
+                self._own.add(name)
+            else:
+                self._foreign[name] = home
 
 
 def without(batch: Batch, foreign: Mapping[str, int], messages: Messages, dead: DeadLetters) -> Batch:

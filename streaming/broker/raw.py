@@ -153,7 +153,8 @@ class Writer:
                 acks="all",
                 enable_idempotence=True,
                 transactional_id=name,
-                linger_ms=5,
+                linger_ms=20,
+                batch_size=1 << 18,  # each batch wakes the sender
                 max_request_size=LARGEST,
                 max_block_ms=limit,
                 delivery_timeout_ms=limit,
