@@ -318,6 +318,18 @@ homes = sa.Table(
     instant("saved_at"),
 )
 
+places = sa.Table(
+    "places",
+    metadata,
+    name("run", **KEY),
+    name("stream", **KEY),
+    name("topic", **KEY),
+    whole("number", **KEY),
+    whole("partition"),
+    instant("saved_at"),
+    sa.UniqueConstraint("run", "stream", "partition"),
+)
+
 leases = sa.Table(
     "leases",
     metadata,

@@ -14,7 +14,8 @@ from streaming.types import SourceChanged, Topic
 from tsad.app import FIT_TEMPLATES, App, ensemble_settings
 from tsad.config import Config, ConfigError
 from tsad.fitting import collect
-from tsad.wording import counted
+from tsad.layout import topics_found
+from tsad.wording import counted, one_line
 
 SAMPLE = 100_000
 """Records of a source that are read."""
@@ -88,9 +89,12 @@ def _sources(app: App, name: str) -> list[Row]:
 
 def _topics(app: App, name: str) -> str:
     """Whether the cluster answers and the topics of a stream go together."""
-    partitions = app.check_topics(name)
-    said = " and ".join(repr(topic) for topic in app.topics(name).values())
-    return f"{said}: {counted(partitions, 'partition')} on {', '.join(app.config.kafka.bootstrap)}"
+    found, pattern = topics_found(app.config, name), app.config.of(name).topic_pattern
+    cluster = ", ".join(app.config.kafka.bootstrap)
+    said = " and ".join(map(repr, found))
+    if pattern is None:
+        return f"{said}: {counted(next(iter(found.values())), 'partition')} on {cluster}"
+    return f"{one_line(said, 200)} as {pattern!r} has it: {counted(sum(found.values()), 'partition')} on {cluster}"
 
 
 def _strays(app: App, name: str) -> list[Row]:

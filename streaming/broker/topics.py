@@ -1,5 +1,6 @@
 """Topics as such: what they are told, and new ones like those that are there."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +26,17 @@ class Topics:
         with broker_faults(name):
             found = self._client.describe_topics([name])
         return sum(len(topic["partitions"]) for topic in found if not topic["error_code"])
+
+    def matching(self, pattern: str) -> dict[str, int]:
+        """How many partitions each topic has whose whole name `pattern` matches, by name; Kafka's own are left out."""
+        wanted = re.compile(pattern)
+        with broker_faults(f"topics like {pattern}"):
+            found = self._client.describe_topics()
+        return {
+            topic["name"]: len(topic["partitions"])
+            for topic in sorted(found, key=lambda topic: str(topic["name"]))
+            if not topic["is_internal"] and wanted.fullmatch(topic["name"])
+        }
 
     def told(self, name: str) -> dict[str, str]:
         """What the topic has been told itself: configuration that is not the broker's."""
