@@ -15,6 +15,7 @@ from brokers import create_topics, read_topic
 from streaming.broker.raw import Raw, Writer, partition_of
 from streaming.broker.settings import BrokerSettings
 from streaming.settings import SECOND
+from tests.streaming.golden import as_json, gauge, metrics
 from tests.tsad.command_line import CONFIGURATION, Said, finished, fresh_home, running_until, started, tsad
 from tests.tsad.streams import FIT_SLOTS, SLOTS, cells_with_anomalies, payloads
 from tsad.config import Config
@@ -135,6 +136,29 @@ def test_raw_lines_are_read_by_the_stream_that_knows_their_pattern(cluster: Clus
         "entity": "web-0", "time": "2026-01-05T00:00:00Z", "message": "GET /item/0 took 3 ms", "severity": "info"
     }  # fmt: skip
     assert len(cluster.values(topic)) == 6
+
+
+def test_standard_input_is_replayed_as_it_comes(cluster: Cluster) -> None:
+    topic = cluster.topic()
+    process = started(cluster.home, "produce", "-", "--topic", topic, "--json")
+    said = finished(process, b"".join(payload + b"\n" for payload in LIVE[:30]))
+    assert said.code == 0, said.err
+    assert len(cluster.values(topic)) == said.json["topics"][0]["messages"] == 30
+
+
+def test_opentelemetry_lines_become_records_of_their_entities(cluster: Cluster) -> None:
+    messages = [
+        metrics(({"service.name": name}, [gauge("cpu", (60 * n, n + 0.5))]))
+        for n in range(4)
+        for name in ("shop", "cart")
+    ]
+    (cluster.home / "otlp.jsonl").write_bytes(b"".join(as_json(message) + b"\n" for message in messages))
+    topic = cluster.topic()
+    said = cluster.tsad("otlp.jsonl", "--topic", topic)
+    assert said.code == 0, said.err
+    records = cluster.values(topic)
+    assert [record["entity"] for record in records] == ["cart", "shop"] * 4
+    assert [record["values"] for record in records[::2]] == [{"cpu": n + 0.5} for n in range(4)]
 
 
 def test_a_topic_is_made_where_it_is_asked_for(cluster: Cluster) -> None:
