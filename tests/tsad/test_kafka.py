@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from brokers import create_topics
-from kafka import KafkaAdminClient, TopicPartition
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from storage.types import StoreError
 from streaming.broker.settings import BrokerError
@@ -187,6 +187,24 @@ def toml(config: Any, stream: KafkaStream) -> str:
             f"[stream.{STREAM}.telemetry]\nsource = 'kafka'\ntopic = {stream.topics['telemetry']!r}",
         ]
     )
+
+
+def test_what_a_producer_has_taken_back_is_never_read(stream: KafkaStream, make_app: Callable[..., Any]) -> None:
+    stream.fill({"telemetry": LIVE[:60]})
+    producer = KafkaProducer(bootstrap_servers=stream.address, transactional_id=stream.topics["telemetry"])
+    producer.init_transactions()
+    for first, keep in ((60, False), (60, True)):
+        producer.begin_transaction()
+        for payload in LIVE[first : first + 30]:
+            producer.send(stream.topics["telemetry"], payload if keep else payload.replace(b"0.", b"9."), b"a")
+        producer.flush()
+        (producer.commit_transaction if keep else producer.abort_transaction)()
+    producer.close()
+    stream.fill({"telemetry": LIVE[90:]})
+    from_kafka, from_list = stream.app(), make_app({"telemetry": LIVE})
+    assert read_out(from_kafka).progress.rows == len(LIVE)
+    run_through(from_list, Limits())
+    assert differences(final_rows(from_kafka), final_rows(from_list)) == []
 
 
 # --- what is refused
