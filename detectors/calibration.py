@@ -159,7 +159,7 @@ class Learning:
     alpha: float = 1e-4
     rate: float = 1e-3
     gap: int = 10
-    accept: int = 1_000
+    accept: int = 3_000
     prior: float = 300.0
 
 

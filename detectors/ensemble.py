@@ -56,7 +56,7 @@ class EnsembleSettings:
     max_windows: int = 30_000
     timezone: str = "UTC"
     seasons: bool = True
-    accept: int = 1_000
+    accept: int = 3_000
 
     def hours(self, times: Ints) -> Doubles:
         """Local hours of the middle of the slots that begin at `times` (ns)."""

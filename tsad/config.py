@@ -188,7 +188,7 @@ class StreamConfig(Section):
     expected_entities: int | None = Field(default=None, ge=1)
     settle: int = Field(default=20, ge=2, le=64)
     quiet: int = Field(default=60, ge=1)
-    accept: int = Field(default=1_000, ge=10)
+    accept: int = Field(default=3_000, ge=10)
     timezone: str = "UTC"
     seasons: bool = True
     fit_after: int = Field(default=2000, ge=100)
