@@ -233,15 +233,26 @@ def _messages(records: Sequence[Any]) -> Messages:
     )
 
 
-def open_consumer(settings: BrokerSettings, topics: Sequence[str], group: str, instance: str | None = None) -> Consumer:
-    """A member of `group` that reads `topics` through the configured library."""
-    return PureConsumer(settings, topics, group, instance)
+def open_consumer(
+    settings: BrokerSettings, topics: Sequence[str], group: str | None, instance: str | None = None
+) -> Consumer:
+    """A member of `group` that reads `topics` through the configured library; BrokerError where that is missing."""
+    if settings.client == "kafka-python":
+        return PureConsumer(settings, topics, group, instance)
+    try:
+        from streaming.broker.confluent import ConfluentConsumer
+    except ImportError as error:
+        raise BrokerError(
+            "kafka.client = 'confluent' needs the package confluent-kafka: pip install 'tsad[confluent]'; "
+            "'kafka-python' needs nothing"
+        ) from error
+    return ConfluentConsumer(settings, topics, group, instance)
 
 
 @contextmanager
 def reading(settings: BrokerSettings) -> Iterator[Consumer]:
     """A consumer that belongs to no group, for a look at topics."""
-    consumer = PureConsumer(settings, (), None, None)
+    consumer = open_consumer(settings, (), None)
     try:
         yield consumer
     finally:

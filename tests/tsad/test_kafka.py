@@ -31,10 +31,10 @@ LIVE = payloads(cells_with_anomalies(), FIT_SLOTS)
 BROKEN = list(cycle(LIVE, b'{"entity":"a","time":', 40))
 
 
-@pytest.fixture
-def stream(kafka_server: str, tmp_path: Path, fitted: Any) -> Iterator[KafkaStream]:
-    """Topics of one partition, and applications on them."""
-    made = KafkaStream(kafka_server, tmp_path / "kafka", fitted)
+@pytest.fixture(params=["kafka-python", "confluent"])
+def stream(request: pytest.FixtureRequest, kafka_server: str, tmp_path: Path, fitted: Any) -> Iterator[KafkaStream]:
+    """Topics of one partition, and applications on them, which read through either library."""
+    made = KafkaStream(kafka_server, tmp_path / "kafka", fitted, client=request.param)
     yield made
     made.close()
 
@@ -181,7 +181,8 @@ def toml(config: Any, stream: KafkaStream) -> str:
     return "\n".join(
         [
             *(f"{name} = {getattr(config, name)!r}" for name in ("database", "models", "history")),
-            f"[kafka]\nbootstrap = {stream.address!r}\ngroup = {config.kafka.group!r}\ninstance = 'one'",
+            f"[kafka]\nbootstrap = {stream.address!r}\nclient = {stream.client!r}",
+            f"group = {config.kafka.group!r}\ninstance = 'one'",
             f"[stream.{STREAM}]\ndetectors = ['subspace', 'vote']\nalert_budget = 3.0",
             *(f"{name} = {getattr(of, name)}" for name in keys),
             f"[stream.{STREAM}.telemetry]\nsource = 'kafka'\ntopic = {stream.topics['telemetry']!r}",

@@ -29,7 +29,8 @@ def main() -> NoReturn:
     from streaming.types import SourceChanged
 
     # faults of the cluster are told as ours, once; the client tells of every attempt
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    for library in ("kafka", "confluent_kafka"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     expected = (
         ConfigError,
         StoreError,
