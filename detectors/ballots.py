@@ -1,15 +1,13 @@
 """Slots of the same entities, looked at together: what each variable of a vote says, and who is asked beside it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.residuals import shares_of
-from streaming.types import Floats, Ints, Windows
+from streaming.types import Floats, Ints
 
 CHUNK = 256
 """Windows that are judged together: their arrays stay in the cache."""
@@ -63,28 +61,6 @@ class Seen:
     caution: Floats
     rate: Floats
     pace: Floats
-
-
-def runs(windows: Windows) -> Iterator[range]:
-    """The windows, at most `CHUNK` at a time, by slots of the same entities: range(first, end, entities of a slot)."""
-    ends, entities = windows.ends, windows.entities
-    edges = np.flatnonzero(np.diff(ends, prepend=ends[:1] - 1, append=ends[-1:] + 1))
-    sizes = np.diff(edges)
-    for first, last in pairwise([0, *(np.flatnonzero(np.diff(sizes)) + 1).tolist(), len(sizes)]):
-        if first == last:
-            continue
-        size, start, stop = int(sizes[first]), int(edges[first]), int(edges[last])
-        if size > CHUNK:
-            for begin in range(start, stop, size):
-                end = begin + size
-                yield from (range(at, min(at + CHUNK, end), min(CHUNK, end - at)) for at in range(begin, end, CHUNK))
-            continue
-        table = entities[start:stop].reshape(-1, size)
-        changes = np.flatnonzero((table[1:] != table[:-1]).any(axis=1)) + 1
-        for begin, end in pairwise([0, *changes.tolist(), len(table)]):
-            most = CHUNK // size
-            for at in range(begin, end, most):
-                yield range(start + at * size, start + min(at + most, end) * size, size)
 
 
 def cut(values: NDArray[Any], limit: Floats | np.float32) -> Floats:

@@ -5,11 +5,14 @@ is the same bit for bit (DESIGN §3, "Alone = in a crowd"). So every product and
 last one padded with zeros.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from streaming.types import Floats
+from streaming.types import Floats, Windows
 
 BLOCK = 256
 """Windows in a block: large enough for the matrix product, small enough for the cache (1,024 and more are slower)."""
@@ -34,3 +37,38 @@ def in_blocks(function: Callable[[Floats], Floats], values: Floats, block: int =
 def has_gaps(values: Floats) -> bool:
     """Whether any of `values` (finite or NaN) is missing; cheaper than looking at each."""
     return bool(np.isnan(values.sum()))
+
+
+def least(values: NDArray[np.floating[Any]], count: int) -> NDArray[np.floating[Any]]:
+    """The `count` least numbers of each row of B x N `values`, which are overwritten, in rising order: B x `count`.
+
+    A few times the least is an eighth of the cost of a partition (measured: 5 of 1,024).
+    """
+    found, rows = np.empty((len(values), count), values.dtype), np.arange(len(values))
+    for place in range(count):
+        at = values.argmin(axis=1)
+        found[:, place] = values[rows, at]
+        values[rows, at] = np.inf
+    return found
+
+
+def slot_runs(windows: Windows, most: int) -> Iterator[range]:
+    """The windows, at most `most` at a time, by slots of the same entities: range(first, end, entities of a slot)."""
+    ends, entities = windows.ends, windows.entities
+    edges = np.flatnonzero(np.diff(ends, prepend=ends[:1] - 1, append=ends[-1:] + 1))
+    sizes = np.diff(edges)
+    for first, last in pairwise([0, *(np.flatnonzero(np.diff(sizes)) + 1).tolist(), len(sizes)]):
+        if first == last:
+            continue
+        size, start, stop = int(sizes[first]), int(edges[first]), int(edges[last])
+        if size > most:
+            for begin in range(start, stop, size):
+                end = begin + size
+                yield from (range(at, min(at + most, end), min(most, end - at)) for at in range(begin, end, most))
+            continue
+        table = entities[start:stop].reshape(-1, size)
+        changes = np.flatnonzero((table[1:] != table[:-1]).any(axis=1)) + 1
+        for begin, end in pairwise([0, *changes.tolist(), len(table)]):
+            step = most // size * size
+            behind = start + end * size
+            yield from (range(at, min(at + step, behind), size) for at in range(start + begin * size, behind, step))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import robust
-from detectors.blocks import BLOCK, in_blocks
+from detectors.blocks import BLOCK, in_blocks, least
 from detectors.options import count, flag, share
 from detectors.residuals import shares_of, usual_errors
 from detectors.space import Space
@@ -127,8 +127,7 @@ class Neighbours:
         distances += self._norms
         first = distances.argmin(axis=1)
         nearest = min(self.nearest, len(self._bank))
-        distances.partition(nearest - 1, axis=1)
-        squares = np.maximum(distances[:, :nearest] + np.einsum("ij,ij->i", flat, flat)[:, None], 0)
+        squares = np.maximum(least(distances, nearest) + np.einsum("ij,ij->i", flat, flat)[:, None], 0)
         blamed = min(_BLAMED, slots) * channels
         parts = flat[:, -blamed:] - self._bank[first] @ self._space.basis[-blamed:].T
         present: NDArray[np.bool_] = np.broadcast_to(self._seen, (block, channels))

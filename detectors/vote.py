@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import robust
-from detectors.ballots import CHUNK, Opinion, Peering, Peers, Seen, cut, joined, runs, up
+from detectors.ballots import CHUNK, Opinion, Peering, Peers, Seen, cut, joined, up
+from detectors.blocks import slot_runs
 from detectors.entity_arrays import EntityArrays, Field
 from detectors.options import count, positive, share
 from detectors.peers import correlations, strongest
@@ -92,7 +93,7 @@ class Vote:
         shares = np.empty((len(windows), len(windows.features)), dtype=np.float32)
         held = np.zeros(0, np.int32)
         known: Known = {}
-        for run in runs(windows):
+        for run in slot_runs(windows, CHUNK):
             entities = windows.entities[run.start : run.start + run.step]
             if not np.array_equal(entities, held):  # the same ones slot after slot are read and written once
                 self._keep(held, known, learn)

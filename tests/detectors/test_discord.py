@@ -1,5 +1,7 @@
 """The past of an entity: distances as a plain loop finds them, screened, bounded, and the same however asked."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -60,10 +62,10 @@ def by_loop(detector, values, at):
 @given(seed=st.integers(0, 99), channels=st.integers(1, 3), level=st.booleans(), slots=st.integers(112, 450))
 def test_the_past_is_as_far_as_a_plain_loop_finds_it(seed, channels, level, slots):
     detector = fitted(seed, channels, level=level, nearest=3)
-    detector._limit = np.inf  # everything may be compared with
+    detector._past = replace(detector._past, limit=np.inf)  # everything may be compared with
     values = waves(slots, seed + 100, channels)
     windows = cut(values, SLOTS)
-    past = detector._past_of(windows, np.full(len(windows), 9, np.float32))
+    past = detector._lived(windows, np.full(len(windows), 9, np.float32))
     for at in (SLOTS, 111, slots - 1):
         # rows of the first, unfinished window are there too: the stream begins with its first whole window
         known = np.concatenate([np.zeros((SLOTS - 1, channels), np.float32), values[0, SLOTS - 1 :]])
@@ -90,23 +92,23 @@ def test_an_event_that_comes_again_is_as_strange_as_the_first():
     said = scores_of(detector, waves(500, 5, events=(first, again)))
     peaks = [said[start - SLOTS + 1 : stop - SLOTS + 1].max() for start, stop in (first, again)]
     assert peaks[1] > 0.9 * peaks[0]
-    assert peaks[0] > 3 * detector._limit
+    assert peaks[0] > 3 * detector._past.limit
 
 
 def test_a_state_that_stays_is_strange_until_it_persists_and_normal_then():
     detector, start = fitted(), 200
     said = scores_of(detector, waves(700, 5, events=((start, 700),)))
-    strange = said > detector._limit
+    strange = said > detector._past.limit
     shifted = start - SLOTS + 1
     assert strange[shifted + SLOTS : shifted + PERSIST].all()
     assert strange[shifted + PERSIST + APART :].mean() < 0.02
     back = scores_of(detector, waves(60, 5), first=700)
-    assert not (back[SLOTS:] > detector._limit).any(), "what was normal before is normal still"
+    assert not (back[SLOTS:] > detector._past.limit).any(), "what was normal before is normal still"
 
 
 def test_what_persists_is_a_matter_of_the_option():
     said = [
-        scores_of(fitted(persist=persist), waves(700, 5, events=((200, 700),))) > fitted()._limit
+        scores_of(fitted(persist=persist), waves(700, 5, events=((200, 700),))) > fitted()._past.limit
         for persist in (40, 250, 10_000)
     ]
     lasted = [int(strange.sum()) for strange in said]
