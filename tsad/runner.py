@@ -148,7 +148,7 @@ class Runner:
             self.save()
 
     def rest(self, explain: bool = True) -> bool:
-        """Nothing has come: follow what was promoted, and explain one that waits (what comes waits for it); if it did."""
+        """Nothing has come: follow what was promoted, and explain one that waits (what comes waits for it), if any."""
         self.listen()
         if self.clock() - self._followed >= FOLLOW_EVERY:
             self._followed = self.clock()
