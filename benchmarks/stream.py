@@ -171,6 +171,7 @@ def measured(case: Case) -> dict[str, Any]:
         wall, cpu = time.perf_counter(), time.process_time()
         read(worker, case.rows)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        shares = {stage: took / cpu for stage, took in sorted(stages.seconds.items(), key=lambda s: -s[1])}
     rows, alerts = worker.progress.rows - before, worker.progress.alerts - alerts
     for runner in worker.runners.values():
         runner.snapshot()
@@ -185,7 +186,7 @@ def measured(case: Case) -> dict[str, Any]:
         "rows": rows,
         "alerts": alerts,
         "alerts_waiting": waiting,
-        "stages": {stage: took / cpu for stage, took in sorted(stages.seconds.items(), key=lambda s: -s[1])},
+        "stages": shares,
     }
 
 
