@@ -13,6 +13,7 @@ benchmarks/out/stream.json.
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -186,6 +187,7 @@ def measured(case: Case) -> dict[str, Any]:
         "rows": rows,
         "alerts": alerts,
         "alerts_waiting": waiting,
+        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "stages": shares,
     }
 
