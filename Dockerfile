@@ -1,11 +1,12 @@
-# docker build -t tsad . ; a CUDA build of torch: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128
+# docker build -t tsad . ; another build of torch (the CPU's alone is a tenth of the size): --build-arg TORCH_INDEX=URL
 FROM python:3.12-slim AS build
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_INDEX=
 WORKDIR /src
 COPY pyproject.toml requirements/py312.txt ./
+# torch is pinned but not hashed, so that any build of it will do; all else is locked
 RUN python -m venv /opt/tsad \
  && torch=$(sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml) \
- && /opt/tsad/bin/pip install --no-cache-dir --index-url "$TORCH_INDEX" "$torch"
+ && /opt/tsad/bin/pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$torch"
 RUN /opt/tsad/bin/pip install --no-cache-dir --require-hashes --no-deps -r py312.txt
 COPY README.md LICENSE ./
 COPY streaming streaming
@@ -18,8 +19,8 @@ FROM python:3.12-slim
 COPY --from=build /opt/tsad /opt/tsad
 RUN useradd --system --create-home --home-dir /var/lib/tsad tsad
 USER tsad
-# tsad.toml is read from here; the models, the history and an SQLite file are written here
+# tsad.toml is read from here; the models, the history and an SQLite file are written here, and nothing elsewhere
 WORKDIR /var/lib/tsad
-ENV PATH=/opt/tsad/bin:$PATH
+ENV PATH=/opt/tsad/bin:$PATH PYTHONDONTWRITEBYTECODE=1 MPLCONFIGDIR=/tmp NUMBA_CACHE_DIR=/tmp
 ENTRYPOINT ["tsad"]
 CMD ["--help"]

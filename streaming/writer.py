@@ -134,7 +134,8 @@ class CellWriter:
         self.rare.restore(state.part("rare"))
         self._covered = state.arrays["covered"].copy()
         self._begin = state.arrays["begin"].copy()
-        self._kept = {slot: Samples.restored(state.part(f"kept{slot}")) for slot in state.meta["kept"]}
+        parts = state.parts()
+        self._kept = {slot: Samples.restored(parts[f"kept{slot}"]) for slot in state.meta["kept"]}
 
     def _joined(self, telemetry: Samples) -> Samples:
         samples, duplicates = collapse(telemetry.ordered())

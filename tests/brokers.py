@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import KafkaError
 from servers import NoServerError, free_port
 
@@ -157,6 +157,17 @@ def create_topics(address: str, names: Iterable[str], partitions: int = 1, repli
     """Make topics, and return when they are there."""
     admin = KafkaAdminClient(bootstrap_servers=address)
     admin.create_topics([NewTopic(name, partitions, replication) for name in names])
+    admin.close()
+
+
+def configure_topic(address: str, name: str, told: Mapping[str, str]) -> None:
+    """Tell a topic, and return when it has heard."""
+    admin = KafkaAdminClient(bootstrap_servers=address)
+    resource = ConfigResource(ConfigResourceType.TOPIC, name, configs=dict(told))
+    admin.alter_configs([resource])
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name)]
+    while any(admin.describe_configs(asked)["topic"][name][key]["value"] != value for key, value in told.items()):
+        pass
     admin.close()
 
 

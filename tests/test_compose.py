@@ -10,12 +10,13 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from tsad.config import load_config
+from tsad.config import Config, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = [name for name, service in SERVICES.items() if service["image"] == "tsad"]
+SHOP = "shop"
 CONFIGURED = Path("/var/lib/tsad/tsad.toml")
 
 
@@ -67,8 +68,13 @@ def test_the_image_does_not_run_as_root_and_starts_the_command() -> None:
     assert last["WORKDIR"] == str(CONFIGURED.parent)
 
 
+def test_no_registry_is_named() -> None:
+    text = (ROOT / "Dockerfile").read_text() + (ROOT / "docker-compose.yml").read_text()
+    assert "://" not in re.sub(r"(postgresql|PLAINTEXT|CONTROLLER)://", "", text)
+
+
 def test_images_are_pinned() -> None:
-    assert SERVICES["kafka"]["image"] == "apache/kafka:4.3.1"
+    assert SERVICES["kafka"]["image"] == SERVICES["topics"]["image"] == "apache/kafka:4.3.1"
     assert SERVICES["database"]["image"] == "postgres:17"
     assert all(":" in service["image"] for name, service in SERVICES.items() if name not in OURS)
     assert [name for name in OURS if "build" in SERVICES[name]] == ["migrate"]
@@ -76,10 +82,37 @@ def test_images_are_pinned() -> None:
 
 def test_what_a_service_waits_for_exists_and_can_be_waited_for() -> None:
     waits = [(name, *wait) for name, service in SERVICES.items() for wait in service.get("depends_on", {}).items()]
-    assert len(waits) == 2
-    for _, other, condition in waits:
+    assert {(name, other) for name, other, _ in waits} >= {("worker", "migrate"), ("worker", "topics")}
+    for name, other, condition in waits:
         assert other in SERVICES
         assert condition["condition"] != "service_healthy" or "healthcheck" in SERVICES[other]
+        # up must not wait for what is started on demand only
+        assert "profiles" not in SERVICES[other] or "profiles" in SERVICES[name]
+
+
+def test_every_service_says_what_happens_when_it_ends() -> None:
+    restarts = {name: service["restart"] for name, service in SERVICES.items()}
+    assert {restarts[name] for name in ("kafka", "database", "worker")} == {"unless-stopped"}
+    assert {restarts[name] for name in ("topics", "migrate")} == {"on-failure"}
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_our_containers_can_write_to_their_volume_alone(service: str) -> None:
+    assert SERVICES[service]["read_only"] is True
+    assert SERVICES[service]["cap_drop"] == ["ALL"]
+    writable = [text for text in SERVICES[service]["volumes"] if not text.endswith(":ro")]
+    assert writable == [f"state:{CONFIGURED.parent}"]
+    said = dict(pair.split("=", 1) for name, line in instructions() if name == "ENV" for pair in line.split())
+    caches = {said[name] for name in ("MPLCONFIGDIR", "NUMBA_CACHE_DIR")}
+    assert caches <= set(SERVICES[service]["tmpfs"])
+
+
+def test_the_worker_can_be_scaled() -> None:
+    worker = SERVICES["worker"]
+    assert not {"container_name", "ports"} & worker.keys()
+    partitions = int(re.search(r"--partitions (\d+)", SERVICES["topics"]["command"][-1])[1])  # type: ignore[index]
+    workers = int(re.search(r"--scale worker=(\d+)", (ROOT / "docker-compose.yml").read_text())[1])  # type: ignore[index]
+    assert workers <= partitions
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -94,16 +127,45 @@ def test_variables_have_a_default_or_are_demanded() -> None:
     assert len(re.findall(r"\$\{\w+:[-?][^}]+\}", text)) == text.count("${")
 
 
-def test_the_configuration_is_valid_and_its_variables_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = ROOT / "deploy" / "tsad.toml"
-    environment = SERVICES["tsad"]["environment"]
-    named = set(re.findall(r"\$\{([A-Z_]+)\}", path.read_text()))
-    assert named <= environment.keys()
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch) -> Config:
+    """The mounted configuration, with what the services set."""
+    environment = SERVICES["worker"]["environment"]
+    named = set(re.findall(r"\$\{([A-Z_]+)\}", (ROOT / "deploy" / "tsad.toml").read_text()))
+    assert named == environment.keys()
     for name in named:
         monkeypatch.setenv(name, re.sub(r"\$\{\w+:\?[^}]*\}", "secret", environment[name]))
-    config = load_config(path)
+    return load_config(ROOT / "deploy" / "tsad.toml")
+
+
+def test_the_configuration_is_valid_and_reaches_the_other_services(config: Config) -> None:
     assert config.database == "postgresql://tsad:secret@database:5432/tsad"
-    assert (f"./{path.relative_to(ROOT)}", str(CONFIGURED)) in volumes("tsad")
+    assert config.kafka.bootstrap == ("kafka:9092",)
+    assert SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"] == "PLAINTEXT://kafka:9092"
+    assert ("./deploy/tsad.toml", str(CONFIGURED)) in volumes("worker")
+
+
+def test_every_topic_that_is_read_or_written_is_made(config: Config) -> None:
+    made = re.search(r"for topic in (.*); do", SERVICES["topics"]["command"][-1])[1].split()  # type: ignore[index]
+    of = config.of(SHOP)
+    assert of.telemetry
+    assert of.logs
+    assert {of.telemetry.topic, of.logs.topic, *config.kafka.told} == set(made)
+    produced = SERVICES["produce"]["command"]
+    assert produced[produced.index("--topic") + 1] == of.telemetry.topic
+    assert produced[produced.index("--logs-topic") + 1] == of.logs.topic
+
+
+def test_the_worker_runs_the_configured_stream(config: Config) -> None:
+    assert SERVICES["worker"]["command"] == ["run", SHOP]
+    assert list(config.stream) == [SHOP]
+
+
+def test_the_library_that_reads_is_locked(config: Config) -> None:
+    """The image is installed from the lock alone."""
+    (lock,) = [name for name in copied() if name.startswith("requirements/")]
+    if config.kafka.client == "confluent":
+        assert re.search(r"^confluent-kafka==", (ROOT / lock).read_text(), re.M)
 
 
 @pytest.mark.parametrize("service", OURS)
@@ -116,21 +178,3 @@ def test_the_services_commands_exist(service: str) -> None:
     options = {name for parameter in command.params for name in [*parameter.opts, *parameter.secondary_opts]}
     assert {argument for argument in arguments if argument.startswith("--")} <= options
     assert command.make_context("tsad", arguments, resilient_parsing=True).args == []
-
-
-def test_the_tsad_service_runs_a_configured_stream_on_a_mounted_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TSAD_DATABASE", "sqlite://")
-    verb, stream, option, source = SERVICES["tsad"]["command"]
-    assert (verb, option) == ("run", "--source")
-    layout = load_config(ROOT / "deploy" / "tsad.toml").of(stream).telemetry
-    assert layout
-    assert (layout.layout, Path(source).suffix) == ("wide", ".parquet")
-    mounted = {where: what for what, where in volumes("tsad")}
-    assert (ROOT / mounted[str(Path(source).parent)] / Path(source).name).is_file()
-
-
-def test_streams_in_the_comments_are_configured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TSAD_DATABASE", "sqlite://")
-    named = re.findall(r"run --rm -T tsad run (\w+)", (ROOT / "docker-compose.yml").read_text())
-    assert named == ["topic"]
-    assert load_config(ROOT / "deploy" / "tsad.toml").of(named[0]).telemetry

@@ -135,10 +135,11 @@ class CaseBook:
 
     def restore(self, state: State, tracks: dict[tuple[int, int], Track]) -> None:
         """What `state` gave; `tracks` are the judge's, which the cases share."""
+        parts = state.parts()
         for number, meta in enumerate(state.meta["cases"]):
             key = (meta["row"], meta.pop("identity"))
-            peak = Evidence.restored(state.part(f"peak{number}")) if meta.pop("has_peak") else None
-            opening = Evidence.restored(state.part(f"opening{number}"))
+            peak = Evidence.restored(parts[f"peak{number}"]) if meta.pop("has_peak") else None
+            opening = Evidence.restored(parts[f"opening{number}"])
             told = Told(**meta.pop("told"))
             if f"told{number}" in state.arrays:
                 told.window = state.arrays[f"told{number}"].tobytes()

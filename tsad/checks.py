@@ -1,6 +1,7 @@
 """What `tsad check` looks at: one line for each thing, and what is wrong with it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -9,12 +10,15 @@ from storage.engine import Database, open_database
 from storage.model_files import read_model
 from storage.types import FileRefusedError, StoreError
 from streaming.broker.settings import BrokerError
+from streaming.broker.topics import topics
 from streaming.deadletters import DeadLetters
+from streaming.settings import SECOND
 from streaming.types import SourceChanged, Topic
 from tsad.app import FIT_TEMPLATES, App, ensemble_settings
 from tsad.config import Config, ConfigError
 from tsad.fitting import collect
 from tsad.layout import topics_found
+from tsad.sizing import need, replayed
 from tsad.wording import counted, one_line
 
 SAMPLE = 100_000
@@ -44,7 +48,15 @@ def check_all(config: Config) -> list[Row]:
 def _streams(config: Config, database: Database) -> list[Row]:
     app = App(config, database)
     try:
-        return [row for name in config.stream for row in [*_sources(app, name), *_models(app, name)]]
+        return [
+            row
+            for name in config.stream
+            for row in [
+                *_sources(app, name),
+                *_models(app, name),
+                _guarded(f"{name} sizing", lambda name=name: _sizing(app, name)),  # type: ignore[misc]
+            ]
+        ]
     finally:
         app.close()
 
@@ -92,9 +104,47 @@ def _topics(app: App, name: str) -> str:
     found, pattern = topics_found(app.config, name), app.config.of(name).topic_pattern
     cluster = ", ".join(app.config.kafka.bootstrap)
     said = " and ".join(map(repr, found))
+    _check_retention(app, name, found)
     if pattern is None:
         return f"{said}: {counted(next(iter(found.values())), 'partition')} on {cluster}"
     return f"{one_line(said, 200)} as {pattern!r} has it: {counted(sum(found.values()), 'partition')} on {cluster}"
+
+
+def _check_retention(app: App, name: str, found: Iterable[str]) -> None:
+    """BrokerError where a topic forgets what a start may have to read again."""
+    span = replayed(app.config.of(name))
+    with topics(app.config.kafka.settings()) as look:
+        for topic in found:
+            kept = look.kept(topic)
+            if kept is not None and kept < span:
+                raise BrokerError(
+                    f"topic {topic!r} keeps {_hours(kept)} (retention.ms), and a start may have to read "
+                    f"{_hours(span)} of it again: give the topic more, or the stream a smaller snapshot_every"
+                )
+
+
+def _hours(span: int) -> str:
+    return f"{span / (3600 * SECOND):.4g} h"
+
+
+def _sizing(app: App, name: str) -> str:
+    """Memory and cores by the sizing formula, for the entities that are known, expected or allowed."""
+    config, active = app.config.of(name), app.models.active(name)
+    known, telemetry = len(app.reader.entities(name)), config.telemetry or None
+    features = len(telemetry.features or ()) if telemetry else 0
+    if active is not None:
+        with suppress(FileRefusedError):  # said of the model itself
+            features = len(app.shelf(name).read(active).ensemble.features)
+    if not features:
+        return "told once there is a model, or telemetry.features names the channels"
+    entities = max(known, config.expected_entities or 0) or config.max_entities
+    which = "" if known or config.expected_entities else " (max_entities)"
+    found = need(config, entities, features)
+    return (
+        f"{entities:,} entities{which} of {counted(features, 'feature')}: {found.entity_bytes / 1000:,.0f} KB each, "
+        f"{found.memory / 2**30:.1f} GiB in one process; {found.arriving:,.4g} rows/s, of which a core does about "
+        f"{round(found.core, -2):,.0f}"
+    )
 
 
 def _strays(app: App, name: str) -> list[Row]:

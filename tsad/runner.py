@@ -101,6 +101,7 @@ class Runner:
     snapshot_slot: int | None = None
     _turn: int = 0
     _followed: int = 0
+    _behind: bool = True
     _dead: list[DeadLetter] = field(default_factory=list)
 
     def run(self, stop: Callable[[], bool] = lambda: False, tell: Callable[[Progress], None] | None = None) -> bool:
@@ -146,13 +147,17 @@ class Runner:
             self.partition.idle(topic, self.clock())
             self.save()
 
-    def rest(self) -> None:
-        """Nothing has come: follow what was promoted, and explain what waits."""
+    def rest(self, explain: bool = True) -> bool:
+        """Nothing has come: follow what was promoted, and explain one that waits (what comes waits for it), if any."""
         self.listen()
         if self.clock() - self._followed >= FOLLOW_EVERY:
             self._followed = self.clock()
             self.follow(self)
-            self.explain_waiting()
+            self._behind = True
+        if explain and self._behind:
+            self._behind = self.explain_waiting(1) > 0
+            return self._behind
+        return False
 
     @property
     def _every(self) -> int:
@@ -302,6 +307,7 @@ class Runner:
         for job in later:
             waiting = self._waiting(job.case, job.evidence.slot)
             job.case.told.window = packed([*waiting, job.evidence])
+        self._behind |= bool(later)
         return rows
 
     def _tell(self, case: Case, evidence: Evidence, told: Told) -> None:
@@ -316,9 +322,10 @@ class Runner:
     def _model_of(self, request: Request) -> Model:
         return self.director.model(request.evidence.version, request.evidence.features)
 
-    def explain_waiting(self) -> int:
-        """Explain alerts whose explanation had to wait, strongest first; how many were."""
-        waiting = self.reader.pending(self.writer.stream, self.writer.run, max(self.limits.explain_per_poll, 1))
+    def explain_waiting(self, most: int | None = None) -> int:
+        """Explain `most` alerts whose explanation had to wait (else a poll's), strongest first; how many were."""
+        most = max(self.limits.explain_per_poll, 1) if most is None else most
+        waiting = self.reader.pending(self.writer.stream, self.writer.run, most)
         held = {self.writer.alert_id(case): case for case in self.partition.book.cases.values()}
         for alert in waiting:
             requests = [Request(alert.id, alert.entity, evidence) for evidence in unpacked(alert.window)]

@@ -94,9 +94,12 @@ class Worker:
         ready = [number for number, runner in self.runners.items() if runner.waiting]
         for number in ready:
             self._guarded(number, self.runners[number].step)
+        explain = not ready
         for number in self.runners.keys() - set(ready):
             # explaining can wait while others are busy; that a topic has gone quiet may be what stops a partition
-            self._guarded(number, self.runners[number].listen if ready else self.runners[number].rest)
+            runner = self.runners[number]
+            explained = self._guarded(number, runner.listen if ready else partial(runner.rest, explain))
+            explain = explain and not explained
         if self.clock() - self._committed >= COMMIT_EVERY:
             self._commit()
         if self.relay is not None:
@@ -139,11 +142,12 @@ class Worker:
                 return  # dealt again: the next step takes up what is left
             self.log.info("partition taken up", partition=number, epoch=self.runners[number].epoch)
 
-    def _guarded(self, number: int, work: Callable[[], object]) -> None:
+    def _guarded(self, number: int, work: Callable[[], object]) -> object:
         try:
-            work()
+            return work()
         except (LeaseLostError, PartitionLostError) as error:
             self._drop(number, str(error))
+            return None
 
     def _drop(self, number: int, reason: str) -> None:
         runner = self.runners.pop(number)

@@ -12,20 +12,22 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from typing_extensions import override
 
-from streaming.broker.consumer import MILLISECOND, Consumer, Messages, Place
+from streaming.broker.consumer import MILLISECOND, REFRESH_MS, Consumer, Messages, Place
 from streaming.broker.settings import BrokerError, BrokerSettings
 
 PATIENCE = 10.0
 """Seconds that a question to the cluster may take."""
 GONE_ON = {KafkaError._MAX_POLL_EXCEEDED, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED}
 """What the library says in place of messages, and goes on by itself; a topic that is missing is looked for at start."""
+_COMMITTED = rd.IsolationLevel.READ_COMMITTED
 _FATAL = {KafkaError._AUTHENTICATION, KafkaError._FATAL, KafkaError._SSL}
 
 
 class ConfluentConsumer(Consumer):
-    """confluent-kafka's. What it fetches in the background waits in its own queue, of a bounded size.
+    """confluent-kafka's. `topics` and `instance` are as with kafka-python.
 
-    Fresh partitions stand at their end until they are sought: nothing is fetched from a place that nobody asked for.
+    What it fetches in the background waits in its own queue, of a bounded size. Fresh partitions stand at their end
+    until they are sought: nothing is fetched from a place that nobody asked for.
     """
 
     def __init__(
@@ -37,7 +39,9 @@ class ConfluentConsumer(Consumer):
         self._said: KafkaError | None = None
         logger = logging.getLogger("confluent_kafka")
         with broker_faults(", ".join(settings.bootstrap)):
-            self._client = rd.Consumer(_options(settings, group, instance) | {"error_cb": self._heard}, logger=logger)
+            self._client = rd.Consumer(
+                _options(settings, topics, group, instance) | {"error_cb": self._heard}, logger=logger
+            )
             self._reach()
             self._admin = AdminClient(settings.librdkafka(), logger=logger)
             if topics:
@@ -129,7 +133,9 @@ class ConfluentConsumer(Consumer):
             return {}
         self._admin.poll(0)  # what it logged goes to the logger
         with broker_faults("offsets"):
-            asked = self._admin.list_offsets({TopicPartition(*p): which for p in places}, request_timeout=PATIENCE)
+            asked = self._admin.list_offsets(
+                {TopicPartition(*p): which for p in places}, isolation_level=_COMMITTED, request_timeout=PATIENCE
+            )
             return {(part.topic, part.partition): answer.result().offset for part, answer in asked.items()}
 
     @override
@@ -180,16 +186,20 @@ class ConfluentConsumer(Consumer):
         self._client.close()
 
 
-def _options(settings: BrokerSettings, group: str | None, instance: str | None) -> dict[str, Any]:
+def _options(
+    settings: BrokerSettings, topics: Sequence[str], group: str | None, instance: str | None
+) -> dict[str, Any]:
     """What kafka-python is told, in librdkafka's words."""
+    by_pattern = bool(topics) and topics[0].startswith("^")
     options: dict[str, Any] = {
         **settings.librdkafka(),
         "group.id": group or "tsad-looks",  # it wants one even where none is joined
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "earliest",
-        "partition.assignment.strategy": "range",
-        "isolation.level": "read_uncommitted",
+        "partition.assignment.strategy": "roundrobin" if by_pattern else "range",
+        "topic.metadata.refresh.interval.ms": REFRESH_MS if by_pattern else 300_000,
+        "isolation.level": "read_committed",
         "allow.auto.create.topics": False,
         "enable.partition.eof": True,
         "check.crcs": True,

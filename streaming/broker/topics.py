@@ -8,7 +8,7 @@ from typing import Any
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from streaming.broker.consumer import broker_faults
+from streaming.broker.consumer import MILLISECOND, broker_faults
 from streaming.broker.settings import BrokerError, BrokerSettings
 
 _OF_TOPIC = "DYNAMIC_TOPIC_CONFIG"
@@ -45,6 +45,15 @@ class Topics:
     def stamps_itself(self, name: str) -> bool:
         """Whether the topic replaces the time that a producer says by its own."""
         return bool(self._described(name)[STAMPS]["value"] == "LogAppendTime")
+
+    def kept(self, name: str) -> int | None:
+        """For how long (ns) a topic keeps what it has got; None: without end. BrokerError where it is compacted: then
+        what is read again is not what was read."""
+        told = self._described(name)
+        if "compact" in told["cleanup.policy"]["value"]:
+            raise BrokerError(f"topic {name!r} is compacted: a start that reads it again would miss what has gone")
+        kept = int(told["retention.ms"]["value"])
+        return None if kept < 0 else kept * MILLISECOND
 
     def create(self, name: str, partitions: int, told: Mapping[str, str] | None = None) -> None:
         """Make a topic; it is there on return. As many replicas as the broker makes unasked."""

@@ -145,6 +145,27 @@ def test_the_marker_of_a_transaction_is_no_message_that_is_waited_for(
     polled_until(member, lambda: member.drained((topic, 0)))
 
 
+def test_what_a_producer_has_taken_back_never_was(member: Consumer, topic: str, kafka_server: str) -> None:
+    producer = KafkaProducer(bootstrap_servers=kafka_server, transactional_id=f"t{next(SERIAL)}", acks="all")
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.send(topic, b"taken back", partition=0)
+    producer.flush()
+    producer.abort_transaction()
+    producer.close()
+    publish(kafka_server, topic, [(None, b"behind it")], partition=0)
+    assert [value for value, *_ in read(member, 42)] == [value for _, value in SEEN] + [b"behind it"]
+    polled_until(member, lambda: member.drained((topic, 0)))
+
+
+def test_a_pattern_takes_up_topics_that_it_matches(settings: BrokerSettings, topic: str, kafka_server: str) -> None:
+    create_topics(kafka_server, [f"not-{topic}"], 1)
+    consumer = joined(settings, f"^{topic[:-1]}.$", f"g{next(SERIAL)}")
+    assert {(topic, 0), (topic, 1)} <= consumer.assigned()
+    assert f"not-{topic}" not in {name for name, _ in consumer.assigned()}
+    consumer.close()
+
+
 def test_messages_are_found_by_kafkas_time(member: Consumer, topic: str) -> None:
     newest = (STAMP + 39_000) * 1_000_000
     asked = (0, newest - 1, newest, newest + 1, newest + 10**9)

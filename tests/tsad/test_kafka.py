@@ -81,6 +81,21 @@ def test_a_second_run_reads_nothing_again_and_goes_on_with_what_came_since(strea
     assert differences(final_rows(app), final_rows(whole)) == []
 
 
+def test_between_polls_one_alert_at_a_time_is_explained(stream: KafkaStream) -> None:
+    """What comes meanwhile waits no longer than for one."""
+    stream.fill({"telemetry": LIVE})
+    app = stream.app()
+    worker = app.worker(STREAM, limits=Limits(explain_per_poll=0))
+    step_until([worker], lambda: rows_read([worker]) == len(LIVE))
+    left = [len(app.reader.pending(STREAM))]
+    while left[-1] and len(left) < 50:
+        worker.step()
+        left.append(len(app.reader.pending(STREAM)))
+    assert left == list(range(left[0], -1, -1))
+    assert left[0] > 2
+    worker.close()
+
+
 @pytest.mark.parametrize("polls", [1, 4])
 def test_a_worker_that_dies_between_two_polls_leaves_no_trace(
     wide: KafkaStream, undisturbed: dict[str, list[Any]], polls: int
