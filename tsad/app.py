@@ -13,7 +13,7 @@ from typing import Any
 from detectors.ensemble import EnsembleSettings
 from detectors.registry import load, options, profile, registered
 from storage import snapshots
-from storage.engine import Database, open_database
+from storage.engine import Carrier, Database, at_once, open_database
 from storage.leases import Leases
 from storage.models import Models
 from storage.outbox import Outbox
@@ -120,6 +120,7 @@ class App:
         self.reader = Reader(database)
         self.models = Models(database, self._now)
         self.leases = Leases(database, self._now)
+        self.aside: Carrier = at_once
 
     @classmethod
     def open(cls, config: Config, clock: Clock = time.time_ns, create: bool = True) -> "App":
@@ -229,6 +230,7 @@ class App:
         return Worker(
             names, feed, make, lambda: self.leases.epochs(stream, run), self.clock,
             relay=Relay(Outbox(self.database), lambda: Producer(kafka.settings()), stream) if told else None,
+            patience=self.config.patience,
         )  # fmt: skip
 
     def columns(self, stream: str, model_features: list[str] | None = None) -> Columns:
@@ -326,6 +328,7 @@ class App:
             lambda version: self._activate(stream, version), lambda runner: self._follow(stream, runner),
             Silence(windower, config.idle_after),
             limits or Limits(explain_per_poll=config.explain_per_poll, snapshot_every=config.snapshot_every), rejects,
+            aside=self.aside,
         )  # fmt: skip
         snapshots.sweep(self.config.models, run, stream, partition_number, [row.file for row in kept.snapshots])
         recover(runner, kept)

@@ -259,6 +259,7 @@ class Config(Section):
     database: str = "sqlite:///tsad.db"
     models: str = "tsad-models"
     history: str = "tsad-history"
+    patience: Duration = 300 * SECOND
     kafka: KafkaConfig = KafkaConfig()
     retention_days: dict[str, float] = RETENTION
     stream: dict[str, StreamConfig] = Field(default_factory=dict)

@@ -32,6 +32,10 @@ LAST = 3.0
 """Seconds that the end may take; what is left then waits for the next start."""
 
 
+SHORT = 0.5
+"""Likewise, where the run has failed."""
+
+
 class Relay:
     """Delivers what the partitions of `stream` have in their outboxes, in order, at least once.
 
@@ -88,7 +92,7 @@ class Relay:
     def __exit__(self, kind: object, *_: object) -> None:
         self._drain = kind is None
         self._stop.set()
-        self._thread.join(LAST)
+        self._thread.join(LAST if self._drain else SHORT)
 
     def _send(self, messages: list[Message]) -> list[BrokerError | None]:
         if self._producer is None:

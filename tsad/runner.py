@@ -4,11 +4,13 @@ import gc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import structlog
 
 from storage import snapshots
+from storage.engine import Carrier, at_once
 from storage.read import Reader
 from storage.store import Store
 from storage.types import Changes, Checkpoint, DeadLetter, EntityRow, Explanation, LeaseLost, SnapshotRow, Template
@@ -74,7 +76,8 @@ class Runner:
     """Runs one partition until its sources end or `stop` says so.
 
     `clock` (ns) dates what is saved and paces `follow`, which orders what was promoted meanwhile; `activate` is told of
-    every version that an order has put in force; `announcer` says what of a save is told to others.
+    every version that an order has put in force; `announcer` says what of a save is told to others; `aside` runs what
+    may take long.
     """
 
     writer: RowWriter
@@ -99,6 +102,7 @@ class Runner:
     counts: dict[str, int] = field(default_factory=dict)
     log: Any = field(default_factory=structlog.get_logger)
     snapshot_slot: int | None = None
+    aside: Carrier = at_once
     _turn: int = 0
     _followed: int = 0
     _dead: list[DeadLetter] = field(default_factory=list)
@@ -126,9 +130,9 @@ class Runner:
             self.follow(self)
         batch = self.sources[topic].poll(self.limits.poll)
         if batch is None:
-            self.end(topic)
+            self.aside(partial(self.end, topic))
         else:
-            self.take(topic, batch)
+            self.aside(partial(self.take, topic, batch))
         self.save()
         self.listen()
         if batch is not None and not len(batch.codes):
@@ -143,7 +147,7 @@ class Runner:
         topic = self.silence.over() if last else self.silence.due(self.clock())
         if topic is not None:
             self.log.info("topic idle", topic=topic, partition=self.writer.partition)
-            self.partition.idle(topic, self.clock())
+            self.aside(partial(self.partition.idle, topic, self.clock()))
             self.save()
 
     def rest(self) -> None:
@@ -170,7 +174,7 @@ class Runner:
     def close_all(self) -> None:
         """End a source that has no end of its own, here: every open slot closes."""
         for topic in self.sources:
-            self.end(topic)
+            self.aside(partial(self.end, topic))
             self.save()
         self.finish()
 
@@ -224,7 +228,7 @@ class Runner:
     def save(self) -> None:
         """Save what came up and the place to go on from, in one transaction. LeaseLostError when it is not ours."""
         findings = self.partition.take()
-        changes = self._changes(findings)
+        changes = self.aside(partial(self._changes, findings))
         saved = self.store.save([changes])
         self._check(saved.lost)
         for order in self.director.fresh:
@@ -322,7 +326,7 @@ class Runner:
         held = {self.writer.alert_id(case): case for case in self.partition.book.cases.values()}
         for alert in waiting:
             requests = [Request(alert.id, alert.entity, evidence) for evidence in unpacked(alert.window)]
-            answers = explain(requests, self._model_of)
+            answers = self.aside(partial(explain, requests, self._model_of))
             told = Told(alert.explained_by, alert.sentence, alert.evidence)
             for answer in answers:
                 if tells(told.slot, answer.told.slot or 0, alert.peak_slot):
@@ -362,7 +366,7 @@ class Runner:
         writer = self.writer
         parts = parts_of(self.partition, self.inputs())
         place = (writer.run, writer.stream, writer.partition)
-        file, checksum = snapshots.write(self.models_url, *place, slot=slot, parts=parts)
+        file, checksum = self.aside(partial(snapshots.write, self.models_url, *place, slot=slot, parts=parts))
         changes = Changes(*place, self.epoch)
         changes.snapshots.append(SnapshotRow(slot, dict(self.positions), file, checksum))
         changes.entities += self._everyone()

@@ -8,6 +8,7 @@ import typer
 
 from streaming.types import Topic
 from tsad.app import App
+from tsad.aside import patiently
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
 from tsad.cli.registers import model_row
 from tsad.cli.terminal import INTERRUPTED, note, opened, print_line, show
@@ -65,14 +66,15 @@ def run(
         if opened_app.on_kafka(stream, _paths(source, logs)):
             _work(opened_app, stream, until_end, json)
             return
-        runner = opened_app.runner(stream, _paths(source, logs))
-        missing = runner.director.missing_slots(runner.partition.windower.closed_through)
-        if runner.director.newest is None:
-            _note_cold(missing)
-        with Bars() as bars, interruptible() as stopping:
-            ended = runner.run(stopping, bars.standing(stream))
-            if ended:
-                bars.done()
+        with interruptible() as stopping, patiently(opened_app, stopping):
+            runner = opened_app.runner(stream, _paths(source, logs))
+            missing = runner.director.missing_slots(runner.partition.windower.closed_through)
+            if runner.director.newest is None:
+                _note_cold(missing)
+            with Bars() as bars:
+                ended = runner.run(stopping, bars.standing(stream))
+                if ended:
+                    bars.done()
         standing = runner.progress
     _summary(stream, standing, runner.counts, ended, json)
     if not ended:
@@ -86,8 +88,9 @@ def _work(opened_app: App, stream: str, until_end: bool, json: bool) -> None:
     """Be a member of the stream's group until SIGTERM, Ctrl-C, or the end that was asked for."""
     if opened_app.models.active(stream) is None:
         _note_cold(None)
-    worker = opened_app.worker(stream)
-    with Bars() as bars, interruptible() as stopping:
+    with interruptible() as stopping, patiently(opened_app, stopping) as aside, Bars() as bars:
+        worker = opened_app.worker(stream)
+        aside.meanwhile = worker.meanwhile
         if until_end:
             worker.read_out(stopping, bars.standing(stream))
         else:
