@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -34,6 +35,7 @@ CHUNK = 500
 
 SQLITE_TRANSIENT = {5, 6}
 """SQLITE_BUSY and SQLITE_LOCKED (sqlite.org/rescode.html); the low byte of an extended code."""
+_SERIAL = count()
 POSTGRES_TRANSIENT = ("08", "40", "53", "55P03", "57P")
 """Connection lost, rollback (deadlock, serialisation), no resources, lock not available, shutdown (appendix A)."""
 
@@ -85,6 +87,7 @@ class Database:
         self.carry: Carrier = at_once
         self.retries = 0
         self.faulty = False
+        self._running: dict[int, float] = {}
         self._engine = engine
         self._writer = engine.execution_options(writes=True)
         self._attempts = attempts
@@ -120,6 +123,8 @@ class Database:
             before_sleep=self._again,
             reraise=True,
         )
+        key = next(_SERIAL)
+        self._running[key] = time.monotonic()
         try:
             done = self.carry(lambda: tries(once))
         except SQLAlchemyError as error:
@@ -127,8 +132,15 @@ class Database:
             raise StoreError(f"{self.name}: {_said(error)}{attempts}") from error
         except TimeoutError as error:
             raise StoreError(f"{self.name}: {error}") from error
+        finally:
+            del self._running[key]
         self.faulty = False
         return done
+
+    def waits(self) -> float:
+        """Seconds since the oldest transaction that runs now was begun; 0 where none runs."""
+        began = list(self._running.values())
+        return time.monotonic() - min(began) if began else 0.0
 
     def _again(self, state: RetryCallState) -> None:
         self.retries += 1

@@ -61,6 +61,17 @@ class Outbox:
 
         return self._database.read(work)
 
+    def waiting(self, stream: str, run: str = LIVE) -> dict[int, tuple[int, datetime]]:
+        """How many messages each partition of `stream` has here, and when the oldest of them was saved."""
+        table = schema.outbox
+        query = sa.select(
+            table.c.partition, sa.func.count(), sa.func.min(table.c.saved_at, type_=table.c.saved_at.type)
+        )
+        query = query.where(table.c.run == run, table.c.stream == stream).group_by(table.c.partition)
+        return self._database.read(
+            lambda connection: {number: (count, oldest) for number, count, oldest in connection.execute(query)}
+        )
+
     def delivered(self, stream: str, partition: int, epoch: int, through: int, run: str = LIVE) -> bool:
         """Take out the partition's messages up to sequence `through`; False, and nothing, if `epoch` is over."""
         table = schema.outbox

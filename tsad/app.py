@@ -40,13 +40,15 @@ from tsad.episodes import Rule
 from tsad.fitting import Collected, Progress, collect, fit_model
 from tsad.history import History
 from tsad.judge import Judge
+from tsad.meter import Meter
 from tsad.models import ModelShelf
 from tsad.partition import Partition
+from tsad.progress import Limits
 from tsad.readings import Readings, Rollups
 from tsad.recovery import recover
 from tsad.relay import Relay
 from tsad.rows import RowWriter, utc
-from tsad.runner import Limits, Runner
+from tsad.runner import Runner
 from tsad.silence import Silence
 from tsad.worker import Worker, check_topics
 
@@ -121,6 +123,7 @@ class App:
         self.models = Models(database, self._now)
         self.leases = Leases(database, self._now)
         self.aside: Carrier = at_once
+        self.meter = Meter()
 
     @classmethod
     def open(cls, config: Config, clock: Clock = time.time_ns, create: bool = True) -> "App":
@@ -328,7 +331,7 @@ class App:
             lambda version: self._activate(stream, version), lambda runner: self._follow(stream, runner),
             Silence(windower, config.idle_after),
             limits or Limits(explain_per_poll=config.explain_per_poll, snapshot_every=config.snapshot_every), rejects,
-            aside=self.aside,
+            aside=self.aside, meter=self.meter,
         )  # fmt: skip
         snapshots.sweep(self.config.models, run, stream, partition_number, [row.file for row in kept.snapshots])
         recover(runner, kept)

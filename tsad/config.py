@@ -20,6 +20,7 @@ from streaming.settings import (
     Timing,
 )
 from tsad.cluster import KafkaConfig
+from tsad.operating import HttpConfig, LoggingConfig
 from tsad.section import Duration, Section, Without
 
 RETENTION: dict[str, float] = {"scores": 30, "score_rollups": 400, "dead_letters": 30, "audit": 400}
@@ -261,6 +262,8 @@ class Config(Section):
     history: str = "tsad-history"
     patience: Duration = 300 * SECOND
     kafka: KafkaConfig = KafkaConfig()
+    http: HttpConfig = HttpConfig()
+    log: LoggingConfig = LoggingConfig()
     retention_days: dict[str, float] = RETENTION
     stream: dict[str, StreamConfig] = Field(default_factory=dict)
 
@@ -360,8 +363,9 @@ _TABLES: dict[tuple[Any, ...], type[Section]] = {
 
 
 def _section(place: tuple[Any, ...]) -> type[Section]:
-    if place[:1] == ("kafka",):
-        return KafkaConfig
+    for name, section in (("kafka", KafkaConfig), ("http", HttpConfig), ("log", LoggingConfig)):
+        if place[:1] == (name,):
+            return section
     if place[:1] != ("stream",) or len(place) < 2:
         return Config
     below = place[2:]

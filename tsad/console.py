@@ -18,7 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from tsad.runner import Progress as Standing
+from tsad.progress import Progress as Standing
 from tsad.wording import counted
 
 

@@ -15,8 +15,9 @@ from streaming.broker.consumer import Consumer, Place
 from streaming.broker.feed import Feed, PartitionLostError, numbers
 from streaming.broker.settings import BrokerError, OutageError
 from streaming.settings import SECOND
+from tsad.progress import Progress, frozen_heap
 from tsad.relay import Relay
-from tsad.runner import LeaseLostError, Progress, Runner, frozen_heap
+from tsad.runner import LeaseLostError, Runner
 
 COMMIT_EVERY = 5 * SECOND
 PATIENCE = 0.2
@@ -33,7 +34,7 @@ class Worker:
 
     The deal of the group says which partitions are run, the leases who may write: a save under a lease that is over
     drops the partition, whatever the group still says, until the group deals again. A cluster that does not answer is
-    borne for `patience` (ns).
+    borne for `patience` (ns); `fault` says what it answered meanwhile.
     """
 
     topics: tuple[str, ...]
@@ -46,6 +47,7 @@ class Worker:
     relay: Relay | None = None
     patience: int = 300 * SECOND
     retries: int = 0
+    fault: str | None = None
     _gone: Progress = field(default_factory=Progress)
     _committed: int = 0
     _undealt: bool = False
@@ -96,11 +98,11 @@ class Worker:
                 return
             with attempt:
                 work()
+                self.fault = None
 
     def _again(self, state: RetryCallState) -> None:
-        self.retries += 1
-        fault = state.outcome and state.outcome.exception()
-        self.log.warning("the cluster does not answer", attempt=state.attempt_number, reason=str(fault))
+        self.retries, self.fault = self.retries + 1, str(state.outcome and state.outcome.exception())
+        self.log.warning("the cluster does not answer", attempt=state.attempt_number, reason=self.fault)
 
     def meanwhile(self) -> None:
         """What must go on while something takes long: the membership. Full inboxes pause their partitions."""

@@ -60,6 +60,16 @@ class KafkaSource:
         """The offset behind what was taken."""
         return self._feed.at(self._place)
 
+    @property
+    def name(self) -> str:
+        """The topic's name."""
+        return self._place[0]
+
+    def lag(self) -> int | None:
+        """Messages of the topic that were not taken, as of the last fetch; None where that is not known."""
+        end = self._feed.consumer.end(self._place)
+        return None if end is None else max(end - self._feed.at(self._place), 0)
+
     def drained(self) -> bool:
         """Whether all that the topic holds now was taken."""
         return self._feed.drained(self._place)
