@@ -10,6 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from detectors.ensemble import EnsembleSettings
 from detectors.registry import load, options, profile, registered
 from storage import snapshots
@@ -233,7 +235,7 @@ class App:
         return Worker(
             names, feed, make, lambda: self.leases.epochs(stream, run), self.clock,
             relay=Relay(Outbox(self.database), lambda: Producer(kafka.settings()), stream) if told else None,
-            patience=self.config.patience,
+            patience=self.config.patience, log=structlog.get_logger(stream=stream),
         )  # fmt: skip
 
     def columns(self, stream: str, model_features: list[str] | None = None) -> Columns:
@@ -331,8 +333,9 @@ class App:
             lambda version: self._activate(stream, version), lambda runner: self._follow(stream, runner),
             Silence(windower, config.idle_after),
             limits or Limits(explain_per_poll=config.explain_per_poll, snapshot_every=config.snapshot_every), rejects,
-            aside=self.aside, meter=self.meter,
+            aside=self.aside, meter=self.meter, log=structlog.get_logger(stream=stream, partition=partition_number),
         )  # fmt: skip
+        director.log = runner.log
         snapshots.sweep(self.config.models, run, stream, partition_number, [row.file for row in kept.snapshots])
         recover(runner, kept)
         if active is None and director.newest is not None:

@@ -1,6 +1,7 @@
 """`tsad fit`, `tsad run`, `tsad try` and `tsad demo`."""
 
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
 from tsad.cli.registers import model_row
 from tsad.cli.terminal import INTERRUPTED, note, opened, print_line, show
 from tsad.console import Bars, interruptible
+from tsad.logs import configure
 from tsad.progress import Progress
 from tsad.report import as_json, model_table, run_table
 from tsad.serving import noting, serving
@@ -48,6 +50,13 @@ def fit(
     show(rows, model_table(rows), json)
 
 
+class Form(Enum):
+    """How standard error is written."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
 @app.command()
 def run(
     stream: Annotated[str, typer.Argument(help="The stream, as configured.")],
@@ -59,12 +68,19 @@ def run(
         bool, typer.Option("--until-end", help="Kafka: stop where the topics end now, and close every open slot.")
     ] = False,
     http: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Answer for health and metrics there.")] = None,
+    log_format: Annotated[
+        Form | None,
+        typer.Option(help="Of standard error: for people, or a JSON object a line.", envvar="TSAD_LOG_FORMAT"),
+    ] = None,
     config: ConfigPath = CONFIG,
     database: DatabaseUrl = None,
     json: AsJson = False,
 ) -> None:
     """Watch a stream until its source ends (or Ctrl-C); the next run goes on where this one stopped."""
+    configure(log_format.value if log_format else "console", stream=stream)
     with opened(config, database, needed=True, create=True) as opened_app, opened_app.claim():
+        log = opened_app.config.log
+        configure(log_format.value if log_format else log.format, log.level, stream=stream)
         if opened_app.on_kafka(stream, _paths(source, logs)):
             _work(opened_app, stream, until_end, http, json)
             return
