@@ -35,6 +35,7 @@ from streaming.logintake import LogIntake
 from streaming.masking import Masking
 from streaming.types import Source, State, Topic
 from streaming.windower import Windower
+from tsad.absence import Absence
 from tsad.announcing import Announcer
 from tsad.config import KAFKA, Config, ConfigError, StreamConfig
 from tsad.director import Director
@@ -229,7 +230,7 @@ class App:
             runner.announcer = announcer
             for source in opened.values():
                 source.open()
-            runner.silence.sources = opened
+            runner.attend(opened)
             return runner
 
         return Worker(
@@ -333,6 +334,7 @@ class App:
             lambda version: self._activate(stream, version), lambda runner: self._follow(stream, runner),
             Silence(windower, config.idle_after),
             limits or Limits(explain_per_poll=config.explain_per_poll, snapshot_every=config.snapshot_every), rejects,
+            absence=Absence((run, stream, partition_number), config.no_data_after, {o.topic: o for o in kept.no_data}),
             aside=self.aside, meter=self.meter, log=structlog.get_logger(stream=stream, partition=partition_number),
         )  # fmt: skip
         director.log = runner.log

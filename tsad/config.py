@@ -23,7 +23,7 @@ from tsad.cluster import KafkaConfig
 from tsad.operating import HttpConfig, LoggingConfig
 from tsad.section import Duration, Section, Without
 
-RETENTION: dict[str, float] = {"scores": 30, "score_rollups": 400, "dead_letters": 30, "audit": 400}
+RETENTION: dict[str, float] = {"scores": 30, "score_rollups": 400, "dead_letters": 30, "audit": 400, "no_data": 400}
 PRUNABLE = (*RETENTION, "alerts", "evicted_states")
 
 
@@ -171,6 +171,7 @@ class StreamConfig(Section):
     max_ahead: Duration = 3600 * SECOND
     forget_after: int = Field(default=120, ge=1)
     idle_after: Duration = 300 * SECOND
+    no_data_after: Without[Duration] = None
     on_silence: Literal["alert", "ignore"] = "alert"
     max_entities: int = Field(default=20_000, ge=1)
     max_features: int = Field(default=2000, ge=1)
@@ -214,6 +215,8 @@ class StreamConfig(Section):
             raise ValueError(f"quiet ({self.quiet} slots) must be at least settle ({self.settle} slots)")
         if self.window < self.settle:
             raise ValueError(f"window ({self.window} slots) must be at least settle ({self.settle} slots)")
+        if self.no_data_after is not None and self.no_data_after <= 0:
+            raise ValueError("no_data_after must be longer than 0s; false says that there is none")
         if self.step <= 0:
             raise ValueError("step must be longer than 0s")
         if self.scope == "group" and not self.group_by:

@@ -58,8 +58,13 @@ def _of_partitions(parts: Iterable[PartitionStanding]) -> list[Metric]:
         "tsad_alerts_running", "Alerts that are not over.", labels=["partition", "state", "severity"]
     )
     model = GaugeMetricFamily("tsad_model_info", "1 for the model in force.", labels=["partition", "version"])
+    quiet = GaugeMetricFamily(
+        "tsad_no_data", "1 for an input that brings nothing any more.", labels=["partition", "input"]
+    )  # fmt: skip
     for part in parts:
         number = str(part.number)
+        for topic in part.quiet:
+            quiet.add_metric([number, topic], 1)
         for topic, count in part.lags.items():
             lag.add_metric([topic, number], count)
         if part.delay is not None:
@@ -70,7 +75,7 @@ def _of_partitions(parts: Iterable[PartitionStanding]) -> list[Metric]:
             running.add_metric([number, state, severity], count)
         if part.version is not None:
             model.add_metric([number, part.version], 1)
-    return [lag, delay, entities, epoch, running, model]
+    return [lag, delay, entities, epoch, running, model, quiet]
 
 
 def _counted(parts: Iterable[PartitionStanding]) -> list[Metric]:

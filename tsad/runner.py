@@ -1,6 +1,6 @@
 """One partition of a stream, run: poll, process, explain, save in one transaction, snapshot, and come back from it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -12,11 +12,13 @@ from storage.engine import Carrier, at_once
 from storage.read import Reader
 from storage.store import Store
 from storage.types import Changes, Checkpoint, DeadLetter, EntityRow, Explanation, LeaseLost, SnapshotRow, Template
+from streaming.broker.source import KafkaSource
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
 from streaming.logintake import LogIntake
 from streaming.settings import SECOND
 from streaming.types import Batch, Lines, Source, State, Topic
+from tsad.absence import Absence
 from tsad.announcing import Announcer
 from tsad.cases import Case, Evidence, Told
 from tsad.director import Director
@@ -64,6 +66,7 @@ class Runner:
     limits: Limits = field(default_factory=Limits)
     rejects: dict[Topic, DeadLetters] = field(default_factory=dict)
     announcer: Announcer | None = None
+    absence: Absence | None = None
     progress: Progress = field(default_factory=Progress)
     positions: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -109,8 +112,31 @@ class Runner:
             self.snapshot()
         return True
 
+    def attend(self, sources: Mapping[Topic, KafkaSource]) -> None:
+        """Notice when these fall silent or quiet. What a replay read is no sign of life: the saved position says when
+        there was one."""
+        self.silence.sources = sources
+        for topic, source in sources.items():
+            source.heard = (self.positions.get(topic) or {}).get("heard", source.heard)
+        if self.absence is not None:
+            self.absence.sources = sources
+
+    def _miss(self) -> None:
+        """Note which producers have gone quiet, and which are back."""
+        found = [] if self.absence is None else self.absence.look(self.clock())
+        if not found:
+            return
+        writer = self.writer
+        changes = Changes(writer.run, writer.stream, writer.partition, self.epoch, no_data=found)
+        if self.announcer is not None:
+            changes.notices += self.announcer.notice(writer.stream, writer.partition, found)
+        for row in found:
+            self.log.warning("no data", topic=row.topic, state=row.state, since=row.since.isoformat())
+        self._check(self.store.save([changes]).lost)
+
     def listen(self, last: bool = False) -> None:
         """Wait no longer for a topic that has gone quiet; with `last` for none of which everything was read."""
+        self._miss()
         topic = self.silence.over() if last else self.silence.due(self.clock())
         if topic is not None:
             self.log.info("topic idle", topic=topic, partition=self.writer.partition)

@@ -36,7 +36,8 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class PartitionStanding:
-    """One partition: `delay` of its watermark (s; None before the first slot), `lags` by topic, `running` alerts."""
+    """One partition: `delay` of its watermark (s; None before the first slot), `lags` by topic, `running` alerts,
+    topics that are `quiet` for too long."""
 
     number: int
     epoch: int
@@ -47,6 +48,7 @@ class PartitionStanding:
     lags: Mapping[str, int]
     counts: Mapping[str, int]
     running: Mapping[tuple[str, str], int]
+    quiet: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,7 @@ class Watch:
             {topic: lag for topic, lag in lags.items() if lag is not None},
             dict(runner.counts),
             running,
+            () if runner.absence is None else tuple(runner.absence.open),
         )
 
     def _count(self, runners: Mapping[int, Runner]) -> int | None:

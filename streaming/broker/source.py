@@ -16,7 +16,8 @@ class KafkaSource:
     """Reads `place` from `feed`. A position's `row` is the next offset, `first` the one where the stream began.
 
     It never ends. Messages without a timestamp count as ingested when they are read (`clock`, ns). `ingested` are the
-    first and the newest ingest timestamp (ns) of what could be decoded; None before any was.
+    first and the newest ingest timestamp (ns) of what could be decoded; None before any was. `heard` is when (by the
+    clock) the last message was read.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class KafkaSource:
         self._feed, self._place, self._clock, self._patience = feed, place, clock, patience
         self._first: int | None = None
         self.ingested: tuple[int, int] | None = None
+        self.heard: int | None = None
 
     @property
     def waiting(self) -> bool:
@@ -47,6 +49,8 @@ class KafkaSource:
             self._feed.pump(self._patience)
         start = self._feed.at(self._place)
         messages = self._feed.take(self._place, start + max_records, max_records)
+        if len(messages):
+            self.heard = self._clock()
         ingested = messages.timestamps
         if (ingested < 0).any():
             ingested = np.where(ingested < 0, self._clock(), ingested)
@@ -84,7 +88,7 @@ class KafkaSource:
         state = self.decoder.state(next_position)
         return {
             "topic": topic, "partition": partition, "first": self._first, "row": next_position, "decoder": state,
-            "ingested": self.ingested,
+            "ingested": self.ingested, "heard": self.heard,
         }  # fmt: skip
 
     def seek(self, position: dict[str, Any]) -> None:
@@ -103,6 +107,7 @@ class KafkaSource:
         self.truncated = (wanted, start) if start > wanted else None
         if "decoder" in position:
             self.ingested = tuple(position["ingested"]) if position.get("ingested") else None
+            self.heard = position.get("heard")
             self.decoder.restore(position["decoder"])
 
     def close(self) -> None:

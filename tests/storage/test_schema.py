@@ -47,7 +47,7 @@ def test_keys_come_first_and_hold_the_run() -> None:
 def test_the_issues_tables_are_there(database: Database) -> None:
     wanted = (
         "streams entities models alerts explanations scores score_rollups log_templates dead_letters checkpoints "
-        "snapshots orders audit leases evicted_states outbox announced"
+        "snapshots orders audit leases evicted_states outbox announced no_data"
     )
     names = database.read(lambda connection: sa.inspect(connection).get_table_names())
     assert set(names) - {"alembic_version"} == set(wanted.split())

@@ -305,7 +305,8 @@ def test_a_port_that_is_taken_ends_a_run_with_one_line(tmp_path: Path) -> None:
 def test_the_manual_names_every_metric_and_no_other(stream: KafkaStream) -> None:
     """By a run in which everything happens, from Kafka, with an outbox."""
     stream.fill({"telemetry": BROKEN})
-    app = stream.app(max_entities=2)
+    app, now = stream.app(max_entities=2, no_data_after="1m"), [NOW]
+    app.clock = lambda: now[0]
     dead = f"dead-{id(stream)}"
     create_topics(stream.address, [dead])
     kafka = app.config.kafka.model_copy(update={"dead_letter_topic": dead})
@@ -314,6 +315,8 @@ def test_the_manual_names_every_metric_and_no_other(stream: KafkaStream) -> None
     with served(app) as (watch, port):
         watch.worker = worker
         step_until([worker], lambda: rows_read([worker]) == len(BROKEN))
+        now[0] += 61 * SECOND
+        worker.step()
         assert worker.relay is not None
         worker.relay.pump()
         watch.note(worker.runners)
