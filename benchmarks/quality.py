@@ -3,7 +3,7 @@
 Parts, each of which may be run alone and goes on where it stopped (what is done lies in benchmarks/out/quality):
   quality     tsad by profile and scope            baselines   the peers, through the same door
   thresholds  the budget's promise, by budget      cost        µs a row, bytes an entity, seconds of a fit
-  coldstart   VUS-PR against training rows
+  ablation    the same scores, fused in other ways     coldstart   VUS-PR against training rows
 Every call ends by writing docs/quality.md and benchmarks/out/quality.json from what there is.
 """
 
@@ -26,18 +26,19 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
+from benchmarks.ablation import ablated  # noqa: E402
 from benchmarks.pipeline import bytes_of_state  # noqa: E402
 from benchmarks.quality_page import write_document  # noqa: E402
 from detectors.registry import PROFILES  # noqa: E402
 from tsad.evaluation.baselines import BASELINES, DAY  # noqa: E402
 from tsad.evaluation.coldstart import ColdStart  # noqa: E402
-from tsad.evaluation.harness import Plan, evaluate_all  # noqa: E402
+from tsad.evaluation.harness import Plan, evaluate_all, scored_group  # noqa: E402
 from tsad.evaluation.running import Scored, Stream, first_slot, fit_together  # noqa: E402
 from tsad.evaluation.scorefile import code_mark  # noqa: E402
 from tsad.evaluation.series import Series, SeriesFile, TrainPart, find_series, read_series  # noqa: E402
 from tsad.evaluation.vus import volume  # noqa: E402
 
-PARTS = ("quality", "baselines", "thresholds", "cost", "coldstart")
+PARTS = ("quality", "baselines", "ablation", "thresholds", "cost", "coldstart")
 SETS = ("smd", "asd", "skab", "jumpstarter_d2", "nab", "ms_cloud", "aiops_kpi", "ucr")
 TRAIN = {"skab": "400", "nab": "15%,750"}
 """The train parts of files that have none; 25% elsewhere."""
@@ -113,6 +114,32 @@ def baselines(bench: Bench, name: str) -> None:
             print(missing)
             continue
         bench.keep("baselines", peer, name, lambda plan=plan: bench.evaluated(name, plan), plan.code())  # type: ignore[misc]
+
+
+def ablation(bench: Bench, name: str) -> None:
+    """The ensemble without each of its parts, from the score files of `quality`."""
+    for profile, scope in combinations(bench.given):
+        plan = bench.plan(name, profile, scope)
+
+        def made(plan: Plan = plan) -> Result:
+            rows = []
+            for file in bench.files(name):
+                (series,), (scored,), config = scored_group([file], plan, plan.code())
+                if series.labels is not None and 0 < series.labels.sum() < len(series.labels):
+                    rows.append(ablated(scored, series.labels, config))
+            return {"variants": means(rows)}
+
+        if scope == "entity":
+            bench.keep("ablation", f"{profile}-{scope}", name, made)
+
+
+def means(rows: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """The mean over series of each figure of each variant that all of them have."""
+    shared = [name for name in (rows[0] if rows else {}) if all(name in row for row in rows)]
+    return {
+        name: {figure: float(np.mean([row[name][figure] for row in rows])) for figure in rows[0][name]}
+        for name in shared
+    }
 
 
 def thresholds(bench: Bench, name: str) -> None:
@@ -229,7 +256,8 @@ def main(words: Sequence[str] | None = None) -> None:
     given = asked(words)
     bench = Bench(given)
     doing = {
-        "quality": quality, "baselines": baselines, "thresholds": thresholds, "cost": cost, "coldstart": coldstart,
+        "quality": quality, "baselines": baselines, "ablation": ablation, "thresholds": thresholds, "cost": cost,
+        "coldstart": coldstart,
     }  # fmt: skip
     for part in given.parts:
         for name in given.sets:

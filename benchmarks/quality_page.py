@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import chi2
 
+from benchmarks.ablation import AS_IT_IS
 from tsad.evaluation.baselines import BASELINES
 from tsad.evaluation.comparison import Interval, Values, difference, interval
 from tsad.evaluation.scorefile import code_mark
@@ -24,6 +25,10 @@ OWN = {
     "event_f1": "event F1", "settled_event_f1": "settled event F1", "event_recall": "events found",
     "precision": "precision of rows", "false_per_1000_rows": "false episodes / 1,000 rows", "delay": "rows of delay",
     "echo": "rows of echo",
+}  # fmt: skip
+ABLATED = {
+    "vus_pr_100": "VUS-PR", "average_precision": "AP", "settled_vus_pr_100": "settled VUS-PR",
+    "settled_average_precision": "settled AP",
 }  # fmt: skip
 CAUSES = {
     f"{over}_{figure}": f"{title}, {said}"
@@ -49,7 +54,8 @@ def write_document(parts: Path, document: Path, figures: Path, code: str) -> Non
     sections = [
         "# Detection quality\n", PROTOCOL, _stale(found, code), _sets(found),
         *(_table_of(figure, title, contestants, groups) for figure, title in FIGURES.items()),
-        _best(contestants, groups), _own(ours), _budgets(found.get("thresholds", {})), _causes(ours),
+        _best(contestants, groups), _ablation(found.get("ablation", {}), groups), _own(ours),
+        _budgets(found.get("thresholds", {})), _causes(ours),
         _cost(found.get("cost", {}), figures.with_name("pipeline.json")), _coldstart(found.get("coldstart", {})),
         CHOICES.read_text(encoding="utf-8"),
     ]  # fmt: skip
@@ -187,6 +193,28 @@ def _best(contestants: Mapping[str, tuple[str, dict[str, Any], str]], groups: Ma
                     rows.append((name, kind, theirs, who, _short(interval(local[who][1])), said))
     heads = ("set", "of peers", "the best", "tsad", "VUS-PR", "is better by (paired; Wilcoxon's p; won : lost)")
     return _markdown("VUS-PR against the best peer of each set", heads, rows) if rows else ""
+
+
+def _ablation(part: Part, groups: Mapping[str, list[str]]) -> str:
+    """Means over the sets of a group, and what each variant costs or gains; few and many channels have other parts."""
+    tables = []
+    for kind, sets in part.items():
+        for group, names in groups.items():
+            known = [sets[name]["variants"] for name in names if sets.get(name, {}).get("variants")]
+            shared = [name for name in (known[0] if known else {}) if all(name in one for one in known)]
+            rows = [(name, *_apart(known, name)) for name in shared]
+            if rows:
+                tables.append(_markdown(f"Ablation: {kind.replace('-', ', ')}, {group}", ("", *ABLATED.values()), rows))
+    return "\n".join(tables)
+
+
+def _apart(known: Sequence[Mapping[str, Mapping[str, float]]], variant: str) -> list[str]:
+    """Each figure's mean over sets, with its difference from that of the ensemble as it is."""
+    cells = []
+    for figure in ABLATED:
+        mean, plain = (float(np.mean([one[name][figure] for one in known])) for name in (variant, AS_IT_IS))
+        cells.append(f"{mean:.3f}" if variant == AS_IT_IS else f"{mean:.3f} ({mean - plain:+.3f})")
+    return cells
 
 
 def _own(ours: Part) -> str:

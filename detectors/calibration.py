@@ -28,7 +28,7 @@ THRESHOLD_QUANTILE = 0.98
 """Where the tail begins."""
 SMALLEST = 1e-300
 """No probability is smaller, so that its logarithm is finite."""
-_FAR = 340.0
+FAR = 340.0
 """Tails so far out are bent (to twice that in the limit), so that p falls and is a number for ever."""
 _BINS = 32
 _FIXED_WINDOWS = 50.0
@@ -45,12 +45,18 @@ _OUTLIER = 20.0
 """Exceedances count as at most 20 medians (logarithms): training data may hold anomalies."""
 _BLOCK, _RAREST, _LONGEST_CLUSTER = 500, 0.01, 10.0
 """Clusters are those of the rarest 1% of every 500 windows, so that one strange stretch does not decide."""
-_COMMON, _SLACK = 0.005, 2.0
+COMMON, SLACK = 0.005, 2.0
 """Drift looks at windows as rare as twice alpha, at least at these, and lets twice as many pass as there should be."""
-_DEAF = 1.25
+DEAF = 1.25
 """Windows teach drift less from score 1 on and nothing from this score on: they are anomalies, not drift."""
-_LOWEST_DRIFT = -0.7
+FEWEST_LOGARITHM = 1e-6
+"""Of less, in thresholds, the logarithm is not taken."""
+LOWEST_DRIFT = -0.7
 """An entity that falls silent is judged by half its level at least."""
+
+
+LEARNT = ("drift", "windows", "cluster", "length", "level")
+"""What a calibrator learns of an entity."""
 
 
 def _normal_exceedances(count: int = 200) -> Doubles:
@@ -120,10 +126,14 @@ class Tail:
         beyond = (x > self.threshold).nonzero()
         if len(beyond[0]):
             rare = _excess(np.log(x[beyond] / self.threshold), self.shape) / self.scale
-            p[beyond] *= np.exp(-np.where(rare > _FAR, 2 * _FAR - _FAR * _FAR / np.maximum(rare, _FAR), rare))
+            p[beyond] *= np.exp(-np.where(rare > FAR, 2 * FAR - FAR * FAR / np.maximum(rare, FAR), rare))
         np.maximum(p, SMALLEST, out=p)
         np.copyto(p, np.nan, where=np.isnan(x))  # of one sign, whatever the batch
         return p
+
+    def plain(self) -> tuple[list[float], list[list[float]]]:
+        """The inner edges, and of each bin (K) where it starts, its width, its survival there, how much that rises."""
+        return self._inner.tolist(), self._bins.T.tolist()
 
     def state(self) -> State:
         """As plain arrays."""
@@ -149,7 +159,7 @@ class Learning:
     alpha: float = 1e-4
     rate: float = 1e-3
     gap: int = 10
-    accept: int = 10_000
+    accept: int = 3_000
     prior: float = 300.0
 
 
@@ -180,8 +190,16 @@ class Calibrator:
     def confidence(self, entities: Codes) -> Floats:
         """B numbers from 0 to 1: how much is known of the entity itself."""
         self._own.reach(entities)
-        own: Floats = self._own["windows"][entities]
-        return own / (own + np.float32(self.learning.prior * self.tail.cluster))
+        return self.trust(self._own["windows"][entities])
+
+    def trust(self, windows: Floats) -> Floats:
+        """`confidence` after so many windows of an entity's own."""
+        return windows / (windows + np.float32(self.learning.prior * self.tail.cluster))
+
+    def reached(self, entities: Codes) -> EntityArrays:
+        """What was learnt (the arrays `LEARNT`), with a row for each of `entities`."""
+        self._own.reach(entities)
+        return self._own
 
     def judge(self, entities: Codes, x: Floats, learn: bool = True) -> Doubles:
         """P(X > x) for the numbers x (B) of one slot, each entity once; what they say is learnt then."""
@@ -196,7 +214,7 @@ class Calibrator:
         if not known.all():
             entities, drift, level, heard = entities[known], drift[known], level[known], p[known]
         drift += self._step(entities, drift, level, heard)
-        own["drift"][entities] = np.maximum(drift, _LOWEST_DRIFT)
+        own["drift"][entities] = np.maximum(drift, LOWEST_DRIFT)
         own["windows"][entities] += 1
         return p
 
@@ -205,13 +223,13 @@ class Calibrator:
 
         The rate settles at `common`, or at twice that where the level has risen: between the two nothing moves.
         """
-        common, rate = max(2 * self.learning.alpha, _COMMON), self.learning.rate
-        wanted = np.where(drift >= 0, _SLACK * common, common)
+        common, rate = max(2 * self.learning.alpha, COMMON), self.learning.rate
+        wanted = np.where(drift >= 0, SLACK * common, common)
         step: Doubles = -rate * wanted
         rare = (p < common).nonzero()[0]
         if len(rare):
             score = np.log(p[rare]) / np.log(self.learning.alpha)
-            heard = np.clip((_DEAF - score) / (_DEAF - 1), 0, 1)
+            heard = np.clip((DEAF - score) / (DEAF - 1), 0, 1)
             step[rare] = rate * ((1 - wanted[rare]) * heard)
         flagged = p < self.learning.alpha
         clustered = (flagged | (self._own["cluster"][entities] > 0)).nonzero()[0]
@@ -230,7 +248,7 @@ class Calibrator:
         left = np.where(flagged, self.learning.gap, np.maximum(before - 1, 0))
         goes_on, within = before > 0, left > 0
         length = within * (goes_on * own["length"][entities] + 1)
-        now = np.log(np.maximum(level / self.tail.threshold, 1e-6))
+        now = np.log(np.maximum(level / self.tail.threshold, FEWEST_LOGARITHM))
         total = within * (goes_on * own["level"][entities] + now)
         accepted = length >= self.learning.accept
         for name, values in (("cluster", left), ("length", length), ("level", total)):

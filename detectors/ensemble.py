@@ -1,6 +1,6 @@
 """The fitted model of a stream's version: ranges, detectors, quantiles, tails and one threshold."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
 
@@ -14,7 +14,7 @@ from detectors.movement import REACH
 from detectors.scaling import Ranges
 from detectors.scope import LOOK_AHEAD, Scoped
 from detectors.seasons import Doubles, LocalClock, Seasons
-from detectors.types import Detector, OnlineDetector, Rows, Scope
+from detectors.types import Detector, Fitted, OnlineDetector, PartlyOnline, Rows, Scope
 from streaming.logfeatures import unit_of
 from streaming.types import Floats, Ints, State, Windows
 
@@ -23,6 +23,10 @@ Progress = Callable[[str, int, int], None]
 EntityRows = dict[str, NDArray[Any]]
 ForecastInputs = Callable[[Windows, int], tuple[Any, Floats, Sequence[str]]]
 """What the forecast of one channel looked at: a one-output booster, its inputs (B x K), their names."""
+
+
+NEWEST = 12
+"""Slots up to which a window is short: what it says is of now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class EnsembleSettings:
     max_windows: int = 30_000
     timezone: str = "UTC"
     seasons: bool = True
-    accept: int = 10_000
+    accept: int = 3_000
 
     def hours(self, times: Ints) -> Doubles:
         """Local hours of the middle of the slots that begin at `times` (ns)."""
@@ -149,8 +153,7 @@ class Ensemble:
     @property
     def span(self) -> int:
         """Newest slots of a window that scoring needs: the most that a detector, or the blame, reads."""
-        spans = [REACH + 1, *(getattr(detector, "span", None) for detector in self.detectors.values())]
-        return max(self.settings.window if span is None else min(span, self.settings.window) for span in spans)
+        return max(newest_slots(self.detectors.values(), self.settings.window), min(REACH + 1, self.settings.window))
 
     def median(self, name: str) -> Floats:
         """Median row (F, scaled) of entity `name`; the fleet's where it was not in training."""
@@ -172,16 +175,16 @@ class Ensemble:
         return fresh
 
     def fused(self, windows: Windows) -> Floats:
-        """The fused number (B) of detectors with window memory alone: a pure function, for explanations.
+        """The fused number (B) of what the model alone says, for explanations: a pure function of the windows.
 
         `windows.names` say which entities' quantiles apply. NaN where no such detector has an opinion.
         """
         known = self.trained(windows.names)[windows.entities]
-        scored = [place for place, each in enumerate(self.detectors.values()) if each.memory == "window"]
-        if not scored:
+        pure = {place: said for place, each in enumerate(self.detectors.values()) if (said := by_model_alone(each))}
+        if not pure:
             return np.full(len(windows), np.nan, np.float32)
-        detectors = list(self.detectors.values())
-        parts = [ratios(detectors[place].score(windows).values, self.quantiles[known, place]) for place in scored]
+        scored = list(pure)
+        parts = [ratios(pure[place](windows).values, self.quantiles[known, place]) for place in scored]
         quiet = evidence_only(self.detectors)[scored]
         return fuse(self.settings.fusion, np.stack(parts), [self.tails[place] for place in scored], quiet)
 
@@ -258,17 +261,40 @@ class Ensemble:
 
 
 def build(name: str, settings: EnsembleSettings, scope: Scope, load: Load) -> Detector:
-    """An unfitted detector; those with window memory are fitted per `scope`."""
+    """An unfitted detector; what has window memory is fitted per `scope`."""
     kind = load(name)
     parameters = ({"seed": settings.seed} if getattr(kind, "seeded", False) else {}) | settings.detectors.get(name, {})
-    if kind.memory == "online":
-        return kind(**parameters)
-    return Scoped(lambda: kind(**parameters), scope, settings.groups)
+    if kind.memory == "window":
+        return Scoped(lambda: kind(**parameters), scope, settings.groups)
+    detector = kind(**parameters)
+    if isinstance(detector, PartlyOnline):
+        detector.within(lambda make: Scoped(make, scope, settings.groups))
+    return detector
+
+
+def by_model_alone(detector: Detector) -> Fitted | None:
+    """How `detector` scores by its model alone; None where all of it is learnt online."""
+    if detector.memory == "window":
+        return detector.score
+    return detector.fitted if isinstance(detector, PartlyOnline) else None
 
 
 def evidence_only(detectors: Mapping[str, Detector]) -> NDArray[np.bool_]:
     """Which detectors (D) decide only where no other has an opinion."""
     return np.array([getattr(detector, "evidence", False) for detector in detectors.values()], np.bool_)
+
+
+def newest_only(detectors: Mapping[str, Detector], fusion: Fusion) -> NDArray[np.bool_]:
+    """Which of the detectors (D) that decide look at no more than the `NEWEST` slots; none where a majority decides."""
+    spans = [getattr(detector, "span", None) for detector in detectors.values()]
+    short = np.array([span is not None and span <= NEWEST for span in spans], np.bool_)
+    return short & ~evidence_only(detectors) & (fusion == "power")
+
+
+def newest_slots(detectors: Iterable[Detector], window: int) -> int:
+    """Newest slots of a window (of so many) that some of `detectors` reads; one that does not say reads all."""
+    spans = [getattr(detector, "span", None) for detector in detectors]
+    return max((window if span is None else min(span, window) for span in spans), default=window)
 
 
 def look_aheads(detectors: Mapping[str, Detector], settle: int) -> Ints:

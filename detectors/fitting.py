@@ -18,14 +18,16 @@ from detectors.ensemble import (
     evidence_only,
     fuse,
     look_aheads,
+    newest_only,
+    newest_slots,
     unseen_threshold,
 )
-from detectors.fusion import grouped_quantile, ratios, settled_mean
+from detectors.fusion import decided, grouped_quantile, ratios, settled_mean
 from detectors.movement import FLOOR, REACH, movements
 from detectors.scaling import NO_HOUR, Ranges, Scaling
 from detectors.scope import Scoped, resolve_scope
 from detectors.seasons import HOUR, Doubles, Seasons, learn
-from detectors.types import Detector, OnlineDetector, Rows, Scope
+from detectors.types import Detector, OnlineDetector, PartlyOnline, Rows, Scope
 from streaming.logfeatures import unit_of
 from streaming.types import Codes, Floats, Ints, Windows
 
@@ -61,7 +63,7 @@ class Fitting:
         """The fitted model."""
         windows = cut_windows(self._rows, self._cut.fit, self._settings.window)
         detectors, scope = self._fit_detectors(windows)
-        scores = np.stack([self._score(name, detector) for name, detector in detectors.items()])
+        scores = self._scores(detectors)
         quantiles = self._quantiles(scores)
         validated = self._cut.validation
         own = ratios(scores, quantiles[self._rows.codes[validated]].T)
@@ -70,7 +72,10 @@ class Fitting:
             own[:] = np.nan
         tails = tuple(Tail.fit(row) for row in own)
         how, quiet = self._settings.fusion, evidence_only(detectors)
-        immediate, settled = (fuse(how, part, tails, quiet) for part in (own, self._settled(own, detectors)))
+        newest = newest_only(detectors, how)
+        immediate, settled = (
+            decided(fuse(how, part, tails, quiet), part, newest) for part in (own, self._settled(own, detectors))
+        )
         first, second = self._tail(immediate), self._tail(settled)
         codes, entities, settings = self._rows.codes[validated], self._entities, self._settings
         present = settings.expected_entities or len(np.unique(self._rows.codes))
@@ -123,32 +128,44 @@ class Fitting:
             detector.fit(windows)
         if settings.scope != "auto" or self._entities == 1:
             return detectors, scope
-        size = sum(detector.bytes() for detector in detectors.values() if isinstance(detector, Scoped))
+        models = {name: each for name, each in detectors.items() if isinstance(each, Scoped | PartlyOnline)}
+        size = sum(each.bytes() for each in models.values())
         scope = resolve_scope("auto", size, self._entities, settings.model_memory)
         if scope == "stream":
             return detectors, scope
-        for done, name in enumerate(settings.detectors):
-            if detectors[name].memory == "window":
-                self._progress(f"fit {name} for each entity", done, len(detectors))
-                detectors[name] = build(name, settings, scope, self._load)
-                detectors[name].fit(windows)
+        for done, name in enumerate(models):
+            self._progress(f"fit {name} for each entity", done, len(models))
+            detectors[name] = build(name, settings, scope, self._load)
+            detectors[name].fit(windows)
         return detectors, scope
 
-    def _score(self, name: str, detector: Detector) -> Floats:
-        """Scores of the validation windows, in their order by (entity, slot)."""
-        validated = self._cut.validation
-        online = isinstance(detector, OnlineDetector)
-        at = by_slot(self._rows, self._cut.streamed) if online else validated
+    def _scores(self, detectors: dict[str, Detector]) -> Floats:
+        """D x V scores of the validation windows, in their order by (entity, slot)."""
+        validated, window = self._cut.validation, newest_slots(detectors.values(), self._settings.window)
+        scores = np.full((len(detectors), len(validated)), np.nan, np.float32)
+        for start in range(0, len(validated), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            windows = cut_windows(self._rows, validated[part], window)
+            for row, (name, detector) in zip(scores, detectors.items(), strict=True):
+                if not isinstance(detector, OnlineDetector):
+                    self._progress(f"validate {name}", start, len(validated))
+                    row[part] = detector.score(windows).values
+        for row, (name, detector) in zip(scores, detectors.items(), strict=True):
+            if isinstance(detector, OnlineDetector):
+                row[:] = self._streamed(name, detector, window)
+        return scores
+
+    def _streamed(self, name: str, detector: OnlineDetector, window: int) -> Floats:
+        """What an online detector says of the validation windows, having lived through those before them."""
+        at, everyone = by_slot(self._rows, self._cut.streamed), _everyone(self._entities)
         scores = np.full(len(self._rows.codes), np.nan, np.float32)
         for start in range(0, len(at), _CHUNK):
             self._progress(f"validate {name}", start, len(at))
             part = at[start : start + _CHUNK]
-            scores[part] = detector.score(cut_windows(self._rows, part, self._settings.window)).values
-        if isinstance(detector, OnlineDetector):
-            everyone = _everyone(self._entities)
-            self._warm[name] = detector.rows(everyone)
-            detector.forget(everyone)
-        return scores[validated]
+            scores[part] = detector.score(cut_windows(self._rows, part, window)).values
+        self._warm[name] = detector.rows(everyone)
+        detector.forget(everyone)
+        return scores[self._cut.validation]
 
     def _quantiles(self, scores: Floats) -> Floats:
         """(K + 1) x D: each entity's own quantile, drawn to the fleet's by its number of windows; last the fleet's."""

@@ -72,7 +72,7 @@ class Neighbours:
 
     def fit(self, windows: Windows) -> None:
         """Learn space and prototypes from B >= 1 windows."""
-        newest = self._levelled(np.ascontiguousarray(windows.values[:, -self.slots :]))
+        newest = self._levelled(windows.values[:, -self.slots :])
         self._seen = np.asarray((~np.isnan(newest)).any(axis=(0, 1)))
         self._space = Space.fit(newest, _VARIANCE, self.components)
         chosen = _spread(len(newest), _CANDIDATES)

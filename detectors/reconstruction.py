@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from detectors.adamw import AdamW
 from detectors.blocks import BLOCK, in_blocks
 from detectors.options import count, positive, share
 from detectors.residuals import mean_over_channels, usual_errors
@@ -134,8 +135,7 @@ class Reconstruction:
         weights = torch.from_numpy(present.astype(np.float32)).flatten(1)
         batches = max(len(values) // _BATCH, 1)
         epochs = max(self.epochs, -(-_FEWEST_STEPS // batches))
-        optimizer = torch.optim.AdamW(net.parameters(), lr=self.rate, weight_decay=1e-3)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)
+        optimizer = AdamW(net, self.rate, epochs * batches)
         for _ in range(epochs):
             for chosen in torch.randperm(len(values), generator=generator).chunk(batches):
                 batch, weight = values[chosen], weights[chosen].to(self._device)
@@ -143,10 +143,9 @@ class Reconstruction:
                 error = (net(shown) - batch.flatten(1).to(self._device)).square() * weight
                 each = error.sum(dim=1) / weight.sum(dim=1).clamp(min=1)
                 kept = each.sort().values[: max(round(len(each) * (1 - self.trim)), 1)]
-                optimizer.zero_grad(set_to_none=True)
+                optimizer.gradients.zero_()
                 kept.mean().backward()
                 optimizer.step()
-                schedule.step()
 
     def _mask(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """B x w x F of 0 and 1: of each window a share `hide` of the channels, and one block of slots of others."""

@@ -19,6 +19,7 @@ GROUP = "tsad.detectors"
 
 DETECTORS: dict[str, str] = {
     "bent": "detectors.bending:Bent",
+    "discord": "detectors.discord:Discord",
     "forecast": "detectors.forecast:Forecast",
     "linear": "detectors.linear:Linear",
     "neighbours": "detectors.neighbours:Neighbours",
@@ -44,8 +45,8 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         **_EVIDENCE,
     },
     "few": {
-        **{f"neighbours-{slots}": {"slots": slots, **_WHOLE} for slots in (10, 20, 40, 100)},
-        **{f"neighbours-shape-{slots}": {"slots": slots, "level": False, **_WHOLE} for slots in (20, 40, 100)},
+        **{f"discord-{slots}": {"slots": slots, **_WHOLE} for slots in (10, 20, 40, 100)},
+        **{f"discord-shape-{slots}": {"slots": slots, "level": False, **_WHOLE} for slots in (20, 40, 100)},
         **_EVIDENCE,
     },
     "fast": {name: {} for name in ("linear", "subspace", "vote")},

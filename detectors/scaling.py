@@ -151,6 +151,11 @@ class Scaling:
         places: Ints = self._young["trained"][entities]
         return places
 
+    def learns(self, entities: Codes) -> bool:
+        """Whether any of `entities` is young."""
+        self._map.reach(entities)
+        return bool(self._map["learning"][entities].any())
+
     def scale(self, entities: Codes, values: Floats, learn: bool = True, hours: Doubles = NO_HOUR) -> Floats:
         """`values` (B x F, one row an entity, all of one slot) scaled to B x F float32; NaN stays NaN.
 

@@ -8,10 +8,11 @@ import structlog
 from numpy.typing import NDArray
 
 from detectors.calibration import Calibrator
-from detectors.ensemble import Ensemble, evidence_only, fuse
+from detectors.ensemble import Ensemble, evidence_only, fuse, newest_only
 from detectors.entity_arrays import EntityArrays, Field
-from detectors.fusion import blend_shares, decisive, ratios, settled_mean
+from detectors.fusion import blend_shares, decided, decisive, ratios, settled_mean
 from detectors.movement import blamed
+from detectors.onebyone import judge_slots
 from detectors.scaling import NO_HOUR, Scaling
 from detectors.types import Scores, Verdicts
 from streaming.types import Codes, Floats, Ints, State, Windows
@@ -55,6 +56,7 @@ class Scorer:
         self._settled = Calibrator(ensemble.settled, ensemble.learning())
         self._online = ensemble.fresh_online()
         self._quiet, self._look_ahead = evidence_only(ensemble.detectors), ensemble.look_ahead
+        self._newest = newest_only(ensemble.detectors, ensemble.settings.fusion)
         places = late_horizon + ensemble.settings.settle
         self._ring = EntityArrays(
             {
@@ -86,6 +88,13 @@ class Scorer:
         Without `learn` the rows may be of any slots (B)."""
         return self._scaling.scale(entities, values, learn, self._hours(slots))
 
+    def scale_slots(self, entities: Codes, slots: Ints, values: Floats) -> Floats:
+        """`scale` of the rows of several slots (B x F, by slot), which young entities' ranges learn from in turn."""
+        if slots[0] != slots[-1] and not self._scaling.learns(entities):
+            return self.scale(entities, slots, values, learn=False)
+        parts = [self.scale(entities[part], int(slots[part.start]), values[part]) for part in _slots(slots)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
     def ranges(self, entities: Codes, slot: int) -> tuple[Floats, Floats]:
         """Origin and width (B x F each) of the scaling of `entities` at `slot`: raw = origin + width x scaled."""
         return self._scaling.inverse(entities, self._hours(slot))
@@ -108,15 +117,11 @@ class Scorer:
         own = ratios(scores, self.ensemble.quantiles[known].T)
         how, each = self.ensemble.settings.fusion, self.ensemble.tails
         tails = np.stack([tail.probability(row) for tail, row in zip(each, own, strict=True)])
-        fused = fuse(how, own, each, self._quiet)
-        settled = fuse(how, self._settle(windows, own), each, self._quiet)
-        confidence = np.empty(len(windows), np.float32)
-        p, settled_p = np.empty(len(windows)), np.empty(len(windows))
-        for part in slots:
-            entities = windows.entities[part]
-            confidence[part] = self._immediate.confidence(entities)
-            for calibrator, numbers, out in ((self._immediate, fused, p), (self._settled, settled, settled_p)):
-                out[part] = calibrator.judge(entities, numbers[part], learn)
+        later = self._settle(windows, own)
+        fused, settled = (fuse(how, part, each, self._quiet) for part in (own, later))
+        now, then = (decided(whole, part, self._newest) for whole, part in ((fused, own), (settled, later)))
+        p, confidence = judge_slots(self._immediate, windows.entities, now, slots, learn)
+        settled_p, _ = judge_slots(self._settled, windows.entities, then, slots, learn)
         alpha = self.ensemble.alpha
         shares = [None if opinion is None else opinion.shares for opinion in given]
         return Verdicts(
@@ -138,10 +143,12 @@ class Scorer:
         slots up to `end` whose look-ahead is not over: each over what is left of it. Nothing is learnt."""
         settings, each = self.ensemble.settings, self.ensemble.tails
         rest = np.empty((settings.settle - 1, len(entities)), np.float32)
-        for place, row in enumerate(rest):
+        p = np.empty(rest.shape)
+        for place in range(len(rest)):
             own = self._looked_ahead(entities, np.full(len(entities), end + place + 1))
-            row[:] = fuse(settings.fusion, own, each, self._quiet)
-        return rest, np.stack([self._settled.probability(entities, row) for row in rest])
+            rest[place] = fuse(settings.fusion, own, each, self._quiet)
+            p[place] = self._settled.probability(entities, decided(rest[place], own, self._newest))
+        return rest, p
 
     def promote(self, ensemble: Ensemble) -> "Scorer":
         """A scorer of another version for the same entities.

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from detectors.blocks import has_gaps
-from streaming.types import Floats, State
+from streaming.types import Floats, Ints, State
 
 _IMPUTATIONS = 3
 _STILL = 1e-8
@@ -29,14 +29,14 @@ class Space:
     basis: Floats
 
     @classmethod
-    def fit(cls, windows: Floats, variance: float, rank: int) -> "Space":
+    def fit(cls, windows: Floats, variance: float, rank: int, among: Ints | None = None) -> "Space":
         """From B >= 1 windows (B x S x F, NaN = missing): the components that hold `variance`, at most `rank`.
 
         Directions without variance say nothing, and few windows span their own space exactly: five a component. Of
-        many windows an even part is read.
+        many windows an even part is read. `among`: the places of the windows that count (None: all do).
         """
-        if len(windows) > _ENOUGH:
-            windows = windows[np.linspace(0, len(windows) - 1, _ENOUGH).astype(np.int64)]
+        among = np.arange(len(windows)) if among is None else among
+        windows = windows[among[np.linspace(0, len(among) - 1, min(len(among), _ENOUGH)).astype(np.int64)]]
         n, slots, channels = windows.shape
         total, count = np.zeros((slots, channels)), np.zeros((slots, channels))
         for start in range(0, n, _CHUNK):

@@ -52,11 +52,11 @@ class Subspace:
 
     def fit(self, windows: Windows) -> None:
         """Learn mean and components from B >= 1 windows."""
-        newest = np.ascontiguousarray(windows.values[:, -self.slots :])
+        newest = windows.values[:, -self.slots :]
         self._seen = np.asarray((~np.isnan(newest)).any(axis=(0, 1)))
         keep = np.ones(len(newest), dtype=np.bool_)
         for last in (False, True):
-            self._space = Space.fit(newest[keep], self.variance, self.rank)
+            self._space = Space.fit(newest, self.variance, self.rank, np.flatnonzero(keep))
             errors = self._errors(newest)
             if not last:
                 score = mean_over_channels(errors, np.ones_like(self._seen, dtype=np.float32)).values

@@ -1,6 +1,6 @@
 """The vocabulary of strangeness: what a detector is, and what it answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -69,6 +69,27 @@ class OnlineDetector(Detector, Protocol):
     def forget(self, entities: Codes) -> None: ...
 
 
+Fitted = Callable[[Windows], Scores]
+"""What a detector says by what was fitted alone: a pure function of the window."""
+Within = Callable[[Callable[[], Detector]], Detector]
+"""Makes a detector whose models are fitted per scope, from what makes one of them."""
+
+
+@runtime_checkable
+class PartlyOnline(OnlineDetector, Protocol):
+    """An online detector with a part that is fitted per scope, and scores alone: `fitted` does, for explanations.
+
+    `within` is called before `fit` or `restore`; `bytes` is the size of one fitted model.
+    """
+
+    @property
+    def fitted(self) -> Fitted: ...
+
+    def within(self, scoped: Within) -> None: ...
+
+    def bytes(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Closed slots for fitting: N rows ordered by (entity, slot), values N x F float32 (derived, not scaled).
@@ -90,10 +111,10 @@ class Verdicts:
     """What the ensemble says of B windows. D detectors in the order of `detectors`.
 
     `ratios` D x B: each score over its validation quantile (NaN = no opinion); `tails` D x B: each detector's own tail
-    probability; `fused` (B): power mean of the ratios; `p` (B): its calibrated tail probability; `score` (B) =
-    log p / log alpha, so > 1 means anomalous; `votes` D x B: beyond its own threshold; `shares` B x F. `settled` (B)
-    and `settled_p` (B) speak of the slot `settle - 1` before each window's end (NaN while there is none).
-    `confidence` (B): 0..1, how much of the calibration is the entity's own.
+    probability; `fused` (B): power mean of the ratios; `p` (B): calibrated tail probability of what is decided by
+    (`fusion.decided`); `score` (B) = log p / log alpha, so > 1 means anomalous; `votes` D x B: beyond its own
+    threshold; `shares` B x F. `settled` (B) and `settled_p` (B) speak of the slot `settle - 1` before each window's end
+    (NaN while there is none). `confidence` (B): 0..1, how much of the calibration is the entity's own.
     """
 
     detectors: tuple[str, ...]

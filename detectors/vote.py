@@ -8,69 +8,30 @@ variable instead of relative to max(|v|, 1); correlations run along instead of b
 a variable without related peers, which in RoLA can never alert, is heard against a stricter threshold.
 """
 
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors import robust
+from detectors.ballots import CHUNK, Opinion, Peering, Peers, Seen, cut, joined, runs, up
 from detectors.entity_arrays import EntityArrays, Field
 from detectors.options import count, positive, share
 from detectors.peers import correlations, strongest
-from detectors.residuals import shares_of
 from detectors.types import Memory, Scores
-from streaming.types import Codes, Floats, Ints, State, Windows
+from streaming.types import Codes, Floats, State, Windows
 
 _PEERS = 2
 _OUTVOTED = 4
 """An outvoted variable's surprise is divided by this: a majority damps, but cannot silence what is far beyond."""
 _BOUND = np.float32(4)
 """Standardised errors are cut here before they enter a correlation."""
-_TINY = np.float32(1e-12)
+_TINY, _ZERO = np.float32(1e-12), np.float32(0)
 _HISTORY = 8
 """Slots whose mean stands for the level where peers are chosen."""
 _LEAST = 0.5
 """A channel less correlated than this is not followed as a peer."""
-_CHUNK = 256
-"""Entities that are judged together: their arrays stay in the cache."""
-
-Peers = NDArray[np.int16]
 Known = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Opinion:
-    """What B x F variables say for themselves.
-
-    `clipped`: signed error, cut to the tolerance; `standardised`: the same over its root mean square (NaN = absent);
-    `surprise`: error / tolerance, `strict`: error / doubled tolerance, both capped; `ready`: present and old enough.
-    """
-
-    present: NDArray[np.bool_]
-    ready: NDArray[np.bool_]
-    clipped: Floats
-    standardised: Floats
-    surprise: Floats
-    strict: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class _Peering:
-    """Where each variable's peers stand (B x 2 x F places in a flattened B x F array), and whether there is one."""
-
-    place: Ints
-    exists: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, peers: Peers) -> "_Peering":
-        rows = np.arange(len(peers), dtype=np.int64)[:, None, None] * peers.shape[2]
-        return cls(np.maximum(peers, 0) + rows, peers >= 0)
-
-    def take(self, values: Floats) -> Floats:
-        """B x 2 x F: `values` (B x F) of the peers; of some other variable where there is no peer."""
-        return values.reshape(-1).take(self.place, mode="clip")
 
 
 class Vote:
@@ -131,12 +92,17 @@ class Vote:
         shares = np.empty((len(windows), len(windows.features)), dtype=np.float32)
         held = np.zeros(0, np.int32)
         known: Known = {}
-        for part in _slots(windows.ends):
-            entities = windows.entities[part]
+        for run in runs(windows):
+            entities = windows.entities[run.start : run.start + run.step]
             if not np.array_equal(entities, held):  # the same ones slot after slot are read and written once
                 self._keep(held, known, learn)
                 held, known = entities, self._read(entities)
-            values[part], shares[part] = self._slot(known, windows.values[part], learn)
+            start = run.start
+            while start < run.stop:
+                slots = min(len(range(start, run.stop, run.step)), self._until_choice(known) if learn else run.stop)
+                part = slice(start, start + slots * run.step)
+                values[part], shares[part] = self._stretch(known, windows.values[part], slots, learn)
+                start = part.stop
         self._keep(held, known, learn)
         return Scores(values, shares)
 
@@ -196,59 +162,107 @@ class Vote:
         if learn and len(entities):
             self._learnt.put_rows(entities, known)
 
-    def _slot(self, known: Known, values: Floats, learn: bool) -> tuple[Floats, Floats]:
-        """Score and shares of one slot's windows (each entity once), of whom so much is `known`."""
-        opinion, peering = self._judge(known, values[:, -1]), _Peering.of(known["peers"])
-        voices = self._voices(known, peering, opinion)
-        if learn:
-            self._learn(known, peering, opinion)
-            self._choose(known, values)
-        return _joined(voices, opinion.ready)
+    def _stretch(self, known: Known, values: Floats, slots: int, learn: bool) -> tuple[Floats, Floats]:
+        """Score and shares of the windows of some slots, each by the same entities, of whom so much is `known`.
 
-    def _judge(self, known: Known, newest: Floats) -> _Opinion:
-        count, mean, square = known["count"], known["error"], known["square"]
+        Slot by slot goes only what depends on the slot before; calls of numpy cost more than what they do here.
+        """
+        newest = values[:, -1].reshape(slots, -1, self._width)
+        peering, seen = Peering.of(known["peers"]), self._seen(known, newest, learn)
+        opinion = self._opinions(known, newest, seen, learn)
+        relation, last = self._relations(known, peering, opinion, seen, learn), _last(known, opinion, seen, learn)
+        voices = self._voices(relation, last, peering, opinion)
+        if learn:
+            known["slots"] += slots
+            self._choose(known, values[-len(known["slots"]) :])
+        return joined(voices.reshape(-1, self._width), opinion.ready.reshape(-1, self._width))
+
+    def _seen(self, known: Known, newest: Floats, learn: bool) -> Seen:
         present = ~np.isnan(newest)
-        deviation = np.where(present, newest - known["level"], np.float32(0))
-        spread = self.deviations * np.sqrt(np.maximum(square - mean * mean, 0))
+        count = np.broadcast_to(known["count"], newest.shape)
+        if learn:
+            each = np.concatenate([known["count"][None], present.astype(np.float32)])
+            counts = np.minimum(np.add.accumulate(each, axis=0), 1 / self.error_rate)
+            count, known["count"] = counts[:-1], counts[-1].copy()
+        few = np.maximum(count, 1)
+        rate = np.where(present & (count > 0), np.maximum(self.error_rate, 1 / few), np.float32(0))
         # A spread learnt from few values is too small: the tolerance is doubled at 8 values, 6% wider at 128.
-        tolerance = (mean + spread) * (1 + 8 / np.maximum(count, 1)) + self.floor
+        return Seen(present, count < self.warmup, 1 + 8 / few, rate, np.maximum(self.level_rate, 1 / (count + 1)))
+
+    def _opinions(self, known: Known, newest: Floats, seen: Seen, learn: bool) -> Opinion:
+        """What each variable says; moves what is `known` of levels and errors."""
+        deviation, square, spread, tolerance, clipped = self._walk(known, newest, seen, learn)
+        standardised = cut(clipped / np.sqrt(square + _TINY), _BOUND)
         error = np.abs(deviation)
-        young = count < self.warmup
-        clipped = _cut(deviation, np.where(young, np.float32(np.inf), tolerance))
-        standardised = _cut(clipped / np.sqrt(square + _TINY), _BOUND)
-        return _Opinion(
-            present,
-            present & ~young,
-            clipped,
-            np.where(present, standardised, np.float32(np.nan)),
+        return Opinion(
+            seen.present & ~seen.young,
+            np.where(seen.present, standardised, np.float32(np.nan)),
             np.minimum(error / tolerance, self.cap),
             np.minimum(error / (tolerance + spread + self.floor), self.cap),
         )
 
-    def _voices(self, known: Known, peering: _Peering, opinion: _Opinion) -> Floats:
-        """How loud each variable is heard (B x F, > 1 = anomaly)."""
+    def _walk(self, known: Known, newest: Floats, seen: Seen, learn: bool) -> Floats:
+        """Deviation, mean square error before it, spread, tolerance and the deviation cut to that (5 x S x B x F).
+
+        Moves what is `known` of levels and errors; what is absent stays.
+        """
+        path: Floats = np.empty((5, *newest.shape), np.float32)
+        deviation, square, spread, tolerance, clipped = path
+        level, mean_error, mean_square = known["level"], known["error"], known["square"]
+        whole, fresh = np.all(seen.present, axis=(1, 2)), np.any(seen.young, axis=(1, 2))
+        error, moved = np.empty_like(level), np.empty_like(level)
+        for slot in range(len(newest)):
+            away, wide, bound, taken = deviation[slot], spread[slot], tolerance[slot], clipped[slot]
+            np.subtract(newest[slot], level, out=away)
+            if not whole[slot]:
+                np.copyto(away, _ZERO, where=~seen.present[slot])
+            square[slot] = mean_square
+            np.multiply(mean_error, mean_error, out=wide)
+            np.maximum(np.subtract(mean_square, wide, out=wide), _ZERO, out=wide)
+            np.multiply(np.sqrt(wide, out=wide), self.deviations, out=wide)
+            np.multiply(np.add(mean_error, wide, out=bound), seen.caution[slot], out=bound)
+            bound += self.floor
+            limit = np.where(seen.young[slot], np.float32(np.inf), bound) if fresh[slot] else bound
+            np.minimum(np.maximum(away, np.negative(limit, out=error), out=taken), limit, out=taken)
+            if not learn:
+                continue
+            rate = seen.rate[slot]
+            np.abs(taken, out=error)
+            mean_error += np.multiply(np.subtract(error, mean_error, out=moved), rate, out=moved)
+            np.subtract(np.multiply(error, error, out=error), mean_square, out=error)
+            mean_square += np.multiply(error, rate, out=error)
+            level += np.multiply(seen.pace[slot], taken, out=moved)
+        return path
+
+    def _relations(self, known: Known, peering: Peering, opinion: Opinion, seen: Seen, learn: bool) -> Floats:
+        """S x B x 2 x F: the relation with each peer before each slot; moves what is `known`."""
+        running = known["relation"]
+        if not learn:
+            return np.broadcast_to(running, (len(seen.rate), *running.shape))
+        product = opinion.standardised[:, :, None] * peering.take(opinion.standardised)
+        weight = np.where(peering.exists & ~np.isnan(product), seen.rate[:, :, None], np.float32(0))
+        np.copyto(product, np.float32(0), where=weight == 0)
+        relation, moved = np.empty_like(product), np.empty_like(running)
+        for before, aim, rate in zip(relation, product, weight, strict=True):
+            before[:] = running
+            np.subtract(aim, running, out=moved)
+            running += np.multiply(moved, rate, out=moved)
+        return relation
+
+    def _voices(self, relation: Floats, last: Floats, peering: Peering, opinion: Opinion) -> Floats:
+        """How loud each variable is heard (S x B x F, > 1 = anomaly)."""
         peers = peering.take(np.where(opinion.ready, opinion.surprise, np.float32(np.nan)))
-        related = (np.abs(known["relation"]) >= self.related) & peering.exists & ~np.isnan(peers)
+        related = (np.abs(relation) >= self.related) & peering.exists & ~np.isnan(peers)
         flagged = related & (peers > 1)
-        asked, agree = _count(related), _count(flagged) + 1
+        asked, agree = up(related), up(flagged) + 1
         voted = np.where(2 * agree > asked + 1, opinion.surprise, opinion.surprise / _OUTVOTED)
-        lone = np.maximum(np.minimum(opinion.strict, known["last"]), opinion.strict / 2)
+        lone = np.maximum(np.minimum(opinion.strict, last), opinion.strict / 2)
         return np.where(opinion.ready, np.where(asked > 0, voted, lone), np.float32(0))
 
-    def _learn(self, known: Known, peering: _Peering, opinion: _Opinion) -> None:
-        """Move what is `known` in place; what is absent stays."""
-        count, present = known["count"], opinion.present
-        rate = np.where(present & (count > 0), np.maximum(self.error_rate, 1 / np.maximum(count, 1)), np.float32(0))
-        product = opinion.standardised[:, None] * peering.take(opinion.standardised)
-        moved = rate[:, None] * (product - known["relation"])
-        known["relation"] += np.where(peering.exists & ~np.isnan(moved), moved, np.float32(0))
-        error = np.abs(opinion.clipped)
-        known["error"] += rate * (error - known["error"])
-        known["square"] += rate * (error * error - known["square"])
-        known["level"] += np.maximum(self.level_rate, 1 / (count + 1)) * opinion.clipped
-        np.copyto(known["last"], opinion.strict, where=present)
-        np.minimum(count + present, 1 / self.error_rate, out=count)
-        known["slots"] += 1
+    def _until_choice(self, known: Known) -> int:
+        """Slots up to the one in which an entity chooses its peers, at least 1."""
+        left = self.choose_at - known["slots"]
+        return int(left[left > 0].min(initial=CHUNK)) if self._fitted is None else CHUNK
 
     def _choose(self, known: Known, values: Floats) -> None:
         """Where nothing was fitted: pick the peers of entities that have just lived `choose_at` slots."""
@@ -261,30 +275,16 @@ class Vote:
         known["relation"][due] = np.where(found >= 0, already, np.float32(0))
 
 
-def _slots(ends: Ints) -> list[slice]:
-    """Each run of equal `ends`, in parts of at most `_CHUNK`."""
-    edges = np.flatnonzero(np.diff(ends, prepend=ends[:1] - 1, append=ends[-1:] + 1)).tolist()
-    runs = [range(start, stop, _CHUNK) for start, stop in pairwise(edges)]
-    return [slice(start, min(start + _CHUNK, run.stop)) for run in runs for start in run]
-
-
-def _cut(values: NDArray[Any], limit: Floats | np.float32) -> Floats:
-    """`values` within [-limit, limit]."""
-    cut: Floats = np.minimum(np.maximum(values, -limit), limit)
-    return cut
-
-
-def _count(flags: NDArray[np.bool_]) -> NDArray[np.int8]:
-    """B x F: how many of the (two) peers' flags (B x 2 x F) are up."""
-    return flags[:, 0].astype(np.int8) + flags[:, 1]
-
-
-def _joined(voices: Floats, ready: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Score (B) and shares (B x F) of voices: the strongest below 1, from there 1 + the sum of what exceeds 1."""
-    loudest = np.maximum.reduce(voices, axis=1, initial=0)
-    values = np.minimum(loudest, 1) + np.add.reduce(np.maximum(voices - 1, 0), axis=1)
-    values[~np.logical_or.reduce(ready, axis=1)] = np.nan
-    return values, shares_of(np.square(voices), ready)
+def _last(known: Known, opinion: Opinion, seen: Seen, learn: bool) -> Floats:
+    """S x B x F: the strict surprise of the last value before each slot; moves what is `known`."""
+    if not learn:
+        return np.broadcast_to(known["last"], seen.rate.shape)
+    last = np.concatenate([known["last"][None], opinion.strict])
+    if not seen.present.all():
+        for before, after, present in zip(last, last[1:], seen.present, strict=False):
+            np.copyto(after, before, where=~present)
+    known["last"] = last[-1].copy()
+    return last[:-1]
 
 
 def _innovations(values: Floats) -> Floats:

@@ -306,6 +306,30 @@ audit = sa.Table(
     instant("saved_at", index=True),
 )
 
+homes = sa.Table(
+    "homes",
+    metadata,
+    name("run", **KEY),
+    name("stream", **KEY),
+    name("entity", **KEY),
+    whole("partition"),
+    whole("stray", nullable=True),
+    instant("strayed_at", nullable=True),
+    instant("saved_at"),
+)
+
+places = sa.Table(
+    "places",
+    metadata,
+    name("run", **KEY),
+    name("stream", **KEY),
+    name("topic", **KEY),
+    whole("number", **KEY),
+    whole("partition"),
+    instant("saved_at"),
+    sa.UniqueConstraint("run", "stream", "partition"),
+)
+
 leases = sa.Table(
     "leases",
     metadata,

@@ -24,6 +24,7 @@ DeadReason = Literal[
     "packed_length",
     "infinite_value",
     "too_late",
+    "wrong_partition",
 ]
 REASONS: tuple[str, ...] = get_args(DeadReason)
 

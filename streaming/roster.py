@@ -65,6 +65,18 @@ class Roster:
         """Rows, rising, that were written in `slot` or at most `silent_slots` before it."""
         return np.flatnonzero(slot - self.seen <= silent_slots).astype(np.int32)
 
+    def living(self, rows: Codes, slots: Ints, closing: range, silent_slots: int) -> tuple[Codes, Ints]:
+        """Note that `rows` were written in `slots`, all of `closing`; the cells, by (slot, row), of those who live:
+        `mark` and `active` of each slot."""
+        seen = np.full((len(closing), len(self.seen)), NEVER, np.int64)
+        seen[slots - closing.start, rows] = slots
+        np.maximum(seen[0], self.seen, out=seen[0])
+        np.maximum.accumulate(seen, axis=0, out=seen)
+        self.seen[:] = seen[-1]
+        each = np.arange(closing.start, closing.stop)
+        at, living = (each[:, None] - seen <= silent_slots).nonzero()
+        return living.astype(np.int32), each[at]
+
     def oldest(self, count: int) -> list[tuple[str, int]]:
         """(name, row) of the `count` least recently seen entities, by (slot, name)."""
         known = np.fromiter(self._rows.values(), np.int64, len(self))

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from streaming.types import Codes, Floats, Ints
 
 
@@ -38,6 +40,14 @@ class ClosedSlot:
     values: Floats
     born: Sequence[tuple[str, int]] = ()
     evicted: Sequence[tuple[str, int]] = ()
+
+
+def cells_of(closed: Sequence[ClosedSlot]) -> tuple[Codes, Ints, Floats]:
+    """Rows (N), slots (N) and values (N x F) of `closed` (at least one), one after the other."""
+    slots = np.repeat(np.array([each.slot for each in closed], np.int64), [len(each.rows) for each in closed])
+    if len(closed) == 1:
+        return closed[0].rows, slots, closed[0].values
+    return np.concatenate([each.rows for each in closed]), slots, np.concatenate([each.values for each in closed])
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ that watermark closes, when all of them are known.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -262,7 +263,7 @@ class Windower:
         if cut < end:
             parts = [inlet.until(cut) for inlet in self._inlets.values()]
         touched = self._writer.write(*self._placed(parts))
-        rows, slots = self._judged(*touched, start, cut)
+        rows, slots = self.roster.living(*touched, range(start, cut), self._silent_slots)
         self.ring.blank(rows, slots)
         self._writer.fill(rows, slots)
         values = self._derive(self.ring, rows, slots)
@@ -273,8 +274,9 @@ class Windower:
         excess = max(len(self.roster) - self._timing.max_entities, 0)
         evicted = self.roster.oldest(excess) if excess else []
         closed = []
-        for part in np.split(np.arange(len(slots)), np.flatnonzero(np.diff(slots)) + 1) if len(slots) else ():
-            slot, span = int(slots[part[0]]), slice(int(part[0]), int(part[-1]) + 1)
+        edges = [0, *(np.flatnonzero(np.diff(slots)) + 1).tolist(), len(slots)] if len(slots) else []
+        for first, last in pairwise(edges):
+            slot, span = int(slots[first]), slice(first, last)
             gone = evicted if slot == cut - 1 else ()
             closed.append(ClosedSlot(slot, rows[span], values[span], births.get(slot, ()), gone))
         return closed, evicted
@@ -354,13 +356,3 @@ class Windower:
                 ]
                 placed[topic] = Samples.joined(samples)
         return placed.get("telemetry"), placed.get("logs")
-
-    def _judged(self, rows: Codes, slots: Ints, start: int, end: int) -> tuple[Codes, Ints]:
-        """The living entities of each slot from `start` up to `end`, as cells, when `rows` were written in `slots`."""
-        bounds = np.searchsorted(slots, np.arange(start, end + 1))
-        living = []
-        for slot in range(start, end):
-            self.roster.mark(rows[bounds[slot - start] : bounds[slot - start + 1]], slot)
-            living.append(self.roster.active(slot, self._silent_slots))
-        counts = [len(part) for part in living]
-        return np.concatenate(living), np.repeat(np.arange(start, end), counts)

@@ -70,9 +70,12 @@ class CellWriter:
             rows, slots, values = aggregate(samples, self._kinds(samples))
             self._activate(slots, ~np.isnan(values), ~self._log)
             self._ring.write(rows, slots, values)
-            bounds = np.flatnonzero(np.diff(samples.slots)) + 1
-            for part in np.split(np.arange(len(samples)), bounds) if self._keep else ():
-                self._kept[int(samples.slots[part[0]])] = samples.take(slice(int(part[0]), int(part[-1]) + 1))
+            # older ones would be forgotten as soon as the newest has closed
+            kept = range(int(samples.slots[-1]) - self._keep + 1, int(samples.slots[-1]) + 1)
+            bounds = samples.slots.searchsorted([*kept, kept.stop]).tolist()
+            for slot, start, stop in zip(kept, bounds, bounds[1:], strict=False):
+                if stop > start:
+                    self._kept[slot] = samples.take(slice(start, stop))
             touched.append((rows, slots))
         if lines is not None:
             rows, slots = self._count(lines)

@@ -74,7 +74,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     write_set(made.data / "else", 1, 1)
     # in pieces, as a long run is
     made.run(*QUICK, "--sets", "smd", "--parts", "quality", "baselines")
-    made.run(*QUICK, "--parts", "quality", "baselines", "thresholds")
+    made.run(*QUICK, "--parts", "quality", "baselines", "ablation", "thresholds")
     made.run(*QUICK, "--parts", "cost", "coldstart")
     return made
 
@@ -85,6 +85,7 @@ def test_the_pieces_make_one_document(bench: Bench) -> None:
               for group in ("many channels", "up to 3 channels")]  # fmt: skip
     assert titles == [
         "Series", *groups, "VUS-PR against the best peer of each set",
+        "Ablation: fast, entity, many channels", "Ablation: fast, entity, up to 3 channels",
         "At the product's own threshold (budget 1 a day for each series)",
         "The budget: false episodes where at least 10 are expected", "Root cause", "Cost, one core",
         "Cold start: VUS-PR against training rows", "What was tuned on what, and what was dropped",
@@ -119,7 +120,7 @@ def test_the_means_are_those_of_the_series(bench: Bench) -> None:
     rows = parts["quality"]["fast-entity"]["smd"]["rows"]
     told = bench.figures["means"]["vus_pr_100"]["many channels"]["tsad fast, entity"]["mean"]
     assert told == pytest.approx(np.mean([row["vus_pr_100"] for row in rows]))
-    assert sorted(parts) == ["baselines", "coldstart", "cost", "quality", "thresholds"]
+    assert sorted(parts) == ["ablation", "baselines", "coldstart", "cost", "quality", "thresholds"]
     assert sorted(parts["baselines"]) == sorted(PEERS)
 
 
@@ -133,6 +134,18 @@ def test_each_set_names_its_best_peer_and_its_best_causal_one(bench: Bench) -> N
     for row in rows:
         best, ours, apart = float(row[2].split()[1]), float(row[4]), float(row[5].split()[0])
         assert apart == pytest.approx(ours - best, abs=0.0011)
+
+
+def test_the_ablation_starts_from_what_was_measured(bench: Bench) -> None:
+    heads, first, *others = bench.table("Ablation: fast, entity, many channels")
+    assert heads == ["", "VUS-PR", "AP", "settled VUS-PR", "settled AP"]
+    told = {row[0]: row[3].split()[0] for row in bench.table("VUS-PR, many channels")[1:]}
+    assert first[0] == "as it is"
+    assert [first[1], first[3]] == [told["tsad fast, entity"], told["tsad fast, entity, settled"]]
+    assert {"without linear", "linear alone", "without subspace", "evidence decides too"} <= {row[0] for row in others}
+    for row in others:
+        mean, apart = float(row[1].split()[0]), float(row[1].split("(")[1].rstrip(")"))
+        assert mean - float(first[1]) == pytest.approx(apart, abs=0.0011)
 
 
 def test_a_budget_is_held_to_where_enough_is_expected(bench: Bench) -> None:

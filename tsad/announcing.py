@@ -6,6 +6,7 @@ from typing import Any
 
 from storage.documents import dump_json
 from storage.types import Alert, Announcement, DeadLetter, Forward, NoData, Notice, storable
+from streaming.broker.consumer import Place
 from streaming.deadletters import PAYLOAD_BYTES
 from streaming.types import Topic
 
@@ -26,12 +27,12 @@ STEADY = (
 
 
 class Announcer:
-    """Makes messages of what is saved. A topic that is None is not fed; `origins` are the topics that were read."""
+    """Makes messages of what is saved. A topic that is None is not fed; `origins` are the places that were read."""
 
-    def __init__(self, alerts: str | None, dead_letters: str | None, origins: Mapping[Topic, str]) -> None:
+    def __init__(self, alerts: str | None, dead_letters: str | None, origins: Mapping[Topic, Place]) -> None:
         self._alerts = alerts
         self._dead_letters = dead_letters
-        self._origins = {str(topic): name for topic, name in origins.items()}
+        self._origins = {str(topic): place for topic, place in origins.items()}
 
     def announce(self, alert: Alert, changes: int | None = None) -> list[Announcement]:
         """What to say of `alert` as it stands, after so many `changes` (None: it can change no more)."""
@@ -51,17 +52,17 @@ class Announcer:
     def _quiet(self, stream: str, partition: int, row: NoData) -> dict[str, Any]:
         return {
             "version": VERSION, "kind": "no_data", "id": row.id, "revision": 1 if row.resolved_at is None else 2,
-            "stream": stream, "partition": partition, "input": row.topic, "topic": self._origins[row.topic],
+            "stream": stream, "partition": partition, "input": row.topic, "topic": self._origins[row.topic][0],
             "state": row.state, "since": row.since, "opened_at": row.opened_at, "resolved_at": row.resolved_at,
         }  # fmt: skip
 
-    def forward(self, stream: str, partition: int, letters: Iterable[DeadLetter]) -> list[Forward]:
+    def forward(self, stream: str, letters: Iterable[DeadLetter]) -> list[Forward]:
         """Dead letters on their way to where somebody looks after them."""
         topic = self._dead_letters
-        return [] if topic is None else [self._forward(topic, stream, partition, letter) for letter in letters]
+        return [] if topic is None else [self._forward(topic, stream, letter) for letter in letters]
 
-    def _forward(self, topic: str, stream: str, partition: int, letter: DeadLetter) -> Forward:
-        origin = self._origins[letter.topic]
+    def _forward(self, topic: str, stream: str, letter: DeadLetter) -> Forward:
+        origin, partition = self._origins[letter.topic]
         headers = {
             "tsad.stream": stream,
             "tsad.reason": letter.reason,

@@ -16,13 +16,16 @@ from detectors.ensemble import EnsembleSettings
 from detectors.registry import load, options, profile, registered
 from storage import snapshots
 from storage.engine import Carrier, Database, at_once, open_database
+from storage.homes import Homes
 from storage.leases import Leases
 from storage.models import Models
 from storage.outbox import Outbox
+from storage.places import Places
 from storage.read import Reader
 from storage.store import Store
 from storage.types import LIVE, ModelRow, Order, StoreError, StreamRow
-from streaming.broker.consumer import open_consumer, reading
+from streaming.broker.belonging import Belonging
+from streaming.broker.consumer import open_consumer
 from streaming.broker.feed import Feed
 from streaming.broker.producer import Producer
 from streaming.broker.source import KafkaSource
@@ -43,6 +46,7 @@ from tsad.episodes import Rule
 from tsad.fitting import Collected, Progress, collect, fit_model
 from tsad.history import History
 from tsad.judge import Judge
+from tsad.layout import lay_out
 from tsad.meter import Meter
 from tsad.models import ModelShelf
 from tsad.partition import Partition
@@ -53,7 +57,7 @@ from tsad.relay import Relay
 from tsad.rows import RowWriter, utc
 from tsad.runner import Runner
 from tsad.silence import Silence
-from tsad.worker import Worker, check_topics
+from tsad.worker import Worker
 
 Clock = Callable[[], int]
 Paths = Mapping[Topic, str]
@@ -125,6 +129,8 @@ class App:
         self.reader = Reader(database)
         self.models = Models(database, self._now)
         self.leases = Leases(database, self._now)
+        self.homes = Homes(database, self._now)
+        self.places = Places(database, self._now)
         self.aside: Carrier = at_once
         self.meter = Meter()
 
@@ -189,52 +195,40 @@ class App:
                 raise ConfigError(
                     f"stream.{stream}.{topic}.source = {source!r}: 'kafka' is needed, as the other one is"
                 )
-            if not getattr(parts[topic], "topic", None):
+            if not getattr(parts[topic], "topic", None) and not config.topic_pattern:
                 raise ConfigError(f"stream.{stream}.{topic}.topic is not set; name the topic to read")
         return True
 
-    def topics(self, stream: str) -> dict[Topic, str]:
-        """The Kafka topics that a stream reads."""
-        config = self.config.of(stream)
-        parts = {"telemetry": config.telemetry or None, "logs": config.logs}
-        return {topic: str(parts[topic].topic) for topic in config.topics}  # type: ignore[union-attr]
-
-    def check_topics(self, stream: str) -> int:
-        """How many partitions the stream's topics have. BrokerError where the cluster or a topic cannot be used."""
-        with reading(self.config.kafka.settings()) as consumer:
-            for name in self.config.kafka.told:
-                check_topics(consumer, [name])
-            return check_topics(consumer, self.topics(stream).values())
-
     def worker(self, stream: str, run: str = LIVE, limits: Limits | None = None) -> Worker:
         """A member of the stream's consumer group. BrokerError where the cluster or the topics cannot be used."""
-        self.check_topics(stream)
-        config, kafka, topics = self.config.of(stream), self.config.kafka, self.topics(stream)
+        config, kafka = self.config.of(stream), self.config.kafka
+        self.store.put_stream(StreamRow(run, stream, config.step, {"profile": config.profile}))
+        layout = lay_out(self.config, stream, lambda wanted: self.places.numbers(stream, wanted, run))
         formats = {"telemetry": config.telemetry, "logs": config.logs}
-        names = tuple(topics.values())
-        consumer = open_consumer(kafka.settings(), names, f"{kafka.group}.{stream}", kafka.instance)
+        consumer = open_consumer(kafka.settings(), layout.subscription, f"{kafka.group}.{stream}", kafka.instance)
         feed = Feed(consumer)
         told = kafka.told if run == LIVE else ()
-        announcer = Announcer(kafka.alerts_topic, kafka.dead_letter_topic, topics) if told else None
 
         def make(number: int) -> Runner:
             opened: dict[Topic, KafkaSource] = {}
+            belonging = Belonging(number, lambda names: self.homes.claim(stream, number, names, run))
 
             def open_sources(columns: Columns) -> dict[Topic, Source]:
-                for topic, name in topics.items():
+                for topic, place in layout.places(number).items():
                     decoder = decoder_of(formats[topic].settings(), columns, max_ahead=config.max_ahead)  # type: ignore[union-attr]
-                    opened[topic] = KafkaSource(feed, topic, (name, number), decoder, self.clock)
+                    opened[topic] = KafkaSource(feed, topic, place, decoder, self.clock, belonging=belonging)
                 return dict(opened)
 
             runner = self.partition_runner(stream, number, open_sources, run, limits)
-            runner.announcer = announcer
+            if told:
+                runner.announcer = Announcer(kafka.alerts_topic, kafka.dead_letter_topic, layout.places(number))
             for source in opened.values():
                 source.open()
             runner.attend(opened)
             return runner
 
         return Worker(
-            names, feed, make, lambda: self.leases.epochs(stream, run), self.clock,
+            layout, feed, make, lambda: self.leases.epochs(stream, run), self.clock,
             relay=Relay(Outbox(self.database), lambda: Producer(kafka.settings()), stream) if told else None,
             patience=self.config.patience, log=structlog.get_logger(stream=stream),
         )  # fmt: skip

@@ -1,6 +1,6 @@
 """What is known of each alert while it can still change: its track, and the evidence of its opening and its peak."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -216,9 +216,17 @@ def _key(slots: Any, rows: Any) -> Any:
     return slots * (1 << 20) + rows
 
 
-def slots_of(judged: Judged) -> list[tuple[int, slice]]:
-    """The distinct end slots in order, each with its stretch of the arrays."""
-    ends = judged.ends
+def runs_of(ends: Ints) -> list[slice]:
+    """A slice for each run of equal `ends`, in order."""
     starts = np.flatnonzero(np.r_[True, ends[1:] != ends[:-1]]) if len(ends) else np.zeros(0, np.int64)
-    bounds = [*starts.tolist(), len(ends)]
-    return [(int(ends[a]), slice(a, b)) for a, b in pairwise(bounds)]
+    return [slice(a, b) for a, b in pairwise([*starts.tolist(), len(ends)])]
+
+
+def stretches_of(judged: Judged, most: int) -> Iterator[tuple[range, slice]]:
+    """The end slots in order, in stretches of at most `most` without one missing, each with its part of the arrays."""
+    ends = judged.ends
+    breaks = np.flatnonzero(np.diff(ends) > 1) + 1
+    for start, stop in pairwise([0, *breaks.tolist(), len(ends)]):
+        for first in range(int(ends[start]), int(ends[stop - 1]) + 1, most) if stop > start else ():
+            slots = range(first, min(first + most, int(ends[stop - 1]) + 1))
+            yield slots, slice(*np.searchsorted(ends, [slots.start, slots.stop]).tolist())

@@ -14,7 +14,8 @@ from streaming.types import SourceChanged, Topic
 from tsad.app import FIT_TEMPLATES, App, ensemble_settings
 from tsad.config import Config, ConfigError
 from tsad.fitting import collect
-from tsad.wording import counted
+from tsad.layout import topics_found
+from tsad.wording import counted, one_line
 
 SAMPLE = 100_000
 """Records of a source that are read."""
@@ -71,7 +72,7 @@ def _sources(app: App, name: str) -> list[Row]:
     rows: list[Row] = []
     try:
         if app.on_kafka(name, {}):
-            return [_guarded(f"{name} topics", lambda: _topics(app, name))]
+            return [_guarded(f"{name} topics", lambda: _topics(app, name)), *_strays(app, name)]
     except ConfigError as error:
         return [_row(f"{name} topics", False, str(error))]
     for topic in config.topics:
@@ -88,9 +89,26 @@ def _sources(app: App, name: str) -> list[Row]:
 
 def _topics(app: App, name: str) -> str:
     """Whether the cluster answers and the topics of a stream go together."""
-    partitions = app.check_topics(name)
-    said = " and ".join(repr(topic) for topic in app.topics(name).values())
-    return f"{said}: {counted(partitions, 'partition')} on {', '.join(app.config.kafka.bootstrap)}"
+    found, pattern = topics_found(app.config, name), app.config.of(name).topic_pattern
+    cluster = ", ".join(app.config.kafka.bootstrap)
+    said = " and ".join(map(repr, found))
+    if pattern is None:
+        return f"{said}: {counted(next(iter(found.values())), 'partition')} on {cluster}"
+    return f"{one_line(said, 200)} as {pattern!r} has it: {counted(sum(found.values()), 'partition')} on {cluster}"
+
+
+def _strays(app: App, name: str) -> list[Row]:
+    """Entities that two partitions have had records of; no row where there are none."""
+    strays = app.homes.strays(name)
+    if not strays:
+        return []
+    first = strays[0]
+    have = "entity has" if len(strays) == 1 else "entities have"
+    said = (
+        f"{len(strays)} {have} records on two partitions, such as {first.entity!r:.80} on {first.partition} and "
+        f"{first.stray}; what is not on its first is rejected as wrong_partition: key the topics by entity (tsad rekey)"
+    )
+    return [_row(f"{name} entities", False, said)]
 
 
 def _sample(app: App, name: str, topic: Topic, source: str) -> str:

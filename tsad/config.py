@@ -21,7 +21,7 @@ from streaming.settings import (
 )
 from tsad.cluster import KafkaConfig
 from tsad.operating import HttpConfig, LoggingConfig
-from tsad.section import Duration, Section, Without
+from tsad.section import Duration, Expression, Section, Without
 
 RETENTION: dict[str, float] = {"scores": 30, "score_rollups": 400, "dead_letters": 30, "audit": 400, "no_data": 400}
 PRUNABLE = (*RETENTION, "alerts", "evicted_states")
@@ -94,10 +94,11 @@ class MappingConfig(Section):
 
 
 class TelemetryConfig(Section):
-    """The telemetry of a stream: its source (the `topic` if that is Kafka), its format and its layout."""
+    """The telemetry of a stream: its source (`topic` or `topic_pattern` where that is Kafka), format and layout."""
 
     source: str | None = None
     topic: str | None = None
+    topic_pattern: Expression | None = None
     format: Literal["auto", "json", "otlp", "otlp-json", "remote-write"] = "json"
     layout: Literal["json", "wide", "long"] = "json"
     features: tuple[str, ...] | None = None
@@ -114,7 +115,7 @@ class TelemetryConfig(Section):
     def settings(self) -> TelemetryFormat:
         """The plain value for `streaming`."""
         return TelemetryFormat(
-            **self.model_dump(exclude={"source", "topic", "mapping"}), mapping=self.mapping.mapping()
+            **self.model_dump(exclude={"source", "topic", "topic_pattern", "mapping"}), mapping=self.mapping.mapping()
         )
 
 
@@ -123,6 +124,7 @@ class LogConfig(Section):
 
     source: str | None = None
     topic: str | None = None
+    topic_pattern: Expression | None = None
     format: Literal["auto", "json", "otlp", "otlp-json"] = "json"
     layout: Literal["json", "text"] = "json"
     pattern: str | None = None
@@ -188,7 +190,7 @@ class StreamConfig(Section):
     expected_entities: int | None = Field(default=None, ge=1)
     settle: int = Field(default=20, ge=2, le=64)
     quiet: int = Field(default=60, ge=1)
-    accept: int = Field(default=10_000, ge=10)
+    accept: int = Field(default=3_000, ge=10)
     timezone: str = "UTC"
     seasons: bool = True
     fit_after: int = Field(default=2000, ge=100)
@@ -197,6 +199,13 @@ class StreamConfig(Section):
     snapshot_every: int = Field(default=1440, ge=1)
     history_days: float = Field(default=30, ge=0, le=36_500)
     seed: int = Field(default=7, ge=0, lt=2**32)
+
+    @field_validator("no_data_after")
+    @classmethod
+    def _some_time(cls, value: int | None) -> int | None:
+        if value == 0:
+            raise ValueError("no_data_after must be longer than 0s; false says that there is none")
+        return value
 
     @field_validator("timezone")
     @classmethod
@@ -215,8 +224,6 @@ class StreamConfig(Section):
             raise ValueError(f"quiet ({self.quiet} slots) must be at least settle ({self.settle} slots)")
         if self.window < self.settle:
             raise ValueError(f"window ({self.window} slots) must be at least settle ({self.settle} slots)")
-        if self.no_data_after is not None and self.no_data_after <= 0:
-            raise ValueError("no_data_after must be longer than 0s; false says that there is none")
         if self.step <= 0:
             raise ValueError("step must be longer than 0s")
         if self.scope == "group" and not self.group_by:
@@ -224,8 +231,12 @@ class StreamConfig(Section):
         if self.telemetry is None and self.logs is None:
             raise ValueError("a stream needs telemetry, logs, or both")
         for name, part in (("telemetry", self.telemetry), ("logs", self.logs)):
-            if part is not None and part.source == KAFKA and not part.topic:
+            if part is not None and part.source == KAFKA and not (part.topic or part.topic_pattern):
                 raise ValueError(f"{name}: source = 'kafka' needs topic, the name of what is to be read")
+            if part is not None and part.topic and part.topic_pattern:
+                raise ValueError(f"{name}: topic and topic_pattern exclude each other")
+            if part is not None and part.topic_pattern and self.telemetry and self.logs:
+                raise ValueError(f"{name}: topic_pattern serves a stream of telemetry or of logs, not of both")
         if self.telemetry and self.logs and (self.telemetry.source == KAFKA) != (self.logs.source == KAFKA):
             raise ValueError("telemetry and logs of one stream come both from Kafka, or both not")
         if self.telemetry is not None and self.logs is not None and self.logs.entity is None:
@@ -233,6 +244,11 @@ class StreamConfig(Section):
             entity = self.telemetry.mapping.entity
             object.__setattr__(self, "logs", self.logs.model_copy(update={"entity": entity}))
         return self
+
+    @property
+    def topic_pattern(self) -> str | None:
+        """The pattern of the Kafka topics that this stream reads, if it reads by one."""
+        return next((part.topic_pattern for part in (self.telemetry, self.logs) if part and part.topic_pattern), None)
 
     @property
     def topics(self) -> tuple[Literal["telemetry", "logs"], ...]:
@@ -287,10 +303,9 @@ class Config(Section):
         for key in ("alerts_topic", "dead_letter_topic"):
             for name, stream in self.stream.items():
                 for part in (stream.telemetry, stream.logs):
-                    if part and part.topic and part.topic == getattr(self.kafka, key):
-                        raise ValueError(
-                            f"kafka.{key} = {part.topic!r} is what stream {name!r} reads; name another topic"
-                        )
+                    told = getattr(self.kafka, key)
+                    if part and told and (part.topic == told or re.fullmatch(part.topic_pattern or "(?!)", told)):
+                        raise ValueError(f"kafka.{key} = {told!r} is what stream {name!r} reads; name another topic")
         return self
 
     def of(self, stream: str) -> StreamConfig:

@@ -87,6 +87,11 @@ class Bars:
         task = self._next(title, total)
         return lambda done: self._bars.update(task, completed=done)
 
+    def part(self, title: str) -> Callable[[int, int], None]:
+        """A bar over a number of records, of which is said how many there are."""
+        task = self._next(title, None)
+        return lambda done, total: self._bars.update(task, completed=done, total=total)
+
     def standing(self, title: str, total: int | None = None) -> Callable[[Standing], None]:
         """A bar over the records of a run, with its alerts and what a cold start still misses."""
         task = self._next(title, total)

@@ -86,9 +86,9 @@ class Era:
         names = enumerate(self._columns[:width])
         return [place for place, name in names if name.startswith(TEMPLATE_PREFIX) and name not in known]
 
-    def take_in(self, rows: Codes, slot: int, values: Floats) -> None:
-        """Scale one closed slot's rows, once, and keep them."""
-        self.plane.write(rows, slot, self.scorer.scale(rows, slot, self.project(values), learn=True))
+    def take_in(self, rows: Codes, slots: Ints, values: Floats) -> None:
+        """Scale the rows of closed slots (N cells, by slot), once, and keep them."""
+        self.plane.write(rows, slots, self.scorer.scale_slots(rows, slots, self.project(values)))
 
     def correct(self, rows: Codes, slots: Ints, values: Floats) -> None:
         """Scale again rows that late data changed, with the scaling of this moment."""

@@ -81,6 +81,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
     TelemetryConfig: {
         "source": "file, folder, - for standard input, or kafka",
         "topic": 'topic of source = "kafka"',
+        "topic_pattern": "in its place: a regular expression; each partition of each topic with such a name",
         "format": "of the messages: JSON, OpenTelemetry, Prometheus; auto looks at each",
         "layout": "JSON objects; tables with a column a feature; tables with a row a value",
         "features": "order of the packed form `v`, or the columns to read; else every numeric one",
@@ -100,6 +101,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
     LogConfig: {
         "source": "file, folder, - for standard input, or kafka",
         "topic": 'topic of source = "kafka"',
+        "topic_pattern": "in its place: a regular expression; each partition of each topic with such a name",
         "format": "of the messages: JSON, OpenTelemetry; auto looks at each",
         "layout": "JSON objects, or raw lines",
         "pattern": 'of layout = "text", with the groups time and message, perhaps entity and severity',
@@ -131,6 +133,7 @@ EXAMPLES: dict[str, Any] = {
     "time_format": "%Y-%m-%dT%H:%M:%S%z",
     "order": "time",
     "topic": "metrics",
+    "topic_pattern": r"metrics\..*",
     "ca": "ca.pem",
     "certificate": "tsad.pem",
     "key": "tsad.key",

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from streaming.types import Codes, Floats, Ints, State
 from tsad.episodes import Episode, Reading, Rule, advance, fold
 from tsad.readings import Readings, meta_rows
@@ -79,14 +81,38 @@ class Judge:
 
     def close(self, slot: int, rows: Codes, score: Floats, p: Any, settled: Floats) -> list[Change]:
         """The readings of one closed slot (`rows` have a window there): what changed."""
-        self.closed = slot
-        self._leave(slot - self.readings.horizon)
-        self.readings.write(rows, slot, score, p, settled)
-        flagged = rows[score > 1].tolist()
-        changes: list[Change] = []
-        for row in sorted({*flagged, *(row for row, entity in self.entities.items() if entity.head)}):
-            changes += self._step(row, self.readings.reading(row, slot))
-        return changes
+        ends = np.full(len(rows), slot, np.int64)
+        return [
+            change
+            for _, changes in self.close_all(range(slot, slot + 1), rows, ends, score, p, settled)
+            for change in changes
+        ]
+
+    def close_all(
+        self, slots: range, rows: Codes, ends: Ints, score: Floats, p: Any, settled: Floats
+    ) -> list[tuple[int, list[Change]]]:
+        """The readings (N, by slot) of at most H closed slots in a row: what changed in each in which anything did.
+
+        What leaves and what enters meet in no reading, so that all leave first.
+        """
+        for slot in slots:
+            self._leave(slot - self.readings.horizon)
+        self.readings.write(rows, ends, score, p, settled)
+        flagged: dict[int, list[int]] = {}
+        hit = np.flatnonzero(score > 1)
+        for slot, row in zip(ends[hit].tolist(), rows[hit].tolist(), strict=True):
+            flagged.setdefault(slot, []).append(row)
+        changed = []
+        for slot in slots:
+            self.closed = slot
+            if slot not in flagged and not self.entities:
+                continue
+            running = (row for row, entity in self.entities.items() if entity.head)
+            changes: list[Change] = []
+            for row in sorted({*flagged.get(slot, ()), *running}):
+                changes += self._step(row, self.readings.reading(row, slot))
+            changed.append((slot, changes))
+        return changed
 
     def empty_slots(self, until: int) -> range:
         """Slots behind the last closed one up to `until`, as far as anything is left that they can change."""
@@ -139,8 +165,11 @@ class Judge:
 
     def _leave(self, slot: int) -> None:
         """`slot` can no longer change: move the tails over it."""
+        left = self.readings.flagged(slot)
+        if not self.entities and not len(left):
+            return
         tails = [row for row, entity in self.entities.items() if entity.tail is not None]
-        for row in {*tails, *self.readings.flagged(slot).tolist()}:
+        for row in {*tails, *left.tolist()}:
             entity = self.entities.setdefault(row, Entity())
             entity.tail, _ = advance(entity.tail, self.readings.reading(row, slot), self.rule)
         for row, entity in list(self.entities.items()):

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.stretches import Amended, ClosedSlot, LogCounts, Stretch
+from streaming.stretches import Amended, ClosedSlot, LogCounts, Stretch, cells_of
 from streaming.types import Codes, Floats, Ints, Records, State, Topic
 from streaming.windower import Windower
-from tsad.cases import Case, CaseBook, Evidence, Judged, slots_of
+from tsad.cases import Case, CaseBook, Evidence, Judged, runs_of, stretches_of
 from tsad.era import Era
 from tsad.findings import Event, Findings, Job, NotedScores
 from tsad.history import History
@@ -126,11 +126,12 @@ class Partition:
         self.eras.append(era)
 
     def _close(self, segment: list[ClosedSlot]) -> None:
-        for slot in segment:
-            self._welcome(slot.born, slot.slot)
-            self.era.take_in(slot.rows, slot.slot, slot.values)
-        rows = np.concatenate([slot.rows for slot in segment])
-        ends = np.concatenate([np.full(len(slot.rows), slot.slot, np.int64) for slot in segment])
+        parts = []
+        for run in _by_births(segment):
+            self._welcome(run[0].born, run[0].slot)
+            parts.append(cells_of(run))
+            self.era.take_in(*parts[-1])
+        rows, ends = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
         judged = self.era.judge_windows(rows, ends, self._names, learn=True)
         self._witness(judged)
         self._decide(judged)
@@ -158,20 +159,21 @@ class Partition:
     def _decide(self, judged: Judged) -> None:
         verdicts, settled = judged.verdicts, judged.settled
         changes: list[Change] = []
-        for slot, place in slots_of(judged):
-            changes += self._pass_empty(slot - 1)
-            self._finish(slot - self.readings.horizon)
-            rows = judged.rows[place]
-            changed = self.judge.close(slot, rows, verdicts.score[place], verdicts.p[place], settled[place])
-            self._log(changed, slot)
-            changes += changed
+        for slots, part in stretches_of(judged, self.readings.horizon):
+            changes += self._pass_empty(slots.start - 1)
+            self._finish(range(slots.start - self.readings.horizon, slots.stop - self.readings.horizon))
+            given = (verdicts.score[part], verdicts.p[part], settled[part])
+            for slot, changed in self.judge.close_all(slots, judged.rows[part], judged.ends[part], *given):
+                self._log(changed, slot)
+                changes += changed
         self._record(changes, judged)
 
     def _pass_empty(self, until: int) -> list[Change]:
         """Slots up to `until` that closed without any entity: time passes for what is open and what is not final."""
         changes: list[Change] = []
         for slot in self.judge.empty_slots(until):
-            self._finish(slot - self.readings.horizon)
+            final = slot - self.readings.horizon
+            self._finish(range(final, final + 1))
             changed = self.judge.close(slot, *NOBODY)
             self._log(changed, slot)
             changes += changed
@@ -310,17 +312,19 @@ class Partition:
         )
         self.findings.scores.append(noted)
 
-    def _finish(self, slot: int) -> None:
-        """`slot` is final now: it enters the hourly roll-ups and the history."""
-        rows = self.readings.at(slot)
+    def _finish(self, slots: range) -> None:
+        """`slots` are final now: they enter the hourly roll-ups and the history."""
+        rows, ends, scores = self.readings.of(slots)
         if not len(rows):
             return
-        scores = self.readings.score[rows, slot % self.readings.horizon]
-        self._give_out(self.rollups.add(rows, slot, scores))
-        if self.history.folder is not None:
-            values = self.windower.derived(rows, np.full(len(rows), slot, np.int64))
-            names = self._names
-            self.history.add([names[row] for row in rows.tolist()], slot, values, scores, list(self.windower.features))
+        for ended in self.rollups.add_all(rows, ends, scores):
+            self._give_out(ended)
+        if self.history.folder is None:
+            return
+        values, names, features = self.windower.derived(rows, ends), self._names, list(self.windower.features)
+        for part in runs_of(ends):
+            here = [names[row] for row in rows[part].tolist()]
+            self.history.add(here, int(ends[part.start]), values[part], scores[part], features)
 
     def _give_out(self, ended: HourlyScores | None) -> None:
         if ended is not None and len(ended.rows):
@@ -370,3 +374,10 @@ class Partition:
             rows = self.readings.at(slot)
             self._give_out(hours.add(rows, slot, self.readings.score[rows, slot % self.readings.horizon]))
         self._give_out(hours.everyone())
+
+
+def _by_births(segment: Sequence[ClosedSlot]) -> Iterator[list[ClosedSlot]]:
+    """Cut where an entity is born: before, nothing is known of it."""
+    starts = [0, *(place for place, slot in enumerate(segment) if place and slot.born)]
+    for start, stop in zip(starts, [*starts[1:], len(segment)], strict=True):
+        yield list(segment[start:stop])

@@ -1,6 +1,8 @@
 """The last H slots' readings of every entity, in arrays, and the hourly roll-ups of what leaves them for good."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,8 @@ class Readings:
         self.score = np.full((0, horizon), np.nan, np.float32)
         self.p = np.full((0, horizon), np.nan, np.float64)
         self.settled = np.full((0, horizon), np.nan, np.float32)
+        self._flagged = [NOTHING] * horizon
+        """By place, the newest slot in which a row was ever flagged: what needs no look."""
 
     def grow(self, entities: int) -> None:
         """Make room for rows up to `entities`."""
@@ -45,6 +49,15 @@ class Readings:
         self.score[rows, place] = score
         self.p[rows, place] = p
         self.settled[rows, place] = settled
+        for slot in np.unique(np.broadcast_to(slots, len(rows))[score > 1]).tolist():
+            self._flagged[slot % self.horizon] = max(slot, self._flagged[slot % self.horizon])
+
+    def of(self, slots: range) -> tuple[Codes, Ints, Floats]:
+        """Rows, slots and scores (N each, by slot and row) of the readings at `slots`, at most H in a row."""
+        wanted = np.arange(slots.start, slots.stop)
+        places = wanted % self.horizon
+        at, rows = (self.written[:, places] == wanted).T.nonzero()
+        return rows.astype(np.int32), wanted[at], self.score[rows, places[at]]
 
     def at(self, slot: int) -> Codes:
         """The rows with a reading at `slot`."""
@@ -53,6 +66,8 @@ class Readings:
     def flagged(self, slot: int) -> Codes:
         """The rows flagged at `slot`."""
         place = slot % self.horizon
+        if self._flagged[place] < slot:
+            return np.zeros(0, np.int32)
         hit = (self.written[:, place] == slot) & (self.score[:, place] > 1)
         return np.flatnonzero(hit).astype(np.int32)
 
@@ -75,6 +90,7 @@ class Readings:
         """What `state` gave."""
         for name, array in state.arrays.items():
             setattr(self, name, array)
+        self._flagged = np.where(self.score > 1, self.written, NOTHING).max(axis=0, initial=NOTHING).tolist()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +124,30 @@ class Rollups:
 
     def add(self, rows: Codes, slot: int, scores: Floats) -> HourlyScores | None:
         """Count final scores of `rows` at `slot`; returns the hours that this ends."""
+        return next(self.add_all(rows, np.full(len(rows), slot, np.int64), scores), None)
+
+    def add_all(self, rows: Codes, slots: Ints, scores: Floats) -> Iterator[HourlyScores]:
+        """Count final scores of cells (N, by slot); gives the hours that this ends."""
         known = ~np.isnan(scores)
-        rows, scores = rows[known], scores[known]
+        rows, scores, hours = rows[known], scores[known], slots[known] * self.step // HOUR * HOUR
         if not len(rows):
-            return None
+            return
         self._grow(int(rows.max()) + 1)
-        hour = slot * self.step // HOUR * HOUR
-        new, ended = rows[self.hour[rows] != hour], None
+        for start, stop in pairwise([0, *(np.flatnonzero(np.diff(hours)) + 1).tolist(), len(hours)]):
+            ended = self._add(rows[start:stop], int(hours[start]), scores[start:stop])
+            if ended is not None:
+                yield ended
+
+    def _add(self, rows: Codes, hour: int, scores: Floats) -> HourlyScores | None:
+        new, ended = np.unique(rows[self.hour[rows] != hour]), None
         if len(new):
             over = new[self.count[new] > 0]
             ended = self._of(over) if len(over) else None
             self._clear(new)
             self.hour[new] = hour
-        self.maximum[rows] = np.maximum(self.maximum[rows], scores)
-        self.total[rows] += scores
-        self.count[rows] += 1
+        np.maximum.at(self.maximum, rows, scores)
+        np.add.at(self.total, rows, scores)  # in the order of slots
+        np.add.at(self.count, rows, 1)
         return ended
 
     def flush(self, rows: Codes) -> HourlyScores:

@@ -245,11 +245,12 @@ def _jsonable(value: Any) -> Any:
             return value
 
 
-def letter_line(row: Row, origin: str | None) -> str:
-    """A rejected record as one line of JSON, none of its bytes lost; `origin` is the Kafka topic that it came from."""
+def letter_line(row: Row, origin: tuple[str, int] | None) -> str:
+    """A rejected record as one line of JSON, none of its bytes lost; `origin`: the Kafka topic and its partition."""
     payload = row["payload"]
     names = ("stream", "topic", "partition", "reason", "detail", "saved_at")
-    told = {name: row[name] for name in names} | {"offset": row["position"], "origin": origin}
+    topic, partition = origin or (None, row["partition"])
+    told = {name: row[name] for name in names} | {"partition": partition, "offset": row["position"], "origin": topic}
     try:
         told["payload"] = None if payload is None else payload.decode()
     except UnicodeDecodeError:

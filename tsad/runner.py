@@ -280,7 +280,7 @@ class Runner:
             return
         for alert, case in zip(changes.alerts, findings.cases.values(), strict=True):
             changes.announcements += self.announcer.announce(alert, case.changes)
-        changes.forwards = self.announcer.forward(changes.stream, changes.partition, changes.dead_letters)
+        changes.forwards = self.announcer.forward(changes.stream, changes.dead_letters)
 
     def _rejected(self) -> list[DeadLetter]:
         """What the windower refused since the last save."""

@@ -4,7 +4,7 @@ import re
 from decimal import Decimal
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from streaming.settings import SECOND
 
@@ -24,7 +24,17 @@ def parse_duration(value: object) -> int:
     return round(exact)
 
 
+def _expression(value: str) -> str:
+    """`value`; ValueError where it is no regular expression."""
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error}") from None
+    return value
+
+
 Duration = Annotated[int, BeforeValidator(parse_duration)]
+Expression = Annotated[str, Field(min_length=1), AfterValidator(_expression)]
 Text = TypeVar("Text")
 Without = Annotated[Text | None, BeforeValidator(lambda value: None if value is False else value)]
 """TOML has no null: `false` says that there is none."""

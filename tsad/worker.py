@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,10 +11,11 @@ from typing import Any
 import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from streaming.broker.consumer import Consumer, Place
-from streaming.broker.feed import Feed, PartitionLostError, numbers
+from streaming.broker.consumer import Place
+from streaming.broker.feed import Feed, PartitionLostError
 from streaming.broker.settings import BrokerError, OutageError
 from streaming.settings import SECOND
+from tsad.layout import Layout
 from tsad.progress import Progress, frozen_heap
 from tsad.relay import Relay
 from tsad.runner import LeaseLostError, Runner
@@ -28,8 +29,8 @@ LONGEST = 10.0
 
 @dataclass
 class Worker:
-    """Runs the partitions of one stream. `make` brings a partition back to where it was, and takes its lease;
-    `epochs` tells the lease of each; `clock` (ns) paces what the group is told; `relay` delivers
+    """Runs the partitions of one stream, which lie as `layout` says. `make` brings a partition back to where it was,
+    and takes its lease; `epochs` tells the lease of each; `clock` (ns) paces what the group is told; `relay` delivers
     what was saved for others.
 
     The deal of the group says which partitions are run, the leases who may write: a save under a lease that is over
@@ -37,7 +38,7 @@ class Worker:
     borne for `patience` (ns); `fault` says what it answered meanwhile.
     """
 
-    topics: tuple[str, ...]
+    layout: Layout
     feed: Feed
     make: Callable[[int], Runner]
     epochs: Callable[[], dict[int, int]]
@@ -134,7 +135,7 @@ class Worker:
     def _reached(self, ends: dict[Place, int]) -> bool:
         for number in [n for n, runner in self.runners.items() if not runner.waiting]:
             self._guarded(number, partial(self.runners[number].listen, last=True))
-        mine = [(topic, number) for number in self.runners for topic in self.topics]
+        mine = [place for number in self.runners for place in self.layout.places(number).values()]
         return all(self.feed.at(place) >= ends.get(place, 0) for place in mine)
 
     @property
@@ -187,7 +188,7 @@ class Worker:
 
     def _dealt(self) -> None:
         """The group has dealt: let go what is not ours, take up what is new, go on with what nobody else had."""
-        mine = numbers(self.feed.consumer, self.topics)
+        mine = self.layout.dealt(self.feed.consumer)
         for number in self.runners.keys() - mine:
             self._drop(number, "another member has it now")
         epochs = self.epochs()
@@ -224,15 +225,3 @@ class Worker:
         }
         if offsets:
             self.feed.consumer.commit(offsets)
-
-
-def check_topics(consumer: Consumer, topics: Iterable[str]) -> int:
-    """How many partitions the topics of a stream have; BrokerError where one is missing or the numbers differ."""
-    counts = {topic: consumer.partitions(topic) for topic in topics}
-    for topic, count in counts.items():
-        if not count:
-            raise BrokerError(f"topic {topic!r} does not exist")
-    if len(set(counts.values())) > 1:
-        said = ", ".join(f"{topic!r} has {count}" for topic, count in counts.items())
-        raise BrokerError(f"topics of one stream need equal partition counts: {said}; tsad rekey copies one into a new")
-    return next(iter(counts.values()))

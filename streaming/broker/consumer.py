@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 from typing_extensions import override
@@ -19,10 +20,12 @@ from streaming.types import Ints
 Place = tuple[str, int]
 """A topic's name and the number of one of its partitions."""
 MILLISECOND = 1_000_000
-_LEAVING = 3000
+LEAVING = 3000
 """Milliseconds that leaving the group may take."""
 _JOINING = 0.5
 """Seconds that a poll has at least while the group deals."""
+REFRESH_MS = 30_000
+"""How often topics are looked for that a pattern matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +120,26 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 class PureConsumer(Consumer):
-    """kafka-python's. `instance` makes the membership static: a restarted process keeps its partitions."""
+    """kafka-python's. `topics` are names, or one pattern that begins with "^".
+
+    `instance` makes the membership static: a restarted process keeps its partitions.
+    """
 
     def __init__(
         self, settings: BrokerSettings, topics: Sequence[str], group: str | None, instance: str | None
     ) -> None:
         self._listener = _Listener()
+        by_pattern = bool(topics) and topics[0].startswith("^")
         with broker_faults(", ".join(settings.bootstrap)):
             self._client = KafkaConsumer(
                 group_id=group,
                 group_instance_id=instance,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
-                partition_assignment_strategy=(RangePartitionAssignor,),
+                isolation_level="read_committed",  # what a producer has taken back never was
+                # range keeps equal numbers together, and gives all topics of one partition to the same member
+                partition_assignment_strategy=(RoundRobinPartitionAssignor if by_pattern else RangePartitionAssignor,),
+                metadata_max_age_ms=REFRESH_MS if by_pattern else 300_000,
                 max_partition_fetch_bytes=4 << 20,
                 allow_auto_create_topics=False,
                 session_timeout_ms=settings.session_ms,
@@ -138,7 +148,9 @@ class PureConsumer(Consumer):
                 bootstrap_timeout_ms=10_000,
                 **settings.pure(),
             )
-            if topics:
+            if by_pattern:
+                self._client.subscribe(pattern=topics[0], listener=self._listener)
+            elif topics:
                 self._client.subscribe(list(topics), listener=self._listener)
 
     @override
@@ -219,7 +231,7 @@ class PureConsumer(Consumer):
 
     @override
     def close(self) -> None:
-        self._client.close(autocommit=False, timeout_ms=_LEAVING)
+        self._client.close(autocommit=False, timeout_ms=LEAVING)
 
 
 @contextmanager
@@ -242,15 +254,26 @@ def _messages(records: Sequence[Any]) -> Messages:
     )
 
 
-def open_consumer(settings: BrokerSettings, topics: Sequence[str], group: str, instance: str | None = None) -> Consumer:
-    """A member of `group` that reads `topics` through the configured library."""
-    return PureConsumer(settings, topics, group, instance)
+def open_consumer(
+    settings: BrokerSettings, topics: Sequence[str], group: str | None, instance: str | None = None
+) -> Consumer:
+    """A member of `group` that reads `topics` through the configured library; BrokerError where that is missing."""
+    if settings.client == "kafka-python":
+        return PureConsumer(settings, topics, group, instance)
+    try:
+        from streaming.broker.confluent import ConfluentConsumer
+    except ImportError as error:
+        raise BrokerError(
+            "kafka.client = 'confluent' needs the package confluent-kafka: pip install 'tsad[confluent]'; "
+            "'kafka-python' needs nothing"
+        ) from error
+    return ConfluentConsumer(settings, topics, group, instance)
 
 
 @contextmanager
 def reading(settings: BrokerSettings) -> Iterator[Consumer]:
     """A consumer that belongs to no group, for a look at topics."""
-    consumer = PureConsumer(settings, (), None, None)
+    consumer = open_consumer(settings, (), None)
     try:
         yield consumer
     finally:

@@ -139,6 +139,7 @@ class Feed:
         for place, inbox in self._inboxes.items():
             self.consumer.seek(place, inbox.next)
             inbox.paused = False
+        self.consumer.resume(self._inboxes)  # what was held back before stays so else, and is never fetched again
         self.consumer.pause(assigned - self._inboxes.keys())
 
     def _hold(self) -> None:

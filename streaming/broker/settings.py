@@ -1,6 +1,7 @@
 """How a Kafka cluster is reached. Plain values, validated by the caller, in the words of each client."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 Sasl = Literal["plain", "scram-sha-256", "scram-sha-512"]
@@ -40,8 +41,16 @@ class BrokerSettings:
         """Kafka's name of TLS and SASL together."""
         return ("SASL_" if self.sasl else "") + ("SSL" if self.tls else "PLAINTEXT")
 
+    def _check_files(self) -> None:
+        """The libraries name the key or the file, or wait for the cluster; never both."""
+        for name in ("ca", "certificate", "key"):
+            path = getattr(self, name)
+            if path is not None and not Path(path).is_file():
+                raise BrokerError(f"kafka.{name}: there is no file {path!r}")
+
     def pure(self) -> dict[str, Any]:
-        """Options of kafka-python."""
+        """Options of kafka-python. BrokerError for a file that is not there."""
+        self._check_files()
         options: dict[str, Any] = {"bootstrap_servers": list(self.bootstrap), "security_protocol": self.protocol}
         if self.tls:
             options |= {"ssl_cafile": self.ca, "ssl_certfile": self.certificate, "ssl_keyfile": self.key}
@@ -54,7 +63,8 @@ class BrokerSettings:
         return options
 
     def librdkafka(self) -> dict[str, Any]:
-        """Options of confluent-kafka."""
+        """Options of confluent-kafka. BrokerError for a file that is not there."""
+        self._check_files()
         options: dict[str, Any] = {
             "bootstrap.servers": ",".join(self.bootstrap),
             "security.protocol": self.protocol.lower(),

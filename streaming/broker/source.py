@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from streaming.broker.belonging import Belonging, without
 from streaming.broker.consumer import Place
 from streaming.broker.feed import Feed
 from streaming.decoders import PayloadDecoder
@@ -14,9 +15,10 @@ from streaming.types import Batch, SourceChanged, Topic
 
 class KafkaSource:
     """Reads `place` from `feed`. A position's `row` is the next offset, `first` the one where the stream began.
+    Records of entities that belong to another partition (`belonging`) are dead letters.
 
     It never ends. Messages without a timestamp count as ingested when they are read (`clock`, ns). `ingested` are the
-    first and the newest ingest timestamp (ns) of what could be decoded; None before any was. `heard` is when (by the
+    first and the newest ingest timestamp (ns) of what could be used; None before any was. `heard` is when (by the
     clock) the last message was read.
     """
 
@@ -28,11 +30,13 @@ class KafkaSource:
         decoder: PayloadDecoder,
         clock: Callable[[], int] = time.time_ns,
         patience: float = 0.05,
+        belonging: Belonging | None = None,
     ) -> None:
         self.topic = topic
         self.decoder = decoder
         self.truncated: tuple[int, int] | None = None
         self._feed, self._place, self._clock, self._patience = feed, place, clock, patience
+        self._belonging = belonging
         self._first: int | None = None
         self.ingested: tuple[int, int] | None = None
         self.heard: int | None = None
@@ -54,7 +58,9 @@ class KafkaSource:
         ingested = messages.timestamps
         if (ingested < 0).any():
             ingested = np.where(ingested < 0, self._clock(), ingested)
-        batch = self.decoder.decode(messages.values, messages.offsets, ingested, self._feed.at(self._place))
+        batch: Batch = self.decoder.decode(messages.values, messages.offsets, ingested, self._feed.at(self._place))
+        if self._belonging is not None:
+            batch = without(batch, self._belonging.foreign(batch.names), messages, self.decoder.dead)
         if len(batch.ingested):
             first, newest = self.ingested or (int(batch.ingested[0]), 0)
             self.ingested = first, max(newest, int(batch.ingested.max()))

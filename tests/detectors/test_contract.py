@@ -156,6 +156,8 @@ def test_an_entity_is_judged_by_its_own_windows_alone(name: str) -> None:
 @pytest.mark.parametrize("name", ONLINE)
 def test_row_codes_are_only_places(name: str) -> None:
     windows, detector, other = stream(), made(name), made(name)
+    for one in (detector, other):
+        one.restore(fitted_state(name))
     swapped = Windows(40 - windows.entities, windows.ends, windows.values, windows.features, windows.names)
     order = np.lexsort((swapped.entities, swapped.ends))
     scores = other.score(swapped.take(order))

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from detectors.fusion import KNEE, blend_shares, grouped_quantile, majority, power_mean, ratios, settled_mean
+from detectors import registry
+from detectors.ensemble import newest_only
+from detectors.fusion import KNEE, blend_shares, decided, grouped_quantile, majority, power_mean, ratios, settled_mean
 
 OPINION = st.floats(0, 1e4, width=32)
 MATRIX = st.integers(1, 12).flatmap(
@@ -178,3 +180,27 @@ def test_settled_mean_has_no_neighbours(slots, detectors, windows, seed):
     for place in range(windows):
         alone = settled_mean(np.ascontiguousarray(stretch[:, :, place : place + 1]), look_ahead)
         assert alone[:, 0].tobytes() == whole[:, place].copy().tobytes()
+
+
+def test_what_is_decided_by_is_no_more_than_the_newest_slots_say() -> None:
+    """A long window (second row) holds an event for as long as it is long; the short one (first row) is over it."""
+    ratios = np.array([[0.2, 3.0, 0.3, np.nan], [0.2, 3.0, 3.0, 3.0]], np.float32)
+    whole = power_mean(ratios)
+    lesser = decided(whole, ratios, np.array([True, False]))
+    assert lesser.tolist() == [whole[0], whole[1], np.float32(0.3), whole[3]]
+
+
+@pytest.mark.parametrize("newest", [[True, True], [False, False]])
+def test_where_all_or_none_are_short_the_fused_number_decides(newest: list[bool]) -> None:
+    ratios = np.array([[0.2, 3.0], [2.0, 0.1]], np.float32)
+    whole = power_mean(ratios)
+    assert decided(whole, ratios, np.array(newest)).tolist() == whole.tolist()
+
+
+def test_the_short_ones_of_each_profile_are_known() -> None:
+    for name, short in (
+        ("default", {"linear", "neighbours", "reconstruction", "subspace"}), ("few", {"discord-10"}),
+    ):  # fmt: skip
+        detectors = {one: registry.load(one)(**options) for one, options in registry.profile(name).items()}
+        assert {one for one, yes in zip(detectors, newest_only(detectors, "power"), strict=True) if yes} == short
+        assert not newest_only(detectors, "majority").any()

@@ -306,3 +306,18 @@ def test_learnt_state_is_small():
     scorer = scorer_of(fitted(features=38, detectors=names), 1)
     rows = scorer.rows(np.array([0], np.int32))
     assert sum(array.nbytes for name, array in rows.items() if not name.startswith("drift")) < 2048
+
+
+@pytest.mark.parametrize("stranger", [True, False])
+def test_slots_are_scaled_together_as_they_are_singly(ensemble, stranger):
+    """With an entity whose ranges still learn from each slot, and with none."""
+    together, singly = Scorer(ensemble), Scorer(ensemble)
+    codes, values = np.arange(2, dtype=np.int32), noise(2, 20, seed=4)
+    for scorer in (together, singly):
+        scorer.bind(codes, [names_of(1)[0], "stranger" if stranger else names_of(2)[1]])
+    rows = values.swapaxes(0, 1)
+    found = together.scale_slots(np.tile(codes, 20), np.repeat(np.arange(100, 120), 2), rows.reshape(40, -1))
+    each = [singly.scale(codes, slot, part) for slot, part in zip(range(100, 120), rows, strict=True)]
+    np.testing.assert_array_equal(found, np.concatenate(each))
+    for name, learnt in singly.rows(codes).items():
+        np.testing.assert_array_equal(learnt, together.rows(codes)[name])

@@ -62,3 +62,10 @@ def test_its_state_is_itself():
     again = Space.restore(space.state())
     assert (again.mean.tobytes(), again.basis.tobytes()) == (space.mean.tobytes(), space.basis.tobytes())
     assert (space.slots, Space.none().slots) == (4, 0)
+
+
+def test_a_space_among_some_windows_is_that_of_them_alone() -> None:
+    windows, some = planar(300), np.arange(0, 300, 3)
+    among, alone = Space.fit(windows, 0.9, 5, some), Space.fit(windows[some], 0.9, 5)
+    np.testing.assert_array_equal(among.basis, alone.basis)
+    np.testing.assert_array_equal(among.mean, alone.mean)

@@ -248,3 +248,36 @@ def test_more_hosts_than_are_judged_together_are_judged_alike() -> None:
     one = related(60)
     many = play(Vote(), np.repeat(one, 600, axis=0))
     np.testing.assert_array_equal(many, np.repeat(play(Vote(), one), 600, axis=1))
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000), st.booleans(), st.integers(1, 400))
+def test_a_host_is_judged_alike_however_many_of_its_slots_come_together(seed: int, fitted: bool, poll: int) -> None:
+    """Slots of the same hosts are looked at together: across the choice of peers, gaps and the bound of a stretch."""
+    windows = cut(with_gaps(fleet(1, 400, seed), 0.03, seed), WINDOW)
+    together, singly = Vote(choose_at=20), Vote(choose_at=20)
+    if fitted:
+        together.fit(windows)
+        singly.fit(windows)
+    parts = [together.score(windows.take(slice(at, at + poll))) for at in range(0, len(windows), poll)]
+    slots = [singly.score(windows.take(slice(at, at + 1))) for at in range(len(windows))]
+    for name in ("values", "shares"):
+        np.testing.assert_array_equal(
+            np.concatenate([getattr(part, name) for part in parts]),
+            np.concatenate([getattr(slot, name) for slot in slots]),
+        )
+    one = np.zeros(1, np.int32)
+    for key, array in singly.rows(one).items():
+        np.testing.assert_array_equal(array, together.rows(one)[key])
+
+
+def test_windows_read_again_are_judged_by_what_is_known_and_teach_nothing() -> None:
+    windows = cut(fleet(2, 80, seed=3), WINDOW)
+    vote, one = Vote(choose_at=20), np.arange(2, dtype=np.int32)
+    vote.score(windows)
+    before = vote.rows(one)
+    again = vote.score(windows, learn=False)
+    singly = [vote.score(windows.take(slice(at, at + 1)), learn=False).values for at in range(len(windows))]
+    np.testing.assert_array_equal(again.values, np.concatenate(singly))
+    for key, array in before.items():
+        np.testing.assert_array_equal(array, vote.rows(one)[key])

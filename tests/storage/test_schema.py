@@ -13,6 +13,7 @@ from stored_samples import START, bundle, stored
 from storage.connect import create_engine, parse_url
 from storage.documents import dump_json, load_json
 from storage.engine import Database, open_database
+from storage.homes import Homes
 from storage.leases import Leases
 from storage.migrate import MIGRATIONS, upgrade
 from storage.schema import metadata
@@ -47,7 +48,7 @@ def test_keys_come_first_and_hold_the_run() -> None:
 def test_the_issues_tables_are_there(database: Database) -> None:
     wanted = (
         "streams entities models alerts explanations scores score_rollups log_templates dead_letters checkpoints "
-        "snapshots orders audit leases evicted_states outbox announced no_data"
+        "snapshots orders audit leases evicted_states outbox announced homes places no_data"
     )
     names = database.read(lambda connection: sa.inspect(connection).get_table_names())
     assert set(names) - {"alembic_version"} == set(wanted.split())
@@ -64,7 +65,8 @@ def test_upgrading_twice_keeps_the_rows(database: Database, database_url: str) -
 def test_every_migration_file_is_part_of_the_package() -> None:
     assert (MIGRATIONS / "env.py").is_file()
     assert (MIGRATIONS / "script.py.mako").is_file()
-    assert sorted(path.name for path in (MIGRATIONS / "versions").glob("*.py")) == ["v0001_first.py", "v0002_outbox.py"]
+    files = sorted(path.name for path in (MIGRATIONS / "versions").glob("*.py"))
+    assert files == ["v0001_first.py", "v0002_outbox.py", "v0003_homes.py", "v0004_places.py", "v0005_no_data.py"]
 
 
 def test_an_empty_database_says_what_to_do(tmp_path: Path) -> None:
@@ -91,17 +93,17 @@ def test_a_newer_schema_is_refused(database: Database, database_url: str, revisi
 def test_an_older_schema_is_refused_and_not_upgraded_on_the_quiet(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """With one migration more than the database has: a copy of the scripts plus a third version."""
+    """With one migration more than the database has: a copy of the scripts plus a version."""
     import shutil
 
     scripts = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, scripts)
-    (scripts / "versions" / "v0003_third.py").write_text(
-        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0003"\ndown_revision = "v0002"\n'
+    (scripts / "versions" / "v0006_next.py").write_text(
+        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0006"\ndown_revision = "v0005"\n'
         'def upgrade():\n    op.add_column("streams", sa.Column("note", sa.Text()))\n'
     )
     monkeypatch.setattr("storage.migrate.MIGRATIONS", scripts)
-    with pytest.raises(StoreError, match="older schema version v0002: run `tsad db upgrade`"):
+    with pytest.raises(StoreError, match="older schema version v0005: run `tsad db upgrade`"):
         open_database(database_url, create=True)
     upgrade(database_url)
     opened = open_database(database_url)
@@ -117,8 +119,8 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
 
     scripts = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, scripts)
-    (scripts / "versions" / "v0003_third.py").write_text(
-        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0003"\ndown_revision = "v0002"\n'
+    (scripts / "versions" / "v0006_next.py").write_text(
+        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0006"\ndown_revision = "v0005"\n'
         'def upgrade():\n    op.add_column("streams", sa.Column("note", sa.Text()))\n    op.execute("nonsense")\n'
     )
     with monkeypatch.context() as patch:
@@ -135,18 +137,24 @@ def test_a_database_of_the_first_version_keeps_its_rows(tmp_path: Path, monkeypa
 
     scripts, url = tmp_path / "migrations", f"sqlite:///{tmp_path / 'old.db'}"
     shutil.copytree(MIGRATIONS, scripts)
-    (scripts / "versions" / "v0002_outbox.py").unlink()
+    for later in ("v0002_outbox", "v0003_homes", "v0004_places", "v0005_no_data"):
+        (scripts / "versions" / f"{later}.py").unlink()
     with monkeypatch.context() as patch:
         patch.setattr("storage.migrate.MIGRATIONS", scripts)
         upgrade(url)
         old = open_database(url)
         lease = "INSERT INTO leases VALUES ('live', 'fleet', 0, 7, 'host', '2026-01-05 00:00:00')"
-        old.write(lambda connection: connection.exec_driver_sql(lease))
+        seen = [("web-1", 1, 5), ("web-1", 0, 9), ("web-2", 1, 5), ("web-2", 0, 5)]
+        rows = [f"('live', 'fleet', {part}, '{name}', '{{}}', {slot}, 9, '2026-01-05')" for name, part, slot in seen]
+        entities = f"INSERT INTO entities VALUES {', '.join(rows)}"
+        for statement in (lease, entities):
+            old.write(lambda connection, statement=statement: connection.exec_driver_sql(statement))
         old.close()
     upgrade(url)
     opened = open_database(url)
     assert Leases(opened).acquire("fleet", [0], "host") == {0: 8}
     assert Store(opened).save([bundle(epoch=8)]).rows["outbox"] == 2
+    assert Homes(opened).claim("fleet", 7, ["web-1", "web-2", "web-3"]) == {"web-1": 1, "web-2": 0, "web-3": 7}
     opened.close()
 
 

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -100,3 +101,22 @@ def test_a_restored_roster_goes_on_alike():
     assert again.names == roster.names
     assert_array_equal(again.active(21, 5), roster.active(21, 5))
     assert again.oldest(21) == roster.oldest(21)
+
+
+@pytest.mark.parametrize("silent", [0, 2, 100])
+@pytest.mark.parametrize("closing", [range(3, 4), range(3, 20)])
+def test_who_lives_in_several_slots_is_who_lives_in_each(closing: range, silent: int) -> None:
+    together, singly = Roster(), Roster()
+    rng = np.random.default_rng(len(closing) + silent)
+    written = np.argwhere(rng.random((len(closing), 5)) < 0.3)
+    rows, slots = written[:, 1].astype(np.int32), closing.start + written[:, 0]
+    for roster in (together, singly):
+        roster.admit(list("abcde"))
+        roster.mark(np.array([0, 4]), np.array([1, 2]))
+    lived = []
+    for slot in closing:
+        singly.mark(rows[slots == slot], slot)
+        lived += [(slot, row) for row in singly.active(slot, silent).tolist()]
+    found = together.living(rows, slots, closing, silent)
+    assert list(zip(found[1].tolist(), found[0].tolist(), strict=True)) == lived
+    np.testing.assert_array_equal(together.seen, singly.seen)

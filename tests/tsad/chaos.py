@@ -85,6 +85,7 @@ class Round:
     topics: dict[str, str] = field(default_factory=dict)
     ends: int = 0
     orders: dict[int, list[Order]] = field(default_factory=dict)
+    homes: dict[int, list[str]] = field(default_factory=dict)
     models: list[Any] = field(default_factory=list)
     expected: dict[str, list[Any]] = field(default_factory=dict)
 
@@ -164,6 +165,8 @@ templates = 6
         worker.read_out()
         for number in range(self.partitions):
             self.orders[number] = app.store.restore("live", STREAM, number).orders
+            claimed = app.homes.claim(STREAM, number, [f"e{entity}" for entity in range(self.traffic.entities)])
+            self.homes[number] = [entity for entity, home in claimed.items() if home == number]
         self.expected = tables(app.config.database)
         app.close()
 
@@ -176,7 +179,7 @@ templates = 6
         return version
 
     def ready(self) -> Path:
-        """A home whose database knows the models and the orders of the undisturbed run."""
+        """A home whose database knows the models, the orders and the homes of entities of the undisturbed run."""
         home = self.home()
         app = opened(home)
         for row in self.models:
@@ -185,6 +188,8 @@ templates = 6
         for number, orders in self.orders.items():
             epoch = app.leases.acquire(STREAM, [number], "orders")[number]
             app.store.save([Changes("live", STREAM, number, epoch, orders=list(orders))])
+            # who comes first is not in the records of any one partition either
+            app.homes.claim(STREAM, number, self.homes[number])
         app.close()
         return home
 

@@ -35,6 +35,7 @@ class KafkaStream:
     folder: Path
     fitted: Any
     partitions: int = 1
+    client: str = "kafka-python"
     stamp: Callable[[bytes | None], int | None] = lambda _: None
     topics: dict[Topic, str] = field(default_factory=dict)
     made: list[App] = field(default_factory=list)
@@ -55,9 +56,10 @@ class KafkaStream:
         models, row = self.fitted
         (folder / "models").mkdir(parents=True)
         (folder / "models" / "models").symlink_to(models / "models")
-        told = {topic: {"source": "kafka", "topic": name} for topic, name in self.topics.items()}
-        config = configuration(folder, url or f"sqlite:///{folder}/tsad.db", **(told | stream))
-        kafka = config.kafka.model_copy(update={"bootstrap": (self.address,), "group": f"g{next(_SERIAL)}-{id(self)}"})
+        topics = {topic: {"source": "kafka", "topic": name} for topic, name in self.topics.items()}
+        config = configuration(folder, url or f"sqlite:///{folder}/tsad.db", **(topics | stream))
+        told = {"bootstrap": (self.address,), "client": self.client, "group": f"g{next(_SERIAL)}-{id(self)}"}
+        kafka = config.kafka.model_copy(update=told)
         app = App.open(config.model_copy(update={"kafka": kafka}), clock=lambda: NOW)
         self.made.append(app)
         if app.models.active(STREAM) is None:

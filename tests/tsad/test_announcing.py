@@ -26,7 +26,7 @@ DOCUMENT, MISSING = (
 )
 LIVE = payloads(cells_with_anomalies(), FIT_SLOTS)
 START = datetime(2026, 1, 5, tzinfo=UTC)
-ANNOUNCER = Announcer("tsad.alerts", "tsad.dead", {"telemetry": "metrics", "logs": "lines"})
+ANNOUNCER = Announcer("tsad.alerts", "tsad.dead", {"telemetry": ("metrics", 4), "logs": ("lines", 4)})
 
 
 def checked(message: dict[str, Any]) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def test_names_that_no_text_can_hold_are_replaced() -> None:
 )
 def test_a_dead_letter_says_where_it_came_from(payload: bytes | None, extent: str) -> None:
     letter = DeadLetter("logs", 17, "broken_json", "odd \ud800", payload)
-    (forward,) = ANNOUNCER.forward("s", 4, [letter])
+    (forward,) = ANNOUNCER.forward("s", [letter])
     assert (forward.topic, forward.key, forward.letter) == ("tsad.dead", "lines:4:17", letter)
     assert forward.headers == {
         "tsad.stream": "s", "tsad.reason": "broken_json", "tsad.detail": "odd ?", "tsad.topic": "lines",
@@ -148,7 +148,7 @@ def test_a_dead_letter_says_where_it_came_from(payload: bytes | None, extent: st
 def test_what_has_no_topic_is_not_said() -> None:
     silent = Announcer(None, None, {})
     assert silent.announce(example(), 1) == []
-    assert silent.forward("s", 0, [DeadLetter("logs", 1, "r", "d", None)]) == []
+    assert silent.forward("s", [DeadLetter("logs", 1, "r", "d", None)]) == []
 
 
 @pytest.fixture(scope="module")

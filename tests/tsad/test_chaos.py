@@ -26,7 +26,7 @@ def test_everything_happens_in_the_undisturbed_run(played: Round) -> None:
     assert changes["amended", 1] > 3
     assert changes["opened", 1] > 3
     reasons = {row["reason"] for row in played.expected["dead_letters"]}
-    assert {"too_late", "future", "broken_json"} <= reasons <= set(REASONS)
+    assert {"too_late", "future", "broken_json", "wrong_partition"} <= reasons <= set(REASONS)
     assert len({row["model_version"] for row in played.expected["scores"]}) == 2
     assert {row["partition"] for row in played.expected["alerts"]} == {0, 1, 2}
 

@@ -26,7 +26,7 @@ from tsad.config import ConfigError, parse_config
 from tsad.endpoint import Endpoint
 from tsad.meter import Meter
 from tsad.runner import Limits
-from tsad.serving import noting
+from tsad.serving import noting, serving
 from tsad.watch import PartitionStanding, Standing, Trouble, Watch
 
 LIVE = payloads(cells_with_anomalies(), FIT_SLOTS)
@@ -210,6 +210,28 @@ def test_a_relay_that_is_behind_is_named(stream: KafkaStream) -> None:
         watch.note(worker.runners)
         assert "wait longer than 60 s: kafka (dead): no leader" in unready(port)["relay"]
     worker.close()
+
+
+def test_an_entity_on_two_partitions_is_named_with_both_for_a_day(make_app: Callable[..., Any]) -> None:
+    app = make_app({"telemetry": LIVE[:30]})
+    app.homes.claim(STREAM, 0, ["web-1", "web-2"])
+    app.homes.claim(STREAM, 3, ["web-1"])
+    now, port = [NOW], free_port()
+    app.clock = lambda: now[0]
+    with serving(app, STREAM, f"127.0.0.1:{port}") as watch:
+        watch.tick = count(0, 100).__next__
+        runner = app.runner(STREAM, {})
+        watch.note({0: runner})
+        assert unready(port)["wrong_partition"].startswith(
+            "entity 'web-1' belongs to partition 0, and has come on 3 too: key topics by entity"
+        )
+        app.homes.claim(STREAM, 4, [f"host-{n}" for n in range(12)])
+        app.homes.claim(STREAM, 5, [f"host-{n}" for n in range(12)])
+        watch.note({0: runner})
+        assert unready(port)["wrong_partition"] == "3 entities more"
+        now[0] += 86_401 * SECOND
+        watch.note({0: runner})
+        assert unready(port) == {}
 
 
 # --- how many entities there should be

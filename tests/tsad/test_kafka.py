@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from brokers import create_topics
-from kafka import KafkaAdminClient, TopicPartition
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from storage.types import StoreError
 from streaming.broker.settings import BrokerError
@@ -31,10 +31,10 @@ LIVE = payloads(cells_with_anomalies(), FIT_SLOTS)
 BROKEN = list(cycle(LIVE, b'{"entity":"a","time":', 40))
 
 
-@pytest.fixture
-def stream(kafka_server: str, tmp_path: Path, fitted: Any) -> Iterator[KafkaStream]:
-    """Topics of one partition, and applications on them."""
-    made = KafkaStream(kafka_server, tmp_path / "kafka", fitted)
+@pytest.fixture(params=["kafka-python", "confluent"])
+def stream(request: pytest.FixtureRequest, kafka_server: str, tmp_path: Path, fitted: Any) -> Iterator[KafkaStream]:
+    """Topics of one partition, and applications on them, which read through either library."""
+    made = KafkaStream(kafka_server, tmp_path / "kafka", fitted, client=request.param)
     yield made
     made.close()
 
@@ -181,12 +181,31 @@ def toml(config: Any, stream: KafkaStream) -> str:
     return "\n".join(
         [
             *(f"{name} = {getattr(config, name)!r}" for name in ("database", "models", "history")),
-            f"[kafka]\nbootstrap = {stream.address!r}\ngroup = {config.kafka.group!r}\ninstance = 'one'",
+            f"[kafka]\nbootstrap = {stream.address!r}\nclient = {stream.client!r}",
+            f"group = {config.kafka.group!r}\ninstance = 'one'",
             f"[stream.{STREAM}]\ndetectors = ['subspace', 'vote']\nalert_budget = 3.0",
             *(f"{name} = {getattr(of, name)}" for name in keys),
             f"[stream.{STREAM}.telemetry]\nsource = 'kafka'\ntopic = {stream.topics['telemetry']!r}",
         ]
     )
+
+
+def test_what_a_producer_has_taken_back_is_never_read(stream: KafkaStream, make_app: Callable[..., Any]) -> None:
+    stream.fill({"telemetry": LIVE[:60]})
+    producer = KafkaProducer(bootstrap_servers=stream.address, transactional_id=stream.topics["telemetry"])
+    producer.init_transactions()
+    for first, keep in ((60, False), (60, True)):
+        producer.begin_transaction()
+        for payload in LIVE[first : first + 30]:
+            producer.send(stream.topics["telemetry"], payload if keep else payload.replace(b"0.", b"9."), b"a")
+        producer.flush()
+        (producer.commit_transaction if keep else producer.abort_transaction)()
+    producer.close()
+    stream.fill({"telemetry": LIVE[90:]})
+    from_kafka, from_list = stream.app(), make_app({"telemetry": LIVE})
+    assert read_out(from_kafka).progress.rows == len(LIVE)
+    run_through(from_list, Limits())
+    assert differences(final_rows(from_kafka), final_rows(from_list)) == []
 
 
 # --- what is refused

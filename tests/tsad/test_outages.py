@@ -21,6 +21,7 @@ from tests.tsad.streams import FIT_SLOTS, STREAM, cells_with_anomalies, differen
 
 LIVE = payloads(cells_with_anomalies(), FIT_SLOTS)
 HALF = len(LIVE) // 2
+CLIENTS = pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 POLL_INTERVAL, FROZEN = 4, 10
 """Seconds: the longest pause between two polls that the group bears, and how long a server stands still."""
 
@@ -33,7 +34,7 @@ def stream(kafka_server: str, tmp_path: Path, fitted: Any) -> Iterator[KafkaStre
     made.close()
 
 
-def home(app: Any, stream: KafkaStream, folder: Path, patience: str = "60s") -> Path:
+def home(app: Any, stream: KafkaStream, folder: Path, patience: str = "60s", client: str = "kafka-python") -> Path:
     """A folder with the application's configuration as a file."""
     of = app.config.of(STREAM)
     keys = ("window", "late_horizon", "settle", "quiet", "max_lead", "forget_after", "max_windows")
@@ -44,7 +45,7 @@ def home(app: Any, stream: KafkaStream, folder: Path, patience: str = "60s") -> 
                 *(f"{name} = {getattr(app.config, name)!r}" for name in ("database", "models", "history")),
                 f"patience = {patience!r}",
                 f"[kafka]\nbootstrap = {stream.address!r}\ngroup = {app.config.kafka.group!r}",
-                f"session_timeout = '3s'\nmax_poll_interval = '{POLL_INTERVAL}s'",
+                f"client = {client!r}\nsession_timeout = '3s'\nmax_poll_interval = '{POLL_INTERVAL}s'",
                 f"[stream.{STREAM}]\ndetectors = ['subspace', 'vote']\nalert_budget = 3.0\nsnapshot_every = 20",
                 *(f"{name} = {getattr(of, name)}" for name in keys),
                 f"[stream.{STREAM}.telemetry]\nsource = 'kafka'\ntopic = {stream.topics['telemetry']!r}",
@@ -132,11 +133,12 @@ def check(app: Any, stream: KafkaStream) -> None:
     assert len(final_rows(calm)["alerts"]) > 3
 
 
+@CLIENTS
 def test_a_database_that_stands_still_slows_polling_and_costs_no_membership(
-    stream: KafkaStream, postgresql_server: str, postgresql_url: str, tmp_path: Path
+    stream: KafkaStream, postgresql_server: str, postgresql_url: str, tmp_path: Path, client: str
 ) -> None:
     app = stream.app(postgresql_url)
-    process = started(home(app, stream, tmp_path / "home"), "run", STREAM, "--json")
+    process = started(home(app, stream, tmp_path / "home", client=client), "run", STREAM, "--json")
     running_until(process, lambda: saved(app) == HALF)
     before, epochs = members(stream, app), app.leases.epochs(STREAM)
     assert len(before) == 1
@@ -235,11 +237,12 @@ def elsewhere(own_node: Node, tmp_path: Path, fitted: Any) -> Iterator[KafkaStre
     made.close()
 
 
+@CLIENTS
 def test_sigterm_while_the_broker_stands_still_saves_and_ends(
-    own_node: Node, elsewhere: KafkaStream, tmp_path: Path
+    own_node: Node, elsewhere: KafkaStream, tmp_path: Path, client: str
 ) -> None:
     app = elsewhere.app()
-    process = started(home(app, elsewhere, tmp_path / "home"), "run", STREAM, "--json")
+    process = started(home(app, elsewhere, tmp_path / "home", client=client), "run", STREAM, "--json")
     running_until(process, lambda: saved(app) == HALF)
     assert own_node.process is not None
     with frozen([own_node.process.pid]):
@@ -252,9 +255,12 @@ def test_sigterm_while_the_broker_stands_still_saves_and_ends(
     check(elsewhere.again(app), elsewhere)
 
 
-def test_a_broker_that_restarts_is_waited_for(own_node: Node, elsewhere: KafkaStream, tmp_path: Path) -> None:
+@CLIENTS
+def test_a_broker_that_restarts_is_waited_for(
+    own_node: Node, elsewhere: KafkaStream, tmp_path: Path, client: str
+) -> None:
     app = elsewhere.app()
-    process = started(home(app, elsewhere, tmp_path / "home"), "run", STREAM)
+    process = started(home(app, elsewhere, tmp_path / "home", client=client), "run", STREAM)
     running_until(process, lambda: saved(app) == HALF)
     own_node.kill()
     wait(5, process)
@@ -266,11 +272,12 @@ def test_a_broker_that_restarts_is_waited_for(own_node: Node, elsewhere: KafkaSt
     check(elsewhere.again(app), elsewhere)
 
 
+@CLIENTS
 def test_a_broker_that_stays_away_ends_the_run_with_one_line(
-    own_node: Node, elsewhere: KafkaStream, tmp_path: Path
+    own_node: Node, elsewhere: KafkaStream, tmp_path: Path, client: str
 ) -> None:
     app = elsewhere.app()
-    process = started(home(app, elsewhere, tmp_path / "home", patience="5s"), "run", STREAM)
+    process = started(home(app, elsewhere, tmp_path / "home", "5s", client), "run", STREAM)
     running_until(process, lambda: saved(app) == HALF)
     own_node.kill()
     try:

@@ -230,7 +230,7 @@ def test_an_exported_dead_letter_is_one_line_with_every_byte(payload: bytes | No
         "run": "live", "stream": "s", "topic": "logs", "partition": 2, "position": 77, "reason": "bad_encoding",
         "detail": "byte 3", "saved_at": datetime(2026, 1, 5, tzinfo=UTC), "payload": payload,
     }  # fmt: skip
-    line = letter_line(row, "app-logs")
+    line = letter_line(row, ("app-logs", row["partition"]))
     assert "\n" not in line
     assert json.loads(line) == told | {
         "stream": "s", "topic": "logs", "partition": 2, "offset": 77, "origin": "app-logs", "reason": "bad_encoding",

@@ -52,6 +52,7 @@ class Traffic:
     late: float = 0.02
     twice: float = 0.01
     broken: float = 0.01
+    stray: float = 0.004
 
     def history(self) -> list[bytes]:
         """Calm telemetry before the first slot, in order."""
@@ -65,6 +66,7 @@ class Traffic:
         """Telemetry and lines in the order in which they are sent."""
         rng = random.Random(self.seed)
         found = [*self._telemetry(rng), *self._lines(rng)]
+        found += self._strays(found, random.Random(self.seed + 1))
         return sorted(found, key=lambda message: message.at)
 
     def _telemetry(self, rng: random.Random) -> Iterator[Message]:
@@ -99,6 +101,12 @@ class Traffic:
                     body = {"entity": f"e{entity}", "time": second, "message": text}
                     value = b"not a record" if rng.random() < self.broken / 2 else json.dumps(body).encode()
                     yield Message("logs", f"e{entity}".encode(), value, second + late + rng.uniform(0, 40))
+
+    def _strays(self, messages: list[Message], rng: random.Random) -> Iterator[Message]:
+        """Some of what other entities sent once more, by the key of another one: perhaps on another partition."""
+        for message in messages:
+            if rng.random() < self.stray:
+                yield Message(message.topic, f"e{rng.randrange(self.entities)}".encode(), message.value, message.at + 1)
 
     def _plant(self, block: np.ndarray, rng: random.Random) -> set[tuple[int, int]]:
         """Spikes, which settle to nothing, and shifts, which stay; of each third the records come late."""

@@ -12,12 +12,13 @@ from tsad.cli.registers import db, dead_letters, detectors, models
 from tsad.cli.setup import check, init
 from tsad.cli.streams import demo, fit, run, try_file
 from tsad.cli.terminal import fail_on
+from tsad.cli.topics import produce_topics, rekey
 from tsad.config import ConfigError
 from tsad.runner import LeaseLostError
 
 __all__ = [
     "alerts", "app", "check", "cold_start", "db", "dead_letters", "demo", "detectors", "evaluate", "explain", "fit",
-    "init", "main", "models", "run", "try_file",
+    "init", "main", "models", "produce_topics", "rekey", "run", "try_file",
 ]  # fmt: skip
 
 
@@ -28,7 +29,8 @@ def main() -> NoReturn:
     from streaming.types import SourceChanged
 
     # faults of the cluster are told as ours, once; the client tells of every attempt
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    for library in ("kafka", "confluent_kafka"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     expected = (
         ConfigError,
         StoreError,

@@ -105,7 +105,9 @@ def write_letters(reader: Reader, file: Path, stream: str, run: str, reason: str
     with file.open("w", encoding="utf-8") as lines:
         for row in reader.every_dead_letter(stream, run, reason):
             position = places.get(row["partition"], {"positions": {}})["positions"].get(row["topic"]) or {}
-            lines.write(letter_line(row, position.get("topic")) + "\n")
+            lines.write(
+                letter_line(row, (position["topic"], position["partition"]) if "topic" in position else None) + "\n"
+            )
             written += 1
     return written
 

@@ -183,6 +183,13 @@ def cold_start_curve(
 
 def evaluate_group(files: Sequence[SeriesFile], plan: Plan, code: str) -> list[Measured]:
     """Score series that share a model, or read their scores, and measure them."""
+    group, scored, config = scored_group(files, plan, code)
+    rule = Rule(config.settle, config.quiet)
+    return [_measured(series, one, rule, plan.pictures) for series, one in zip(group, scored, strict=True)]
+
+
+def scored_group(files: Sequence[SeriesFile], plan: Plan, code: str) -> tuple[list[Series], list[Scored], StreamConfig]:
+    """Series that share a model, what is said of their test rows (read where it was kept), and the stream they are."""
     group = [plan.read(file) for file in files]
     mark = mark_of(code, [path for file in files for path in file.files], plan.told())
     config = plan.config_of(group)
@@ -192,8 +199,7 @@ def evaluate_group(files: Sequence[SeriesFile], plan: Plan, code: str) -> list[M
         if plan.scores is not None:
             for series, one in zip(group, scored, strict=True):
                 write_scores(_place(plan.scores, series.file), one, mark)
-    rule = Rule(config.settle, config.quiet)
-    return [_measured(series, one, rule, plan.pictures) for series, one in zip(group, scored, strict=True)]
+    return group, scored, config
 
 
 def _measured(series: Series, scored: Scored, rule: Rule, picture: bool) -> Measured:

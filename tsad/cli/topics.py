@@ -1,0 +1,184 @@
+"""`tsad rekey` and `tsad produce`: topics of Kafka are filled."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from streaming.broker.settings import BrokerSettings
+from streaming.types import Topic
+from tsad.cli.commands import CONFIG, AsJson, ConfigPath, app
+from tsad.cli.terminal import INTERRUPTED, configuration, note, show
+from tsad.config import Config, LogConfig, TelemetryConfig
+from tsad.console import Bars, interruptible
+from tsad.datasets import DataSet, bundled, data_set
+from tsad.producing import Lane, Pace, produce, speed_of
+
+NewPartitions = Annotated[
+    int | None, typer.Option(min=1, max=10_000, help="Make the topic, with so many partitions, if it is not there.")
+]
+
+
+@app.command()
+def rekey(
+    source: Annotated[str, typer.Argument(help="The topic to copy.")],
+    target: Annotated[str, typer.Argument(help="The topic that gets the copies, keyed by entity.")],
+    entity: Annotated[
+        str | None, typer.Option(metavar="FIELD", help="The field of JSON that names the entity (a.b: b within a).")
+    ] = None,
+    stream: Annotated[
+        str | None, typer.Option(help="Entities as this stream reads them: any format, its mapping.")
+    ] = None,
+    partitions: NewPartitions = None,
+    config: ConfigPath = CONFIG,
+    json: AsJson = False,
+) -> None:
+    """Copy a Kafka topic into another one, keyed by entity, so that each entity lies on one partition.
+
+    Values, headers and timestamps stay as they are. Run again, it goes on where it was and adds what came since.
+    """
+    from streaming.broker.entities import DecodedEntities, FieldEntities
+    from streaming.broker.rekey import rekey as copy
+    from streaming.columns import Columns
+    from streaming.decoders import decoder_of
+
+    if (entity is None) == (stream is None):
+        raise typer.BadParameter("say either --entity FIELD or --stream NAME: what names the entity of a message")
+    read = configuration(config, None, needed=True)
+    if stream is None:
+        entities: FieldEntities | DecodedEntities = FieldEntities(entity or "")
+    else:
+        format, most = _section(read, stream, source).settings(), read.of(stream).max_features
+        entities = DecodedEntities(lambda: decoder_of(format, Columns(max_features=max(most, 4096))))
+    with Bars() as bars, interruptible() as stopping:
+        copied = copy(
+            read.kafka.settings(), source, target, entities, partitions, stopping, bars.part(f"copy to {target}")
+        )
+        stopped = stopping()
+    show({"source": source, "target": target, **asdict(copied), "ended": not stopped}, _table(asdict(copied)), json)
+    if copied.several:
+        note(
+            f"{copied.several} messages hold several entities, and went by the key that they had, so that an entity "
+            "may lie on several partitions: let the exporter send a message for each entity (the Collector's: "
+            "partition_metrics_by_resource_attributes, partition_logs_by_resource_attributes)"
+        )
+    if copied.unreadable:
+        note(f"{copied.unreadable} messages name no entity that can be read, and went by the key that they had")
+    if stopped:
+        note("interrupted; run it again, and it goes on from here")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _section(config: Config, stream: str, topic: str) -> TelemetryConfig | LogConfig:
+    """The part of the stream that says what is in `topic`: that of the logs where it is theirs, or all there is."""
+    of = config.of(stream)
+    if of.logs is not None and (of.telemetry is None or of.logs.topic == topic):
+        return of.logs
+    return of.telemetry or TelemetryConfig()
+
+
+def _table(figures: dict[str, int]) -> Table:
+    table = Table("Messages", "Count")
+    for name, count in figures.items():
+        table.add_row({"messages": "copied", "keyed": "keyed by entity"}.get(name, name), str(count))
+    return table
+
+
+class Stamp(StrEnum):
+    """The time that Kafka is told of a message."""
+
+    NOW = "now"
+    EVENT = "event"
+
+
+@app.command("produce")
+def produce_topics(
+    path: Annotated[str | None, typer.Argument(help="Telemetry: a file, a folder, or - for standard input.")] = None,
+    topic: Annotated[str | None, typer.Option(help="The topic that gets it.")] = None,
+    logs: Annotated[str | None, typer.Option(metavar="PATH", help="Logs: likewise.")] = None,
+    logs_topic: Annotated[str | None, typer.Option(help="The topic that gets them.")] = None,
+    speed: Annotated[str, typer.Option(help="A multiple of event time's pace, such as 60x, or max.")] = "max",
+    stream: Annotated[str | None, typer.Option(help="Read files as this stream does; else as they look.")] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="The bundled data: a server; with --logs-topic a shop.")] = False,
+    stamp: Annotated[Stamp, typer.Option(help="Kafka's time of a message: now, or its event time.")] = Stamp.NOW,
+    partitions: NewPartitions = None,
+    config: ConfigPath = CONFIG,
+    json: AsJson = False,
+) -> None:
+    """Replay a data set into Kafka topics, as JSON records keyed by entity."""
+    try:
+        pace = Pace(speed_of(speed))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    into: dict[Topic, str | None] = {"telemetry": topic, "logs": logs_topic}
+    read = configuration(config, None)
+    with ExitStack() as stack:
+        if demo:
+            if path or logs:
+                raise typer.BadParameter("--demo brings its own data; leave PATH and --logs out")
+            sets = stack.enter_context(bundled(shop=logs_topic is not None))
+        else:
+            paths: dict[Topic, str | None] = {"telemetry": path, "logs": logs}
+            sets = {kind: data_set(kind, where, read, stream) for kind, where in paths.items() if where}
+        lanes = [
+            stack.enter_context(_lane(read.kafka.settings(), into, s, partitions, stamp)) for s in _wanted(sets, into)
+        ]
+        with Bars() as bars, interruptible() as stopping:
+            ended = produce(lanes, pace, stopping, bars.count(f"produce {', '.join(lane.topic for lane in lanes)}"))
+    _report(lanes, ended, json)
+
+
+def _wanted(sets: dict[Topic, DataSet], into: dict[Topic, str | None]) -> list[DataSet]:
+    """The data sets that have a topic; BadParameter where there are none, or one of those named has none."""
+    options: dict[Topic, str] = {"telemetry": "--topic", "logs": "--logs-topic"}
+    if not sets:
+        raise typer.BadParameter("name a data set: PATH, --logs PATH, or --demo")
+    for kind, option in options.items():
+        if kind in sets and not sets[kind].optional and not into[kind]:
+            raise typer.BadParameter(f"name the topic that gets the {kind}: {option} TOPIC")
+        if kind not in sets and into[kind]:
+            raise typer.BadParameter(f"{option} {into[kind]}: there are no {kind} to produce")
+    wanted = [found for kind, found in sets.items() if into[kind]]
+    if not wanted:
+        raise typer.BadParameter("name the topic that gets the data: --topic TOPIC")
+    return wanted
+
+
+@contextmanager
+def _lane(
+    settings: BrokerSettings, into: dict[Topic, str | None], found: DataSet, partitions: int | None, stamp: Stamp
+) -> Iterator[Lane]:
+    """The way of a data set into its topic."""
+    from streaming.broker.raw import Writer
+    from streaming.broker.topics import topics
+
+    topic = str(into[found.kind])
+    with topics(settings) as look:
+        count = look.need(topic, partitions)
+    with closing(Writer(settings, topic)) as writer, ExitStack() as stack:
+        sources = [stack.enter_context(closing(source)) for source in found.open()]
+        yield Lane(topic, sources, writer, count, stamp is Stamp.EVENT)
+
+
+def _report(lanes: list[Lane], ended: bool, json: bool) -> None:
+    rows = [{"topic": lane.topic, "messages": lane.written, "left_out": dict(lane.left_out)} for lane in lanes]
+    if ended and not any(lane.written for lane in lanes):
+        raise ValueError(f"nothing could be read: {_counted(lanes)}")
+    table = Table("Topic", "Messages")
+    for lane in lanes:
+        table.add_row(lane.topic, str(lane.written))
+    show({"topics": rows, "ended": ended}, table, json)
+    if any(lane.left_out for lane in lanes):
+        note(f"left out, since it cannot be read: {_counted(lanes)}")
+    if not ended:
+        note("interrupted; what was due by then is written, and another run begins again at the start")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _counted(lanes: list[Lane]) -> str:
+    found = [f"{reason} {count}" for lane in lanes for reason, count in sorted(lane.left_out.items())]
+    return ", ".join(found) or "the data are empty"
