@@ -39,7 +39,10 @@ def create_engine(url: URL, busy_ms: int = 5000) -> Engine:
     """An engine for `url`; `busy_ms` is how long SQLite waits for another writer before it reports "locked"."""
     options: dict[str, Any] = {"json_serializer": dump_json, "json_deserializer": load_json, "hide_parameters": True}
     if url.drivername != "sqlite":
-        options["connect_args"] = {"connect_timeout": 10, "options": "-c timezone=UTC", "application_name": "tsad"}
+        # a server whose machine is gone is found out within a minute, on either side of a question
+        dead = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 50_000}
+        session = {"connect_timeout": 10, "options": "-c timezone=UTC", "application_name": "tsad"}
+        options["connect_args"] = session | dead
         return sa.create_engine(url, **options)
     folder = Path(url.database or "").parent
     if not folder.is_dir():

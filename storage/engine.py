@@ -5,12 +5,23 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+import structlog
 from sqlalchemy.engine import Connection, Dialect, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+    stop_all,
+    wait_exponential,
+    wait_random_exponential,
+)
 
 from storage.connect import create_engine, label, parse_url
 from storage.migrate import check, current, upgrade
@@ -24,6 +35,7 @@ CHUNK = 500
 
 SQLITE_TRANSIENT = {5, 6}
 """SQLITE_BUSY and SQLITE_LOCKED (sqlite.org/rescode.html); the low byte of an extended code."""
+_SERIAL = count()
 POSTGRES_TRANSIENT = ("08", "40", "53", "55P03", "57P")
 """Connection lost, rollback (deadlock, serialisation), no resources, lock not available, shutdown (appendix A)."""
 
@@ -48,15 +60,34 @@ def chunks(values: Sequence[Value]) -> Iterable[Sequence[Value]]:
     return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
 
 
+class Carrier(Protocol):
+    """Runs a transaction, wherever that may be; TimeoutError where it did not wait for the end."""
+
+    def __call__(self, work: Callable[[], Result]) -> Result:
+        """What `work` gives."""
+        ...
+
+
+def at_once(work: Callable[[], Result]) -> Result:
+    """The carrier that runs it here."""
+    return work()
+
+
 class Database:
     """Transactions on one database. Threads may share it.
 
-    `attempts` bounds how often a transaction is tried; between two tries it pauses, doubling from 50 ms to 2 s, through
-    `sleep`. Every fault of the database leaves as StoreError.
+    A transaction that met a transient fault is tried again, at least `attempts` times and for `patience` seconds;
+    between two tries it pauses, doubling from 50 ms to 2 s and up to half as long again, through `sleep`. `retries`
+    counts them. Every fault of the database leaves as StoreError, and so does a transaction that `carry` gave up.
     """
 
     def __init__(self, engine: Engine, attempts: int = 6, sleep: Callable[[float], None] = time.sleep) -> None:
         self.name = label(engine.url)
+        self.patience = 0.0
+        self.carry: Carrier = at_once
+        self.retries = 0
+        self.faulty = False
+        self._running: dict[int, float] = {}
         self._engine = engine
         self._writer = engine.execution_options(writes=True)
         self._attempts = attempts
@@ -76,23 +107,50 @@ class Database:
         return self._transact(self._engine, work)
 
     def _transact(self, engine: Engine, work: Callable[[Connection], Result]) -> Result:
+        tried = 0
+
         def once() -> Result:
+            nonlocal tried
+            tried += 1
             with engine.begin() as connection:
                 return work(connection)
 
         tries = Retrying(
-            stop=stop_after_attempt(self._attempts),
-            wait=wait_exponential(multiplier=0.05, max=2.0) + wait_random(0, 0.05),
+            stop=stop_all(stop_after_attempt(self._attempts), stop_after_delay(self.patience)),
+            wait=wait_exponential(multiplier=0.05, max=2.0) + wait_random_exponential(multiplier=0.025, max=1.0),
             retry=retry_if_exception(transient),
             sleep=self._sleep,
+            before_sleep=self._again,
             reraise=True,
         )
+        key = next(_SERIAL)
+        self._running[key] = time.monotonic()
         try:
-            return tries(once)
+            done = self.carry(lambda: tries(once))
         except SQLAlchemyError as error:
-            tried = f" ({self._attempts} attempts)" if transient(error) else ""
-            said = " ".join(str(getattr(error, "orig", None) or error).split())
-            raise StoreError(f"{self.name}: {said}{tried}") from error
+            attempts = f" ({tried} attempts)" if transient(error) else ""
+            raise StoreError(f"{self.name}: {_said(error)}{attempts}") from error
+        except TimeoutError as error:
+            raise StoreError(f"{self.name}: {error}") from error
+        finally:
+            del self._running[key]
+        self.faulty = False
+        return done
+
+    def waits(self) -> float:
+        """Seconds since the oldest transaction that runs now was begun; 0 where none runs."""
+        began = list(self._running.values())
+        return time.monotonic() - min(began) if began else 0.0
+
+    def _again(self, state: RetryCallState) -> None:
+        self.retries += 1
+        self.faulty = True
+        fault = state.outcome and state.outcome.exception()
+        # the first pauses are short: what they outlast is no news
+        if state.attempt_number >= self._attempts - 1:
+            structlog.get_logger().warning(
+                "the database is held up", attempt=state.attempt_number, reason=_said(fault) if fault else ""
+            )
 
     @contextmanager
     def claim(self) -> Iterator[None]:
@@ -123,6 +181,10 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+
+def _said(error: BaseException) -> str:
+    return " ".join(str(getattr(error, "orig", None) or error).split())
 
 
 def open_database(

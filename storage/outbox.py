@@ -61,6 +61,17 @@ class Outbox:
 
         return self._database.read(work)
 
+    def waiting(self, stream: str, run: str = LIVE) -> dict[int, tuple[int, datetime]]:
+        """How many messages each partition of `stream` has here, and when the oldest of them was saved."""
+        table = schema.outbox
+        query = sa.select(
+            table.c.partition, sa.func.count(), sa.func.min(table.c.saved_at, type_=table.c.saved_at.type)
+        )
+        query = query.where(table.c.run == run, table.c.stream == stream).group_by(table.c.partition)
+        return self._database.read(
+            lambda connection: {number: (count, oldest) for number, count, oldest in connection.execute(query)}
+        )
+
     def delivered(self, stream: str, partition: int, epoch: int, through: int, run: str = LIVE) -> bool:
         """Take out the partition's messages up to sequence `through`; False, and nothing, if `epoch` is over."""
         table = schema.outbox
@@ -96,6 +107,8 @@ def told(connection: Connection, announcements: Iterable[Announcement]) -> list[
 
 def unseen(connection: Connection, bundle: Changes) -> list[Post]:
     """The messages of those dead letters of the bundle that are not stored yet."""
+    if not bundle.forwards:
+        return []
     table = schema.dead_letters
     mine = sa.and_(table.c.run == bundle.run, table.c.stream == bundle.stream, table.c.partition == bundle.partition)
     places = {(one.letter.topic, one.letter.position): one for one in bundle.forwards}
@@ -109,6 +122,22 @@ def unseen(connection: Connection, bundle: Changes) -> list[Post]:
         Post(one.topic, one.key, one.letter.payload or b"", one.headers)
         for place, one in places.items()
         if place not in stored
+    ]
+
+
+def fresh(connection: Connection, bundle: Changes) -> list[Post]:
+    """The messages of those notices of the bundle whose state is not stored yet."""
+    if not bundle.notices:
+        return []
+    table = schema.no_data
+    mine = sa.and_(table.c.run == bundle.run, table.c.stream == bundle.stream, table.c.partition == bundle.partition)
+    query = sa.select(table.c.topic, table.c.since, table.c.resolved_at)
+    query = query.where(mine, table.c.since.in_({one.about.since for one in bundle.notices}))
+    stored = {(topic, since): resolved for topic, since, resolved in connection.execute(query)}
+    return [
+        Post(one.topic, one.about.id, dump_json(one.body).encode(), {})
+        for one in bundle.notices
+        if stored.get((one.about.topic, one.about.since), "none") != one.about.resolved_at
     ]
 
 

@@ -18,6 +18,7 @@ PRUNABLE = {
         schema.dead_letters,
         schema.audit,
         schema.evicted_states,
+        schema.no_data,
     )
 }
 
@@ -57,6 +58,8 @@ def sparing(table: sa.Table) -> list[sa.ColumnElement[bool]]:
     """What an old row must fulfil besides to be deleted."""
     if table is schema.alerts:
         return [table.c.state.in_(["resolved", "retracted"])]
+    if table is schema.no_data:
+        return [table.c.resolved_at.is_not(None)]
     if table is schema.evicted_states:
         newer = table.alias("newer")
         same = [newer.c[column] == table.c[column] for column in ("run", "stream", "partition", "entity")]

@@ -11,10 +11,12 @@ from sqlalchemy.engine import Connection
 from storage import schema
 from storage.engine import Database, chunks
 from storage.store import of_partition, record_of
-from storage.types import LIVE, Alert, AlertState, EvictedState, Explanation, Severity, StoreError, StreamRow
+from storage.types import LIVE, Alert, AlertState, EvictedState, Explanation, NoData, Severity, StoreError, StreamRow
 
 Record = TypeVar("Record")
 Listing = list[dict[str, Any]]
+OF_NO_DATA = {"open", "resolved"}
+"""The states that missing data may have."""
 PAGE = 200
 """Dead letters read at a time; one has up to 64 KiB."""
 
@@ -94,6 +96,28 @@ class Reader:
         mine = sa.and_(table.c.run == run, table.c.stream == stream, table.c.explanation == "pending")
         query = sa.select(table).where(mine).order_by(table.c.score.desc(), table.c.id).limit(limit)
         return self._records(Alert, query)
+
+    def no_data(self, which: AlertFilter = AlertFilter()) -> list[tuple[str, int, NoData]]:
+        """Stream, partition and row of those topics that have brought nothing, the newest first; of `which` run,
+        stream, states, since and limit count."""
+        table = schema.no_data
+        query = sa.select(table).order_by(table.c.since.desc(), table.c.id).limit(which.limit)
+        for column, value in (("run", which.run), ("stream", which.stream)):
+            if value is not None:
+                query = query.where(table.c[column] == value)
+        over = table.c.resolved_at.is_not(None)
+        if which.states:
+            query = query.where(sa.or_(*(over if s == "resolved" else ~over for s in which.states if s in OF_NO_DATA)))
+        if which.since is not None:
+            query = query.where(sa.or_(~over, table.c.resolved_at >= which.since))
+        if which.states and not OF_NO_DATA & set(which.states):
+            return []
+
+        def work(connection: Connection) -> list[tuple[str, int, NoData]]:
+            rows = connection.execute(query).mappings()
+            return [(row["stream"], row["partition"], record_of(NoData, row)) for row in rows]
+
+        return self._database.read(work)
 
     def streams(self, run: str = LIVE) -> list[StreamRow]:
         """The run's streams, by name."""

@@ -361,6 +361,19 @@ announced = sa.Table(
     name("content"),
 )
 
+# by the clock: apart from what is a function of the records
+no_data = sa.Table(
+    "no_data",
+    metadata,
+    *partition_key(),
+    name("topic", **KEY),
+    instant("since", **KEY),
+    name("id"),
+    instant("opened_at"),
+    instant("resolved_at", nullable=True),
+    instant("saved_at", index=True),
+)
+
 evicted_states = sa.Table(
     "evicted_states",
     metadata,

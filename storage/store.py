@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from storage import schema
 from storage.engine import Database
 from storage.leases import Clock, held, utc_now
-from storage.outbox import Place, Post, numbers, told, unseen, write
+from storage.outbox import Place, Post, fresh, numbers, told, unseen, write
 from storage.types import (
     Alert,
     Announcement,
@@ -18,6 +18,7 @@ from storage.types import (
     Checkpoint,
     Explanation,
     LeaseLost,
+    NoData,
     Order,
     Restored,
     Saved,
@@ -52,6 +53,7 @@ KINDS = (
     Kind("templates", schema.log_templates),
     Kind("entities", schema.entities, frozenset({"first_slot"})),
     Kind("evicted", schema.evicted_states),
+    Kind("no_data", schema.no_data, frozenset({"opened_at"})),
 )
 """In the order of writing: what is referred to comes first."""
 
@@ -116,7 +118,7 @@ class Store:
             else:
                 lost.append(LeaseLost(*place, bundle.epoch))
         replace_explanations(connection, [e for bundle, _ in kept for e in bundle.explanations])
-        posts = {(b.run, b.stream, b.partition): unseen(connection, b) for b, _ in kept if b.forwards}
+        posts = {(b.run, b.stream, b.partition): [*unseen(connection, b), *fresh(connection, b)] for b, _ in kept}
         counts: dict[str, int] = {}
         for kind in (*KINDS, Kind("checkpoint", schema.checkpoints)):
             batch = [row for _, rows in kept for row in rows.get(kind.table.name, ())]
@@ -162,6 +164,8 @@ class Store:
                 query = sa.select(table).where(of_partition(table, run, stream, partition)).order_by(*order)
                 if table is schema.alerts:
                     query = query.where(table.c.state.in_(["open", "confirmed"]))
+                if table is schema.no_data:
+                    query = query.where(table.c.resolved_at.is_(None))
                 return [record_of(kind, row) for row in connection.execute(query).mappings()]
 
             checkpoints = rows(schema.checkpoints, Checkpoint)
@@ -170,6 +174,7 @@ class Store:
                 rows(schema.snapshots, SnapshotRow, schema.snapshots.c.slot.desc()),
                 rows(schema.orders, Order, schema.orders.c.first_slot, schema.orders.c.kind, schema.orders.c.version),
                 rows(schema.alerts, Alert, schema.alerts.c.opened_slot, schema.alerts.c.entity),
+                rows(schema.no_data, NoData, schema.no_data.c.since, schema.no_data.c.topic),
             )
 
         return self._database.read(work)

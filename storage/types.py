@@ -282,6 +282,34 @@ class Forward:
 
 
 @dataclass(frozen=True, slots=True)
+class NoData:
+    """A topic of a partition that has brought nothing since `since` (both clocks are the wall's); over once resolved.
+
+    It is no final row: when it is opened depends on the clock, and comparisons leave it out. Key: (topic, since).
+    """
+
+    id: str
+    topic: str
+    since: datetime
+    opened_at: datetime
+    resolved_at: datetime | None = None
+
+    @property
+    def state(self) -> Literal["open", "resolved"]:
+        """In the words of alerts."""
+        return "open" if self.resolved_at is None else "resolved"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What is to be said on `topic` of a saved `about`, once for each of its states: `body` is JSON."""
+
+    about: NoData
+    topic: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One that waits in a partition's outbox; `sequence` rises and is never used again."""
 
@@ -298,7 +326,7 @@ class Changes:
     """All that one partition writes in one save, its checkpoint included; `epoch` is the lease under which it writes.
 
     `explanations` replace all that was stored for their (alert, slot). Rows of a kind are taken in order: of two with
-    the same key the last counts. `announcements` and `forwards` become messages in the outbox.
+    the same key the last counts. `announcements`, `forwards` and `notices` become messages in the outbox.
     """
 
     run: str
@@ -319,6 +347,8 @@ class Changes:
     snapshots: list[SnapshotRow] = field(default_factory=list)
     announcements: list[Announcement] = field(default_factory=list)
     forwards: list[Forward] = field(default_factory=list)
+    no_data: list[NoData] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,9 +372,11 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """Where a partition stands: `snapshots` newest first, `orders` by first slot, the unfinished `alerts`."""
+    """Where a partition stands: `snapshots` newest first, `orders` by first slot, the unfinished `alerts` and
+    `no_data`."""
 
     checkpoint: Checkpoint | None
     snapshots: list[SnapshotRow]
     orders: list[Order]
     alerts: list[Alert]
+    no_data: list[NoData] = field(default_factory=list)

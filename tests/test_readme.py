@@ -31,6 +31,7 @@ from tsad.config import (
     TelemetryConfig,
     parse_config,
 )
+from tsad.operating import HttpConfig, LoggingConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -225,6 +226,10 @@ def field_of(path: str) -> tuple[type[BaseModel], str]:
             return TelemetryConfig, name
         case ["kafka", name]:
             return KafkaConfig, name
+        case ["http", name]:
+            return HttpConfig, name
+        case ["log", name]:
+            return LoggingConfig, name
         case [name]:
             return section, name
     raise AssertionError(f"README names {path}")

@@ -1,11 +1,11 @@
-"""What is said outside of an alert and of a dead letter: docs/alert-message.md, schemas/alert.v1.json."""
+"""What is said outside of an alert and of a dead letter: docs/alert-message.md, schemas/*.v1.json."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from storage.documents import dump_json
-from storage.types import Alert, Announcement, DeadLetter, Forward, storable
+from storage.types import Alert, Announcement, DeadLetter, Forward, NoData, Notice, storable
 from streaming.broker.consumer import Place
 from streaming.deadletters import PAYLOAD_BYTES
 from streaming.types import Topic
@@ -44,6 +44,18 @@ class Announcer:
         content = dump_json([changes, {name: body[name] for name in said}])
         return [Announcement(alert.id, self._alerts, body, hashlib.sha256(content.encode()).hexdigest()[:32])]
 
+    def notice(self, stream: str, partition: int, rows: Iterable[NoData]) -> list[Notice]:
+        """What to say of topics that have gone quiet, or come back."""
+        topic = self._alerts
+        return [] if topic is None else [Notice(row, topic, self._quiet(stream, partition, row)) for row in rows]
+
+    def _quiet(self, stream: str, partition: int, row: NoData) -> dict[str, Any]:
+        return {
+            "version": VERSION, "kind": "no_data", "id": row.id, "revision": 1 if row.resolved_at is None else 2,
+            "stream": stream, "partition": partition, "input": row.topic, "topic": self._origins[row.topic][0],
+            "state": row.state, "since": row.since, "opened_at": row.opened_at, "resolved_at": row.resolved_at,
+        }  # fmt: skip
+
     def forward(self, stream: str, letters: Iterable[DeadLetter]) -> list[Forward]:
         """Dead letters on their way to where somebody looks after them."""
         topic = self._dead_letters
@@ -68,7 +80,7 @@ def alert_body(alert: Alert) -> dict[str, Any]:
     body = {name: getattr(alert, name) for name in AS_STORED}
     body |= {name: storable(value) for name, value in body.items() if isinstance(value, str)}
     evidence = {name: alert.evidence[name] for name in TOLD if name in alert.evidence}
-    return {"version": VERSION, **body, "evidence": evidence}
+    return {"version": VERSION, "kind": "anomaly", **body, "evidence": evidence}
 
 
 def _extent(payload: bytes | None) -> str:

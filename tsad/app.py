@@ -10,10 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from detectors.ensemble import EnsembleSettings
 from detectors.registry import load, options, profile, registered
 from storage import snapshots
-from storage.engine import Database, open_database
+from storage.engine import Carrier, Database, at_once, open_database
 from storage.homes import Homes
 from storage.leases import Leases
 from storage.models import Models
@@ -36,6 +38,7 @@ from streaming.logintake import LogIntake
 from streaming.masking import Masking
 from streaming.types import Source, State, Topic
 from streaming.windower import Windower
+from tsad.absence import Absence
 from tsad.announcing import Announcer
 from tsad.config import KAFKA, Config, ConfigError, StreamConfig
 from tsad.director import Director
@@ -44,13 +47,15 @@ from tsad.fitting import Collected, Progress, collect, fit_model
 from tsad.history import History
 from tsad.judge import Judge
 from tsad.layout import lay_out
+from tsad.meter import Meter
 from tsad.models import ModelShelf
 from tsad.partition import Partition
+from tsad.progress import Limits
 from tsad.readings import Readings, Rollups
 from tsad.recovery import recover
 from tsad.relay import Relay
 from tsad.rows import RowWriter, utc
-from tsad.runner import Limits, Runner
+from tsad.runner import Runner
 from tsad.silence import Silence
 from tsad.worker import Worker
 
@@ -126,6 +131,8 @@ class App:
         self.leases = Leases(database, self._now)
         self.homes = Homes(database, self._now)
         self.places = Places(database, self._now)
+        self.aside: Carrier = at_once
+        self.meter = Meter()
 
     @classmethod
     def open(cls, config: Config, clock: Clock = time.time_ns, create: bool = True) -> "App":
@@ -217,12 +224,13 @@ class App:
                 runner.announcer = Announcer(kafka.alerts_topic, kafka.dead_letter_topic, layout.places(number))
             for source in opened.values():
                 source.open()
-            runner.silence.sources = opened
+            runner.attend(opened)
             return runner
 
         return Worker(
             layout, feed, make, lambda: self.leases.epochs(stream, run), self.clock,
             relay=Relay(Outbox(self.database), lambda: Producer(kafka.settings()), stream) if told else None,
+            patience=self.config.patience, log=structlog.get_logger(stream=stream),
         )  # fmt: skip
 
     def columns(self, stream: str, model_features: list[str] | None = None) -> Columns:
@@ -320,7 +328,10 @@ class App:
             lambda version: self._activate(stream, version), lambda runner: self._follow(stream, runner),
             Silence(windower, config.idle_after),
             limits or Limits(explain_per_poll=config.explain_per_poll, snapshot_every=config.snapshot_every), rejects,
+            absence=Absence((run, stream, partition_number), config.no_data_after, {o.topic: o for o in kept.no_data}),
+            aside=self.aside, meter=self.meter, log=structlog.get_logger(stream=stream, partition=partition_number),
         )  # fmt: skip
+        director.log = runner.log
         snapshots.sweep(self.config.models, run, stream, partition_number, [row.file for row in kept.snapshots])
         recover(runner, kept)
         if active is None and director.newest is not None:

@@ -25,6 +25,7 @@ class KafkaConfig(Section):
     group: str = "tsad"
     instance: str | None = None
     session_timeout: Duration = 30 * SECOND
+    max_poll_interval: Duration = 300 * SECOND
     alerts_topic: str | None = None
     dead_letter_topic: str | None = None
 
@@ -70,6 +71,10 @@ class KafkaConfig(Section):
     def settings(self) -> BrokerSettings:
         """The plain value for `streaming`."""
         password = self.password.get_secret_value() if self.password else None
-        ours = {"group", "instance", "password", "session_timeout", "alerts_topic", "dead_letter_topic"}
+        ours = {
+            "group", "instance", "password", "session_timeout", "max_poll_interval", "alerts_topic",
+            "dead_letter_topic",
+        }  # fmt: skip
         given = self.model_dump(exclude=ours)
-        return BrokerSettings(**given, password=password, session_ms=self.session_timeout // (SECOND // 1000))
+        session, poll = (ns // (SECOND // 1000) for ns in (self.session_timeout, self.max_poll_interval))
+        return BrokerSettings(**given, password=password, session_ms=session, poll_ms=poll)

@@ -20,9 +20,10 @@ from streaming.settings import (
     Timing,
 )
 from tsad.cluster import KafkaConfig
+from tsad.operating import HttpConfig, LoggingConfig
 from tsad.section import Duration, Expression, Section, Without
 
-RETENTION: dict[str, float] = {"scores": 30, "score_rollups": 400, "dead_letters": 30, "audit": 400}
+RETENTION: dict[str, float] = {"scores": 30, "score_rollups": 400, "dead_letters": 30, "audit": 400, "no_data": 400}
 PRUNABLE = (*RETENTION, "alerts", "evicted_states")
 
 
@@ -172,6 +173,7 @@ class StreamConfig(Section):
     max_ahead: Duration = 3600 * SECOND
     forget_after: int = Field(default=120, ge=1)
     idle_after: Duration = 300 * SECOND
+    no_data_after: Without[Duration] = None
     on_silence: Literal["alert", "ignore"] = "alert"
     max_entities: int = Field(default=20_000, ge=1)
     max_features: int = Field(default=2000, ge=1)
@@ -197,6 +199,13 @@ class StreamConfig(Section):
     snapshot_every: int = Field(default=1440, ge=1)
     history_days: float = Field(default=30, ge=0, le=36_500)
     seed: int = Field(default=7, ge=0, lt=2**32)
+
+    @field_validator("no_data_after")
+    @classmethod
+    def _some_time(cls, value: int | None) -> int | None:
+        if value == 0:
+            raise ValueError("no_data_after must be longer than 0s; false says that there is none")
+        return value
 
     @field_validator("timezone")
     @classmethod
@@ -270,7 +279,10 @@ class Config(Section):
     database: str = "sqlite:///tsad.db"
     models: str = "tsad-models"
     history: str = "tsad-history"
+    patience: Duration = 300 * SECOND
     kafka: KafkaConfig = KafkaConfig()
+    http: HttpConfig = HttpConfig()
+    log: LoggingConfig = LoggingConfig()
     retention_days: dict[str, float] = RETENTION
     stream: dict[str, StreamConfig] = Field(default_factory=dict)
 
@@ -369,8 +381,9 @@ _TABLES: dict[tuple[Any, ...], type[Section]] = {
 
 
 def _section(place: tuple[Any, ...]) -> type[Section]:
-    if place[:1] == ("kafka",):
-        return KafkaConfig
+    for name, section in (("kafka", KafkaConfig), ("http", HttpConfig), ("log", LoggingConfig)):
+        if place[:1] == (name,):
+            return section
     if place[:1] != ("stream",) or len(place) < 2:
         return Config
     below = place[2:]

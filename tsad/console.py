@@ -18,7 +18,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from tsad.runner import Progress as Standing
+from tsad.logs import say, structured
+from tsad.progress import Progress as Standing
 from tsad.wording import counted
 
 
@@ -26,20 +27,19 @@ from tsad.wording import counted
 def interruptible() -> Iterator[Callable[[], bool]]:
     """While the block runs, the first Ctrl-C (or SIGTERM) asks to stop between two polls; a second one is final."""
     asked = False
-    console = Console(stderr=True)
 
     def ask(_: int, __: FrameType | None) -> None:
         nonlocal asked
         if asked:
             raise KeyboardInterrupt
         asked = True
-        console.print("stopping after this step, so that nothing is lost; Ctrl-C again stops at once")
+        say("stopping after this step, so that nothing is lost; Ctrl-C again stops at once")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: asked
     except KeyboardInterrupt:
-        console.print("interrupted; what was saved is kept")
+        say("interrupted; what was saved is kept")
         raise
     finally:
         for number, handler in before.items():
@@ -58,13 +58,13 @@ def heeding(tell: Callable[[str, int, int], None], stopping: Callable[[], bool])
 
 
 class Bars:
-    """Progress bars on standard error, so that standard output stays what was asked for."""
+    """Progress bars on standard error, so that standard output stays what was asked for; none where lines are JSON."""
 
     def __init__(self, quiet: bool = False) -> None:
         columns = (
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         )  # fmt: skip
-        self._bars = Progress(*columns, console=Console(stderr=True), disable=quiet)
+        self._bars = Progress(*columns, console=Console(stderr=True), disable=quiet or structured())
 
     def __enter__(self) -> "Bars":
         self._bars.start()

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from itertools import groupby
 from typing import Self
 
@@ -32,6 +33,12 @@ LAST = 3.0
 """Seconds that the end may take; what is left then waits for the next start."""
 
 
+LOOK = 5.0
+"""Seconds between two counts of what waits."""
+SHORT = 0.5
+"""Likewise, where the run has failed."""
+
+
 class Relay:
     """Delivers what the partitions of `stream` have in their outboxes, in order, at least once.
 
@@ -52,6 +59,10 @@ class Relay:
         self._stop = threading.Event()
         self._drain = False
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
+        self._looked = float("-inf")
+        self.waiting: dict[int, tuple[int, datetime]] = {}
+        self.retries = 0
+        self.fault: str | None = None
         self._log = structlog.get_logger()
 
     def serve(self, epochs: Mapping[int, int]) -> None:
@@ -66,6 +77,7 @@ class Relay:
         BrokerError where one was not: it and all behind it of its partition are still there.
         """
         epochs = self._epochs
+        self._look(epochs)
         messages = self._outbox.take(self._stream, epochs, BATCH)
         if not messages:
             return 0
@@ -88,7 +100,14 @@ class Relay:
     def __exit__(self, kind: object, *_: object) -> None:
         self._drain = kind is None
         self._stop.set()
-        self._thread.join(LAST)
+        self._thread.join(LAST if self._drain else SHORT)
+
+    def _look(self, epochs: Mapping[int, int]) -> None:
+        """Note what waits of our partitions; `waiting` is read by others."""
+        if time.monotonic() - self._looked >= LOOK:
+            self._looked = time.monotonic()
+            waiting = self._outbox.waiting(self._stream)
+            self.waiting = {number: told for number, told in waiting.items() if number in epochs}
 
     def _send(self, messages: list[Message]) -> list[BrokerError | None]:
         if self._producer is None:
@@ -119,7 +138,9 @@ class Relay:
         )
         try:
             while not self._stop.is_set():
-                if not tries(self.pump):
+                gone = tries(self.pump)
+                self.fault = None
+                if not gone:
                     self._stop.wait(EVERY)
             until = time.monotonic() + LAST
             while self._drain and time.monotonic() < until and self.pump():
@@ -131,6 +152,7 @@ class Relay:
 
     def _tell(self, state: RetryCallState) -> None:
         fault = state.outcome and state.outcome.exception()
+        self.retries, self.fault = self.retries + 1, str(fault)
         self._log.warning("delivery is held up", attempt=state.attempt_number, reason=str(fault))
 
     def _hang_up(self) -> None:

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from storage.types import Alert, Explanation
+from storage.types import Alert, Explanation, NoData
 from tsad.wording import one_line, signed, utc_text
 
 Row = Mapping[str, Any]
@@ -43,6 +43,7 @@ def alert_row(
     known = texts or {}
     told = [text for part in parts if part.value > 0 for text in known.get(part.feature, ())]
     return {
+        "kind": "anomaly",
         "id": alert.id,
         "event_time": alert.first_time,
         "last_time": alert.last_time,
@@ -60,6 +61,17 @@ def alert_row(
         "sentence": alert.sentence,
         "model_version": alert.model_version,
     }
+
+
+def no_data_row(stream: str, partition: int, row: NoData) -> dict[str, Any]:
+    """A topic that has brought nothing, with the members of `alert_row`."""
+    over = "" if row.resolved_at is None else f", until {utc_text(row.resolved_at)}"
+    return {
+        "kind": "no_data", "id": row.id, "event_time": row.since, "last_time": row.resolved_at, "stream": stream,
+        "entity": f"partition {partition}", "severity": "warning", "state": row.state, "score": None, "p": None,
+        "confidence": None, "votes": {}, "features": [], "explained_by": None, "templates": [],
+        "sentence": f"no {row.topic} since {utc_text(row.since)}{over}", "model_version": None,
+    }  # fmt: skip
 
 
 def _decision(alert: Alert, explanations: Sequence[Explanation]) -> list[Explanation]:
@@ -190,11 +202,15 @@ def _which(row: Row) -> Text:
 
 
 def _how_sure(row: Row) -> Text:
+    if row["score"] is None:
+        return _text("-", "dim")
     return _lines(_text(f"{row['score']:.2f}"), _text(f"{row['confidence']:.0%}", "dim"))
 
 
 def _why(row: Row) -> RenderableType:
     """One line each, values first: where there is no room a name loses its end, and not its value."""
+    if row["kind"] == "no_data":
+        return _text(row["sentence"])
     voted = ", ".join(name for name, vote in row["votes"].items() if vote)
     parts = [_text(f"{signed(part['value'])} {part['feature']}") for part in row["features"]]
     templates = [_text(f"“{template}”", "italic") for template in row["templates"]]

@@ -7,7 +7,7 @@ from math import isnan
 import numpy as np
 
 from storage.arrays import pack
-from storage.types import Alert, Audit, EvictedState, Rollup, ScoreRow, Vote, alert_id
+from storage.types import Alert, Audit, EvictedState, Rollup, ScoreRow, Severity, Vote, alert_id
 from streaming.types import Floats
 from tsad.cases import Case, Evidence
 from tsad.episodes import severity
@@ -56,6 +56,12 @@ def _numbers(values: Floats) -> list[float | None]:
     return [None if np.isnan(value) else value for value in map(float, values)]
 
 
+def severity_of(case: Case) -> Severity:
+    """The severity of the case as it stands."""
+    episode, evidence = case.track.episode, case.strongest
+    return severity(episode.score, evidence.channels, len(evidence.features), episode.last - episode.first + 1)
+
+
 class RowWriter:
     """Rows of one run, stream and partition, whose slots last `step` ns."""
 
@@ -90,9 +96,7 @@ class RowWriter:
             last_time=self.time(episode.last),
             peak_time=self.time(episode.peak),
             state=episode.state,
-            severity=severity(
-                episode.score, evidence.channels, len(evidence.features), episode.last - episode.first + 1
-            ),
+            severity=severity_of(case),
             score=episode.score,
             p=episode.p,
             confidence=evidence.confidence,

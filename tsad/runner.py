@@ -1,29 +1,33 @@
 """One partition of a stream, run: poll, process, explain, save in one transaction, snapshot, and come back from it."""
 
-import gc
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import structlog
 
 from storage import snapshots
+from storage.engine import Carrier, at_once
 from storage.read import Reader
 from storage.store import Store
 from storage.types import Changes, Checkpoint, DeadLetter, EntityRow, Explanation, LeaseLost, SnapshotRow, Template
+from streaming.broker.source import KafkaSource
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
 from streaming.logintake import LogIntake
 from streaming.settings import SECOND
 from streaming.types import Batch, Lines, Source, State, Topic
+from tsad.absence import Absence
 from tsad.announcing import Announcer
 from tsad.cases import Case, Evidence, Told
 from tsad.director import Director
 from tsad.explaining import Request, explain, packed, tells, unpacked
 from tsad.findings import Findings, Job
+from tsad.meter import Meter
 from tsad.models import Model
 from tsad.partition import Partition
+from tsad.progress import Limits, Progress, frozen_heap
 from tsad.rows import RowWriter, evicted_rows
 from tsad.silence import Silence
 from tsad.snapshots import parts_of
@@ -32,41 +36,8 @@ ENDED = "ended"
 FOLLOW_EVERY = 5 * SECOND
 
 
-@contextmanager
-def frozen_heap() -> Iterator[None]:
-    """Let the garbage collector pass over what was there before the block: libraries, models, rings of a whole stream.
-
-    Measured: a tenth of a row's cost, since each poll makes enough objects for a look at all of them.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-
-
 class LeaseLostError(Exception):
     """Another owner has taken the partition: this one must stop writing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much a poll reads and explains, and how often memory is kept (slots)."""
-
-    poll: int = 5000
-    explain_per_poll: int = 50
-    snapshot_every: int = 1440
-
-
-@dataclass(slots=True)
-class Progress:
-    """Where a run stands: `rows` read, `windows` judged, `alerts` opened, the event time of the last closed slot."""
-
-    rows: int = 0
-    windows: int = 0
-    alerts: int = 0
-    slot: int | None = None
-    missing_slots: int | None = None
 
 
 @dataclass
@@ -74,7 +45,8 @@ class Runner:
     """Runs one partition until its sources end or `stop` says so.
 
     `clock` (ns) dates what is saved and paces `follow`, which orders what was promoted meanwhile; `activate` is told of
-    every version that an order has put in force; `announcer` says what of a save is told to others.
+    every version that an order has put in force; `announcer` says what of a save is told to others; `aside` runs what
+    may take long; `meter` counts.
     """
 
     writer: RowWriter
@@ -94,11 +66,14 @@ class Runner:
     limits: Limits = field(default_factory=Limits)
     rejects: dict[Topic, DeadLetters] = field(default_factory=dict)
     announcer: Announcer | None = None
+    absence: Absence | None = None
     progress: Progress = field(default_factory=Progress)
     positions: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     log: Any = field(default_factory=structlog.get_logger)
     snapshot_slot: int | None = None
+    aside: Carrier = at_once
+    meter: Meter = field(default_factory=Meter)
     _turn: int = 0
     _followed: int = 0
     _behind: bool = True
@@ -125,11 +100,10 @@ class Runner:
         if self.clock() - self._followed >= FOLLOW_EVERY:
             self._followed = self.clock()
             self.follow(self)
-        batch = self.sources[topic].poll(self.limits.poll)
-        if batch is None:
-            self.end(topic)
-        else:
-            self.take(topic, batch)
+        with self.meter.stage("read"):
+            batch = self.sources[topic].poll(self.limits.poll)
+        with self.meter.stage("detect"):
+            self.aside(partial(self.end, topic) if batch is None else partial(self.take, topic, batch))
         self.save()
         self.listen()
         if batch is not None and not len(batch.codes):
@@ -139,12 +113,35 @@ class Runner:
             self.snapshot()
         return True
 
+    def attend(self, sources: Mapping[Topic, KafkaSource]) -> None:
+        """Notice when these fall silent or quiet. What a replay read is no sign of life: the saved position says when
+        there was one."""
+        self.silence.sources = sources
+        for topic, source in sources.items():
+            source.heard = (self.positions.get(topic) or {}).get("heard", source.heard)
+        if self.absence is not None:
+            self.absence.sources = sources
+
+    def _miss(self) -> None:
+        """Note which producers have gone quiet, and which are back."""
+        found = [] if self.absence is None else self.absence.look(self.clock())
+        if not found:
+            return
+        writer = self.writer
+        changes = Changes(writer.run, writer.stream, writer.partition, self.epoch, no_data=found)
+        if self.announcer is not None:
+            changes.notices += self.announcer.notice(writer.stream, writer.partition, found)
+        for row in found:
+            self.log.warning("no data", topic=row.topic, state=row.state, since=row.since.isoformat())
+        self._check(self.store.save([changes]).lost)
+
     def listen(self, last: bool = False) -> None:
         """Wait no longer for a topic that has gone quiet; with `last` for none of which everything was read."""
+        self._miss()
         topic = self.silence.over() if last else self.silence.due(self.clock())
         if topic is not None:
             self.log.info("topic idle", topic=topic, partition=self.writer.partition)
-            self.partition.idle(topic, self.clock())
+            self.aside(partial(self.partition.idle, topic, self.clock()))
             self.save()
 
     def rest(self, explain: bool = True) -> bool:
@@ -175,7 +172,7 @@ class Runner:
     def close_all(self) -> None:
         """End a source that has no end of its own, here: every open slot closes."""
         for topic in self.sources:
-            self.end(topic)
+            self.aside(partial(self.end, topic))
             self.save()
         self.finish()
 
@@ -204,7 +201,9 @@ class Runner:
         ]
         for reason, count in batch.dead_counts.items():
             self._count(f"dead:{reason}", count)
-        self.progress.rows += len(batch.codes) + sum(batch.dead_counts.values())
+        rows = len(batch.codes) + sum(batch.dead_counts.values())
+        self.progress.rows += rows
+        self.meter.read(topic, rows)
         ingested = int(batch.ingested[-1]) if len(batch.ingested) else self.clock()
         if isinstance(batch, Lines):
             if self.intake is None:
@@ -229,9 +228,12 @@ class Runner:
     def save(self) -> None:
         """Save what came up and the place to go on from, in one transaction. LeaseLostError when it is not ours."""
         findings = self.partition.take()
-        changes = self._changes(findings)
-        saved = self.store.save([changes])
+        with self.meter.stage("explain"):
+            changes = self.aside(partial(self._changes, findings))
+        with self.meter.stage("save"):
+            saved = self.store.save([changes])
         self._check(saved.lost)
+        self.meter.saved(findings, changes.alerts, self.clock())
         for order in self.director.fresh:
             self.activate(order.version)
         self.director.orders += self.director.fresh
@@ -329,7 +331,8 @@ class Runner:
         held = {self.writer.alert_id(case): case for case in self.partition.book.cases.values()}
         for alert in waiting:
             requests = [Request(alert.id, alert.entity, evidence) for evidence in unpacked(alert.window)]
-            answers = explain(requests, self._model_of)
+            with self.meter.stage("explain"):
+                answers = self.aside(partial(explain, requests, self._model_of))
             told = Told(alert.explained_by, alert.sentence, alert.evidence)
             for answer in answers:
                 if tells(told.slot, answer.told.slot or 0, alert.peak_slot):
@@ -369,7 +372,8 @@ class Runner:
         writer = self.writer
         parts = parts_of(self.partition, self.inputs())
         place = (writer.run, writer.stream, writer.partition)
-        file, checksum = snapshots.write(self.models_url, *place, slot=slot, parts=parts)
+        with self.meter.stage("snapshot"):
+            file, checksum = self.aside(partial(snapshots.write, self.models_url, *place, slot=slot, parts=parts))
         changes = Changes(*place, self.epoch)
         changes.snapshots.append(SnapshotRow(slot, dict(self.positions), file, checksum))
         changes.entities += self._everyone()

@@ -2,24 +2,29 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import structlog
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from streaming.broker.consumer import Place
 from streaming.broker.feed import Feed, PartitionLostError
+from streaming.broker.settings import BrokerError, OutageError
 from streaming.settings import SECOND
 from tsad.layout import Layout
+from tsad.progress import Progress, frozen_heap
 from tsad.relay import Relay
-from tsad.runner import LeaseLostError, Progress, Runner, frozen_heap
+from tsad.runner import LeaseLostError, Runner
 
 COMMIT_EVERY = 5 * SECOND
 PATIENCE = 0.2
 """Seconds that an idle worker waits for messages."""
+LONGEST = 10.0
+"""Seconds between two attempts at a cluster that does not answer."""
 
 
 @dataclass
@@ -29,7 +34,8 @@ class Worker:
     what was saved for others.
 
     The deal of the group says which partitions are run, the leases who may write: a save under a lease that is over
-    drops the partition, whatever the group still says, until the group deals again.
+    drops the partition, whatever the group still says, until the group deals again. A cluster that does not answer is
+    borne for `patience` (ns); `fault` says what it answered meanwhile.
     """
 
     layout: Layout
@@ -40,31 +46,86 @@ class Worker:
     runners: dict[int, Runner] = field(default_factory=dict)
     log: Any = field(default_factory=structlog.get_logger)
     relay: Relay | None = None
+    patience: int = 300 * SECOND
+    retries: int = 0
+    fault: str | None = None
     _gone: Progress = field(default_factory=Progress)
     _committed: int = 0
+    _undealt: bool = False
+    _answered: float | None = None
 
     def run(
         self,
         stop: Callable[[], bool] = lambda: False,
         tell: Callable[[Progress], None] = lambda _: None,
         last: Callable[[], None] = lambda: None,
+        done: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Go on until `stop` answers True; after `last` every partition keeps its memory as a snapshot."""
-        with self.relay or nullcontext(), frozen_heap():
-            while not stop():
-                self.step()
+        """Go on until `stop` or `done` answers True; after `last` every partition keeps its memory as a snapshot."""
+        with self.relay or nullcontext(), self._member(), frozen_heap():
+            while not (stop() or done()):
+                self._ride_out(self.step, stop)
                 tell(self.progress)
             last()
             self.close()
+
+    @contextmanager
+    def _member(self) -> Iterator[None]:
+        """Whatever happens, the group is told that we go: others have our partitions at once."""
+        try:
+            yield
+        except BaseException:
+            self.feed.consumer.close()
+            raise
+
+    def _ride_out(self, work: Callable[[], object], stop: Callable[[], bool]) -> None:
+        """Do `work`; while the cluster does not answer it is tried again, until `stop` or the end of patience."""
+
+        def doze(seconds: float) -> None:
+            until = time.monotonic() + seconds
+            while time.monotonic() < until and not stop():
+                time.sleep(0.1)
+
+        tries = Retrying(
+            retry=retry_if_exception_type(OutageError),
+            wait=wait_random_exponential(multiplier=0.5, max=LONGEST),
+            stop=stop_after_delay(self.patience / SECOND),
+            sleep=doze,
+            before_sleep=self._again,
+            reraise=True,
+        )
+        for attempt in tries:
+            if stop():
+                return
+            with attempt:
+                work()
+                self.fault = None
+
+    def _again(self, state: RetryCallState) -> None:
+        self.retries, self.fault = self.retries + 1, str(state.outcome and state.outcome.exception())
+        self.log.warning("the cluster does not answer", attempt=state.attempt_number, reason=self.fault)
+
+    def meanwhile(self) -> None:
+        """What must go on while something takes long: the membership. Full inboxes pause their partitions."""
+        with suppress(BrokerError):  # met again, and told, by the next step
+            self.feed.pump(0)
+
+    def _hear(self) -> None:
+        """BrokerError where the group's coordinator has not been known for longer than patience."""
+        now = time.monotonic()
+        if self._answered is None or self.feed.consumer.reachable():
+            self._answered = now
+        elif now - self._answered >= self.patience / SECOND:
+            raise BrokerError(f"kafka: the group has had no coordinator for {self.patience // SECOND} s")
 
     def read_out(
         self, stop: Callable[[], bool] = lambda: False, tell: Callable[[Progress], None] = lambda _: None
     ) -> None:
         """Go on to where the topics end now and close every open slot, as the end of a file does."""
         while not self.runners and not stop():
-            self.step()
+            self._ride_out(self.step, stop)
         ends = {place: end for place, (_, end) in self.feed.consumer.span(self.feed.consumer.assigned()).items()}
-        self.run(lambda: stop() or self._reached(ends), tell, self.finish)
+        self.run(stop, tell, self.finish, lambda: self._reached(ends))
 
     def finish(self) -> None:
         """Every topic of every partition ends here."""
@@ -89,7 +150,9 @@ class Worker:
         """Fetch, and give every partition that has something one poll; how many had."""
         busy = [number for number, runner in self.runners.items() if runner.waiting]
         self.feed.pump(0 if busy else PATIENCE)
-        if self.feed.moved():
+        self._hear()
+        self._undealt |= self.feed.moved()
+        if self._undealt:
             self._dealt()
         ready = [number for number, runner in self.runners.items() if runner.waiting]
         for number in ready:
@@ -141,6 +204,7 @@ class Worker:
                 self.log.info("partition lost while it was brought back", partition=number, reason=str(error))
                 return  # dealt again: the next step takes up what is left
             self.log.info("partition taken up", partition=number, epoch=self.runners[number].epoch)
+        self._undealt = False
 
     def _guarded(self, number: int, work: Callable[[], object]) -> object:
         try:

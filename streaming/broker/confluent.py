@@ -1,6 +1,8 @@
 """A member of a consumer group through confluent-kafka (librdkafka), of the extra `tsad[confluent]`."""
 
+import json
 import logging
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -12,14 +14,16 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from typing_extensions import override
 
-from streaming.broker.consumer import MILLISECOND, REFRESH_MS, Consumer, Messages, Place
-from streaming.broker.settings import BrokerError, BrokerSettings
+from streaming.broker.consumer import LEAVING, MILLISECOND, REFRESH_MS, Consumer, Messages, Place
+from streaming.broker.settings import BrokerError, BrokerSettings, OutageError
 
 PATIENCE = 10.0
 """Seconds that a question to the cluster may take."""
 GONE_ON = {KafkaError._MAX_POLL_EXCEEDED, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED}
 """What the library says in place of messages, and goes on by itself; a topic that is missing is looked for at start."""
 _COMMITTED = rd.IsolationLevel.READ_COMMITTED
+PASSING = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._WAIT_COORD}
+"""What may be better later, though the library does not say so."""
 _FATAL = {KafkaError._AUTHENTICATION, KafkaError._FATAL, KafkaError._SSL}
 
 
@@ -37,11 +41,13 @@ class ConfluentConsumer(Consumer):
         self._next: dict[Place, int] = {}
         self._moved = False
         self._said: KafkaError | None = None
+        self._coordinated = True
+        told: dict[str, Any] = {"error_cb": self._heard}
+        if group is not None:
+            told |= {"stats_cb": self._counted, "statistics.interval.ms": 1000}
         logger = logging.getLogger("confluent_kafka")
         with broker_faults(", ".join(settings.bootstrap)):
-            self._client = rd.Consumer(
-                _options(settings, topics, group, instance) | {"error_cb": self._heard}, logger=logger
-            )
+            self._client = rd.Consumer(_options(settings, topics, group, instance) | told, logger=logger)
             self._reach()
             self._admin = AdminClient(settings.librdkafka(), logger=logger)
             if topics:
@@ -60,6 +66,10 @@ class ConfluentConsumer(Consumer):
     def _heard(self, error: KafkaError) -> None:
         if self._said is None or self._said.code() not in _FATAL:
             self._said = error
+
+    def _counted(self, statistics: str) -> None:
+        """Whether the group's coordinator is known and connected, once a second."""
+        self._coordinated = json.loads(statistics).get("cgrp", {}).get("state", "up") == "up"
 
     def _dealt(self, client: Any, parts: list[TopicPartition]) -> None:
         client.assign([TopicPartition(part.topic, part.partition, rd.OFFSET_END) for part in parts])
@@ -182,8 +192,22 @@ class ConfluentConsumer(Consumer):
             self._client.commit(offsets=[TopicPartition(*p, at) for p, at in offsets.items()], asynchronous=True)
 
     @override
+    def reachable(self) -> bool:
+        return self._coordinated
+
+    @override
+    def end(self, place: Place) -> int | None:
+        if place not in self._held:
+            return None
+        _, end = self._client.get_watermark_offsets(TopicPartition(*place), cached=True)
+        return end if end >= 0 else None
+
+    @override
     def close(self) -> None:
-        self._client.close()
+        # the library waits for a coordinator that does not answer, and knows no bound
+        closing = threading.Thread(target=self._client.close, name="leaving", daemon=True)
+        closing.start()
+        closing.join(LEAVING / 1000)
 
 
 def _options(
@@ -207,6 +231,7 @@ def _options(
         "fetch.wait.max.ms": 100,  # a seek waits for it
         "fetch.queue.backoff.ms": 50,
         "session.timeout.ms": settings.session_ms,
+        "max.poll.interval.ms": max(settings.poll_ms, settings.session_ms),  # it refuses a shorter one
         "heartbeat.interval.ms": max(settings.session_ms // 10, 300),
         "reconnect.backoff.max.ms": 2000,
     }
@@ -215,11 +240,13 @@ def _options(
 
 @contextmanager
 def broker_faults(what: object) -> Iterator[None]:
-    """Turn the client's faults into BrokerError, naming `what` was asked."""
+    """Turn the client's faults into BrokerError (OutageError where they may pass), naming `what` was asked."""
     try:
         yield
     except KafkaException as error:
-        raise BrokerError(f"kafka ({what}): {_line(error.args[0])}") from error
+        fault = error.args[0]
+        passes = fault.retriable() or fault.code() in PASSING
+        raise (OutageError if passes else BrokerError)(f"kafka ({what}): {_line(fault)}") from error
 
 
 def _line(error: KafkaError) -> str:

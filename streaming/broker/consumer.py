@@ -14,12 +14,14 @@ from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 from typing_extensions import override
 
-from streaming.broker.settings import BrokerError, BrokerSettings
+from streaming.broker.settings import BrokerError, BrokerSettings, OutageError
 from streaming.types import Ints
 
 Place = tuple[str, int]
 """A topic's name and the number of one of its partitions."""
 MILLISECOND = 1_000_000
+LEAVING = 3000
+"""Milliseconds that leaving the group may take."""
 _JOINING = 0.5
 """Seconds that a poll has at least while the group deals."""
 REFRESH_MS = 30_000
@@ -89,6 +91,14 @@ class Consumer(Protocol):
         """Tell the group where we stand, for displays of lag; failing at that is no fault."""
         ...
 
+    def reachable(self) -> bool:
+        """Whether the group's coordinator is known and answers, as far as this member knows."""
+        return True
+
+    def end(self, place: Place) -> int | None:  # noqa: ARG002 -- a client may not know
+        """The offset behind the last message of `place`, as of the last fetch; None where that is not known."""
+        return None
+
     def close(self) -> None:
         """Leave the group."""
         ...
@@ -133,6 +143,7 @@ class PureConsumer(Consumer):
                 max_partition_fetch_bytes=4 << 20,
                 allow_auto_create_topics=False,
                 session_timeout_ms=settings.session_ms,
+                max_poll_interval_ms=settings.poll_ms,
                 heartbeat_interval_ms=max(settings.session_ms // 10, 300),
                 bootstrap_timeout_ms=10_000,
                 **settings.pure(),
@@ -209,18 +220,28 @@ class PureConsumer(Consumer):
         self._client.commit_async({TopicPartition(*p): OffsetAndMetadata(at, "", -1) for p, at in offsets.items()})
 
     @override
+    def reachable(self) -> bool:
+        coordinator = self._client._coordinator
+        return coordinator is None or coordinator.coordinator_id is not None
+
+    @override
+    def end(self, place: Place) -> int | None:
+        asked = TopicPartition(*place)
+        return self._client.highwater(asked) if asked in self._client.assignment() else None
+
+    @override
     def close(self) -> None:
-        self._client.close(autocommit=False, timeout_ms=5000)
+        self._client.close(autocommit=False, timeout_ms=LEAVING)
 
 
 @contextmanager
 def broker_faults(what: object) -> Iterator[None]:
-    """Turn the client's faults into BrokerError, naming `what` was asked."""
+    """Turn the client's faults into BrokerError (OutageError where they may pass), naming `what` was asked."""
     try:
         yield
     except KafkaError as error:
         said = " ".join(str(error).split()) or type(error).__name__
-        raise BrokerError(f"kafka ({what}): {said}") from error
+        raise (OutageError if error.retriable else BrokerError)(f"kafka ({what}): {said}") from error
 
 
 def _messages(records: Sequence[Any]) -> Messages:

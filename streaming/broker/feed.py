@@ -1,5 +1,6 @@
 """One consumer, many partitions: what was fetched waits in an inbox a place until its source takes it."""
 
+import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -62,9 +63,11 @@ class Feed:
         self._fetch = fetch
         self._inboxes: dict[Place, _Inbox] = {}
         self._moved = False
+        self.pumped = time.monotonic()
 
     def pump(self, seconds: float) -> int:
         """Fetch once, waiting at most `seconds`; how many messages came in."""
+        self.pumped = time.monotonic()
         found = self.consumer.poll(seconds, self._fetch)
         if self.consumer.moved():
             self._dealt_out()

@@ -12,12 +12,16 @@ class BrokerError(Exception):
     """The cluster cannot be used as it is: one line that names the address or topic and what is wrong."""
 
 
+class OutageError(BrokerError):
+    """The cluster does not answer for now; asked again later it may."""
+
+
 @dataclass(frozen=True, slots=True)
 class BrokerSettings:
     """A cluster: `bootstrap` addresses, TLS (`ca`, `certificate`, `key` are PEM files; None: the system's), SASL.
 
     `client` says which library reads; everything else goes through kafka-python. A member of a group that is not heard
-    of for `session_ms` loses its partitions.
+    of for `session_ms`, or does not poll for `poll_ms`, loses its partitions.
     """
 
     bootstrap: tuple[str, ...]
@@ -30,6 +34,7 @@ class BrokerSettings:
     password: str | None = field(default=None, repr=False)
     client: Client = "kafka-python"
     session_ms: int = 30_000
+    poll_ms: int = 300_000
 
     @property
     def protocol(self) -> str:

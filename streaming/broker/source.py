@@ -18,7 +18,8 @@ class KafkaSource:
     Records of entities that belong to another partition (`belonging`) are dead letters.
 
     It never ends. Messages without a timestamp count as ingested when they are read (`clock`, ns). `ingested` are the
-    first and the newest ingest timestamp (ns) of what could be used; None before any was.
+    first and the newest ingest timestamp (ns) of what could be used; None before any was. `heard` is when (by the
+    clock) the last message was read.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class KafkaSource:
         self._belonging = belonging
         self._first: int | None = None
         self.ingested: tuple[int, int] | None = None
+        self.heard: int | None = None
 
     @property
     def waiting(self) -> bool:
@@ -51,6 +53,8 @@ class KafkaSource:
             self._feed.pump(self._patience)
         start = self._feed.at(self._place)
         messages = self._feed.take(self._place, start + max_records, max_records)
+        if len(messages):
+            self.heard = self._clock()
         ingested = messages.timestamps
         if (ingested < 0).any():
             ingested = np.where(ingested < 0, self._clock(), ingested)
@@ -66,6 +70,16 @@ class KafkaSource:
         """The offset behind what was taken."""
         return self._feed.at(self._place)
 
+    @property
+    def name(self) -> str:
+        """The topic's name."""
+        return self._place[0]
+
+    def lag(self) -> int | None:
+        """Messages of the topic that were not taken, as of the last fetch; None where that is not known."""
+        end = self._feed.consumer.end(self._place)
+        return None if end is None else max(end - self._feed.at(self._place), 0)
+
     def drained(self) -> bool:
         """Whether all that the topic holds now was taken."""
         return self._feed.drained(self._place)
@@ -80,7 +94,7 @@ class KafkaSource:
         state = self.decoder.state(next_position)
         return {
             "topic": topic, "partition": partition, "first": self._first, "row": next_position, "decoder": state,
-            "ingested": self.ingested,
+            "ingested": self.ingested, "heard": self.heard,
         }  # fmt: skip
 
     def seek(self, position: dict[str, Any]) -> None:
@@ -99,6 +113,7 @@ class KafkaSource:
         self.truncated = (wanted, start) if start > wanted else None
         if "decoder" in position:
             self.ingested = tuple(position["ingested"]) if position.get("ingested") else None
+            self.heard = position.get("heard")
             self.decoder.restore(position["decoder"])
 
     def close(self) -> None:

@@ -13,14 +13,17 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from storage.documents import dump_json
-from storage.types import Alert, DeadLetter
+from storage.types import Alert, DeadLetter, NoData
 from streaming.deadletters import PAYLOAD_BYTES
 from tests.tsad.streams import FIT_SLOTS, cells_with_anomalies, payloads
 from tsad.announcing import STEADY, VERSION, Announcer, alert_body
 from tsad.runner import Limits
 
 SCHEMA = json.loads((files("tsad") / "schemas" / f"alert.v{VERSION}.json").read_text())
-DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "alert-message.md").read_text()
+NO_DATA = json.loads((files("tsad") / "schemas" / f"no-data.v{VERSION}.json").read_text())
+DOCUMENT, MISSING = (
+    (Path(__file__).resolve().parents[2] / "docs" / "alert-message.md").read_text().split("## Missing data")
+)
 LIVE = payloads(cells_with_anomalies(), FIT_SLOTS)
 START = datetime(2026, 1, 5, tzinfo=UTC)
 ANNOUNCER = Announcer("tsad.alerts", "tsad.dead", {"telemetry": ("metrics", 4), "logs": ("lines", 4)})
@@ -50,11 +53,24 @@ def content(alert: Alert, changes: int | None = 1) -> str:
     return said.content
 
 
-def test_the_schema_is_a_schema_and_the_document_tells_of_each_member() -> None:
-    Draft202012Validator.check_schema(SCHEMA)
-    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (.+) \|$", DOCUMENT, re.MULTILINE))
-    assert rows == {name: part["description"] for name, part in SCHEMA["properties"].items()}
-    assert set(SCHEMA["required"]) == set(SCHEMA["properties"])
+@pytest.mark.parametrize(("schema", "document"), [(SCHEMA, DOCUMENT), (NO_DATA, MISSING)])
+def test_the_schema_is_a_schema_and_the_document_tells_of_each_member(schema: dict[str, Any], document: str) -> None:
+    Draft202012Validator.check_schema(schema)
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (.+) \|$", document, re.MULTILINE))
+    assert rows == {name: part["description"] for name, part in schema["properties"].items()}
+    assert set(schema["required"]) == set(schema["properties"])
+
+
+@pytest.mark.parametrize(("resolved", "state", "revision"), [(None, "open", 1), (START, "resolved", 2)])
+def test_missing_data_follows_its_own_schema(resolved: datetime | None, state: str, revision: int) -> None:
+    row = NoData("ab" * 16, "logs", START, START, resolved)
+    (notice,) = ANNOUNCER.notice("s", 3, [row])
+    message = json.loads(dump_json(notice.body))
+    Draft202012Validator(NO_DATA).validate(message)
+    assert (message["state"], message["revision"], message["topic"]) == (state, revision, "lines")
+    with pytest.raises(ValidationError):
+        Draft202012Validator(SCHEMA).validate(message)
+    assert Announcer(None, "dead", {}).notice("s", 3, [row]) == []
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from storage.types import LIVE, Alert
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
 from tsad.cli.terminal import known_stream, note, opened, show
 from tsad.pictures import draw
-from tsad.report import alert_row, alert_table, explanation_table
+from tsad.report import alert_row, alert_table, explanation_table, no_data_row
 from tsad.rows import utc
 from tsad.texts import template_texts
 
@@ -66,7 +66,7 @@ def alerts(
     database: DatabaseUrl = None,
     json: AsJson = False,
 ) -> None:
-    """List alerts, newest first."""
+    """List alerts, newest first; producers that have gone quiet too (severity warning, no entity)."""
     which = AlertFilter(
         run=run, stream=stream, entity=entity, states=[one.value for one in state or ()],
         severities=[one.value for one in severity or ()], limit=limit, since=since,
@@ -74,10 +74,13 @@ def alerts(
     with opened(config, database) as opened_app:
         known_stream(opened_app, stream, run)
         rows = [row_of(opened_app.reader, alert) for alert in opened_app.reader.alerts(which)]
+        if entity is None and (not severity or Level.WARNING in severity):
+            rows += [no_data_row(*told) for told in opened_app.reader.no_data(which)]
+    rows = sorted(rows, key=lambda row: row["event_time"], reverse=True)[:limit]
     show(rows, alert_table(rows), json)
 
 
-def row_of(reader: Reader, alert: Alert) -> dict[str, object]:
+def row_of(reader: Reader, alert: Alert) -> dict[str, Any]:
     """An alert as a row of the report, with its explanations and the texts of its log templates."""
     return alert_row(*reader.alert(alert.id), template_texts(alert))
 

@@ -1,12 +1,11 @@
 """The typer application that every command registers with, and the options that they share."""
 
-import logging
-import sys
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
+
+from tsad.logs import configure
 
 app = typer.Typer(
     name="tsad",
@@ -20,10 +19,7 @@ app = typer.Typer(
 @app.callback()
 def log_warnings() -> None:
     """Warnings go to standard error; while progress bars are shown, that is theirs, and lines appear above them."""
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
-    )
+    configure()
 
 
 ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", envvar="TSAD_CONFIG")]

@@ -1,6 +1,7 @@
 """`tsad fit`, `tsad run`, `tsad try` and `tsad demo`."""
 
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,12 +9,15 @@ import typer
 
 from streaming.types import Topic
 from tsad.app import App
+from tsad.aside import patiently
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
 from tsad.cli.registers import model_row
 from tsad.cli.terminal import INTERRUPTED, note, opened, print_line, show
 from tsad.console import Bars, interruptible
+from tsad.logs import configure
+from tsad.progress import Progress
 from tsad.report import as_json, model_table, run_table
-from tsad.runner import Progress
+from tsad.serving import noting, serving
 
 
 def _paths(telemetry: str | None, logs: str | None) -> dict[Topic, str]:
@@ -46,6 +50,13 @@ def fit(
     show(rows, model_table(rows), json)
 
 
+class Form(Enum):
+    """How standard error is written."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
 @app.command()
 def run(
     stream: Annotated[str, typer.Argument(help="The stream, as configured.")],
@@ -56,23 +67,32 @@ def run(
     until_end: Annotated[
         bool, typer.Option("--until-end", help="Kafka: stop where the topics end now, and close every open slot.")
     ] = False,
+    http: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Answer for health and metrics there.")] = None,
+    log_format: Annotated[
+        Form | None,
+        typer.Option(help="Of standard error: for people, or a JSON object a line.", envvar="TSAD_LOG_FORMAT"),
+    ] = None,
     config: ConfigPath = CONFIG,
     database: DatabaseUrl = None,
     json: AsJson = False,
 ) -> None:
     """Watch a stream until its source ends (or Ctrl-C); the next run goes on where this one stopped."""
+    configure(log_format.value if log_format else "console", stream=stream)
     with opened(config, database, needed=True, create=True) as opened_app, opened_app.claim():
+        log = opened_app.config.log
+        configure(log_format.value if log_format else log.format, log.level, stream=stream)
         if opened_app.on_kafka(stream, _paths(source, logs)):
-            _work(opened_app, stream, until_end, json)
+            _work(opened_app, stream, until_end, http, json)
             return
-        runner = opened_app.runner(stream, _paths(source, logs))
-        missing = runner.director.missing_slots(runner.partition.windower.closed_through)
-        if runner.director.newest is None:
-            _note_cold(missing)
-        with Bars() as bars, interruptible() as stopping:
-            ended = runner.run(stopping, bars.standing(stream))
-            if ended:
-                bars.done()
+        with interruptible() as stopping, patiently(opened_app, stopping), serving(opened_app, stream, http) as watch:
+            runner = opened_app.runner(stream, _paths(source, logs))
+            missing = runner.director.missing_slots(runner.partition.windower.closed_through)
+            if runner.director.newest is None:
+                _note_cold(missing)
+            with Bars() as bars:
+                ended = runner.run(stopping, noting(watch, lambda: {0: runner}, bars.standing(stream)))
+                if ended:
+                    bars.done()
         standing = runner.progress
     _summary(stream, standing, runner.counts, ended, json)
     if not ended:
@@ -82,16 +102,23 @@ def run(
         note("nothing new: what the source holds was read before")
 
 
-def _work(opened_app: App, stream: str, until_end: bool, json: bool) -> None:
+def _work(opened_app: App, stream: str, until_end: bool, http: str | None, json: bool) -> None:
     """Be a member of the stream's group until SIGTERM, Ctrl-C, or the end that was asked for."""
     if opened_app.models.active(stream) is None:
         _note_cold(None)
-    worker = opened_app.worker(stream)
-    with Bars() as bars, interruptible() as stopping:
+    with (
+        interruptible() as stopping,
+        patiently(opened_app, stopping) as aside,
+        serving(opened_app, stream, http) as watch,
+        Bars() as bars,
+    ):
+        watch.worker = worker = opened_app.worker(stream)
+        aside.meanwhile = worker.meanwhile
+        tell = noting(watch, lambda: worker.runners, bars.standing(stream))
         if until_end:
-            worker.read_out(stopping, bars.standing(stream))
+            worker.read_out(stopping, tell)
         else:
-            worker.run(stopping, bars.standing(stream))
+            worker.run(stopping, tell)
     _summary(stream, worker.progress, worker.counts, until_end and not stopping(), json)
 
 

@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 
 from tsad.app import App
 from tsad.config import Config, ConfigError, load_config
+from tsad.logs import say, structured
 from tsad.report import as_json
 
 FAILED, INTERRUPTED = 1, 130
@@ -31,12 +32,12 @@ def print_line(text: str) -> None:
 
 def note(text: str) -> None:
     """A remark on standard error."""
-    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(text)
+    say(text)
 
 
 def fail(text: str, code: int = FAILED) -> NoReturn:
     """Say what is wrong, without a traceback, and end."""
-    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"tsad: {text}")
+    say(text if structured() else f"tsad: {text}", "error")
     sys.exit(code)
 
 
