@@ -1,7 +1,7 @@
 """From raw bytes in a file to committed SQL: rows a second on one core, by profile, scope and format (`make bench`).
 
 Every row closes a slot and scores a window; 1 row in 1,500 is an anomaly planted in a third of its channels. Each case
-runs in a process of its own, pinned to one core. Left out: start-up, the fit (one a profile and scope), the first 30
+runs in a process of its own, pinned to one core. Left out: start-up, the fit (one a profile and scope), the first 45
 slots of each entity (until what a score reads is whole and slots become final), and the end: the final snapshot
 (`finish_s`) and the history's Parquet files (`history_us_per_row`). Of log lines the warm-up has one a row. Prints a
 table and writes benchmarks/out/pipeline.json.
@@ -42,7 +42,7 @@ from tsad.runner import Limits, Runner, frozen_heap  # noqa: E402
 
 CHANNELS, WINDOW, STREAM = 38, 64, "bench"
 FEATURES = [f"c{number}" for number in range(CHANNELS)]
-FIT_ENTITIES, FIT_SLOTS, WARM_SLOTS = 20, 470, 30
+FIT_ENTITIES, FIT_SLOTS, WARM_SLOTS = 20, 470, 45
 PLANTED = 1499
 """One row in so many is an anomaly; a prime, so that every entity gets its turn."""
 LINES = ("INFO request {n} served in {m} ms from 10.0.0.{k}", "WARN slow disk sd{k} took {m} ms", "INFO user {n} in")
