@@ -1,13 +1,14 @@
 """From what a partition found to the rows that are kept: names, UTC times, JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from math import isnan
 
 import numpy as np
 
 from storage.arrays import pack
-from storage.types import Alert, Audit, EvictedState, Rollup, ScoreRow, Severity, Vote, alert_id
+from storage.types import Alert, Audit, EntityRow, EvictedState, Rollup, ScoreRow, Severity, Vote, alert_id
+from streaming.roster import Roster
 from streaming.types import Floats
 from tsad.cases import Case, Evidence
 from tsad.episodes import severity
@@ -160,3 +161,18 @@ class RowWriter:
 def evicted_rows(findings: Findings) -> list[EvictedState]:
     """What evicted entities had learnt."""
     return [EvictedState(entity, slot, pack(state.arrays, state.meta)) for entity, slot, state in findings.evicted]
+
+
+def entity_rows(findings: Findings, labels: Mapping[str, dict[str, str]]) -> list[EntityRow]:
+    """Those that came (again), and those that go: a row that is there keeps its first slot."""
+    spans: dict[str, tuple[int, int]] = {}
+    for name, slot in [*findings.born, *((name, learnt.meta["seen"]) for name, _, learnt in findings.evicted)]:
+        first, last = spans.get(name, (slot, slot))
+        spans[name] = min(first, slot), max(last, slot)
+    return [EntityRow(name, labels.get(name, {}), first, last) for name, (first, last) in spans.items()]
+
+
+def every_entity(roster: Roster) -> list[EntityRow]:
+    """Every entity with its last slot; the first one is already stored and stays."""
+    known = [(name, int(seen)) for name, seen in zip(roster.names, roster.seen, strict=False) if name is not None]
+    return [EntityRow(name, roster.labels.get(name, {}), seen, seen) for name, seen in known if seen > 0]

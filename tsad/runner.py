@@ -11,7 +11,7 @@ from storage import snapshots
 from storage.engine import Carrier, at_once
 from storage.read import Reader
 from storage.store import Store
-from storage.types import Changes, Checkpoint, DeadLetter, EntityRow, Explanation, LeaseLost, SnapshotRow, Template
+from storage.types import Changes, Checkpoint, DeadLetter, Explanation, LeaseLost, SnapshotRow, Template
 from streaming.broker.source import KafkaSource
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
@@ -28,7 +28,7 @@ from tsad.meter import Meter
 from tsad.models import Model
 from tsad.partition import Partition
 from tsad.progress import Limits, Progress, frozen_heap
-from tsad.rows import RowWriter, evicted_rows
+from tsad.rows import RowWriter, entity_rows, every_entity, evicted_rows
 from tsad.silence import Silence
 from tsad.snapshots import parts_of
 
@@ -272,7 +272,7 @@ class Runner:
             [*self.director.fresh, *self.silence.fresh],
             writer.audit(findings.events, self.clock()),
             [],
-            self._entities(findings),
+            entity_rows(findings, windower.roster.labels),
             evicted_rows(findings),
             [],
         )
@@ -348,21 +348,6 @@ class Runner:
                 case.told = told
         return len(waiting)
 
-    def _entities(self, findings: Findings) -> list[EntityRow]:
-        """Those that came (again), and those that go: a row that is there keeps its first slot."""
-        labels = self.partition.windower.roster.labels
-        spans: dict[str, tuple[int, int]] = {}
-        for name, slot in [*findings.born, *((name, learnt.meta["seen"]) for name, _, learnt in findings.evicted)]:
-            first, last = spans.get(name, (slot, slot))
-            spans[name] = min(first, slot), max(last, slot)
-        return [EntityRow(name, labels.get(name, {}), first, last) for name, (first, last) in spans.items()]
-
-    def _everyone(self) -> list[EntityRow]:
-        """Every entity with its last slot; the first one is already stored and stays."""
-        roster = self.partition.windower.roster
-        known = [(name, int(seen)) for name, seen in zip(roster.names, roster.seen, strict=False) if name is not None]
-        return [EntityRow(name, roster.labels.get(name, {}), seen, seen) for name, seen in known if seen > 0]
-
     def snapshot(self) -> None:
         """Keep everything in memory as a file that the database names; the next start goes on from it."""
         slot = self.partition.windower.closed_through
@@ -376,7 +361,7 @@ class Runner:
             file, checksum = self.aside(partial(snapshots.write, self.models_url, *place, slot=slot, parts=parts))
         changes = Changes(*place, self.epoch)
         changes.snapshots.append(SnapshotRow(slot, dict(self.positions), file, checksum))
-        changes.entities += self._everyone()
+        changes.entities += every_entity(self.partition.windower.roster)
         if self.intake is not None:
             changes.templates += [Template(*row) for row in self.intake.miner.templates()]
         saved = self.store.save([changes])
