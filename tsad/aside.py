@@ -19,7 +19,7 @@ EVERY = 0.5
 """Seconds between two looks at what must not wait."""
 HANGING = 60.0
 """Seconds that one try of a transaction may take beyond the patience with those that fail."""
-GRACE = 4.0
+GRACE = 6.0
 """Seconds that work may go on when the process was asked to stop: supervisors kill after ten."""
 
 

@@ -20,7 +20,7 @@ from streaming.types import Ints
 Place = tuple[str, int]
 """A topic's name and the number of one of its partitions."""
 MILLISECOND = 1_000_000
-LEAVING = 3000
+LEAVING = 2000
 """Milliseconds that leaving the group may take."""
 _JOINING = 0.5
 """Seconds that a poll has at least while the group deals."""
