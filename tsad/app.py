@@ -312,10 +312,9 @@ class App:
             columns, windower,
         )  # fmt: skip
         folder = Path(self.config.history) / run / stream / str(partition_number) if config.history_days else None
-        judge = Judge(Rule(config.settle, config.quiet), Readings(config.late_horizon + config.settle))
         partition = Partition(
             windower,
-            judge,
+            Judge(Rule(config.settle, config.quiet), Readings(config.late_horizon + config.settle)),
             Rollups(config.step),
             History(folder, config.step, config.history_days),
             lambda names, slot: self._recall(run, stream, partition_number, names, slot),
