@@ -1,8 +1,9 @@
 """Rounds of chaos on a real broker and PostgreSQL (`make chaos`): a disturbance each, on traffic from a seed.
 
-Every table is compared with that of an undisturbed worker under the same orders; then the epoch and the replay are
-sabotaged, and the comparison must say so. Writes benchmarks/out/chaos.json; ends with 1 where rows differ or a sabotage
-was not found out. The seed of a round is its number: `--first 17 --rounds 1` plays one again.
+Workers are killed, stopped and outnumbered, brokers and the database go away. Every table is compared with that of an
+undisturbed worker under the same orders; then the epoch and the replay are sabotaged, and the comparison must say so.
+Writes benchmarks/out/chaos.json; ends with 1 where rows differ or a sabotage was not found out. The seed of a round is
+its number: `--first 17 --rounds 1` plays one again.
 """
 
 import argparse
@@ -11,43 +12,79 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from brokers import broker  # noqa: E402
-from servers import postgresql  # noqa: E402
+from brokers import cluster  # noqa: E402
+from servers import database_server  # noqa: E402
 
-from tests.tsad.chaos import Disturbance, Ground, Round, group_deleted, kills, play, scale, zombie  # noqa: E402
+from tests.tsad.chaos import Disturbance, Round, kills, play, scale, zombie  # noqa: E402
+from tests.tsad.outages import (  # noqa: E402
+    Mortal,
+    broker_frozen,
+    broker_restarted,
+    database_gone,
+    group_deleted,
+    leader_lost,
+)
 from tests.tsad.traffic import Traffic  # noqa: E402
 
 KINDS: dict[str, Disturbance] = {
-    "kills": kills(5), "scale": scale, "zombie": zombie, "group deleted": group_deleted,
+    "kills": kills(5), "scale": scale, "zombie": zombie, "broker restarted": broker_restarted,
+    "database restarted": database_gone(0), "group deleted": group_deleted, "broker frozen": broker_frozen,
+    "database gone": database_gone(60), "leader lost": leader_lost,
 }  # fmt: skip
+THREE = "leader lost"
+"""The kind that needs three brokers; all others have one."""
 SABOTAGED: dict[str, Disturbance] = {"replay": kills(4), "epoch": zombie}
 
 
-def rounds(ground: Ground, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+@contextmanager
+def ground(nodes: int, folder: Path) -> Iterator[Mortal]:
+    """Servers of our own, which can be stopped."""
+    folder.mkdir(parents=True)
+    with cluster(nodes) as brokers, database_server() as server:
+        addresses = ",".join(node.address for node in brokers)
+        yield Mortal(addresses, server.url.removesuffix("postgres"), folder, tuple(brokers), server)
+
+
+def rounds(here: Mortal, folder: Path, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Play the rounds; what each took and what differed."""
     played: Round | None = None
     for number in range(given.first, given.first + given.rounds):
-        if played is None or number % given.share == 0:
-            played = Round.begin(ground, Traffic(given.entities, given.slots, seed=number), given.partitions)
         name, disturb = list(KINDS.items())[number % len(KINDS)]
-        begun = time.monotonic()
-        different, crew = play(played, disturb, number)
-        compared = {table: len(rows) for table, rows in played.expected.items()}
-        yield {
-            "seed": number, "kind": name, "kills": crew.kills, "records": played.ends, "different": different,
-            "compared": compared, "seconds": time.monotonic() - begun,
-        }  # fmt: skip
+        if name == THREE:
+            with ground(3, folder / f"three{number}") as there:
+                yield one_round(begun(there, number, given), name, disturb, number)
+            continue
+        if played is None or number % given.share == 0:
+            played = begun(here, number, given)
+        yield one_round(played, name, disturb, number)
 
 
-def found_out(ground: Ground, given: argparse.Namespace) -> dict[str, bool]:
+def begun(here: Mortal, seed: int, given: argparse.Namespace) -> Round:
+    """Traffic from `seed`, and what an undisturbed worker makes of it."""
+    return Round.begin(here, Traffic(given.entities, given.slots, seed=seed), given.partitions)
+
+
+def one_round(played: Round, name: str, disturb: Disturbance, seed: int) -> dict[str, Any]:
+    """Disturb, and compare."""
+    start = time.monotonic()
+    different, crew = play(played, disturb, seed)
+    compared = {table: len(rows) for table, rows in played.expected.items()}
+    return {
+        "seed": seed, "kind": name, "kills": crew.kills, "records": played.ends, "different": different,
+        "compared": compared, "seconds": time.monotonic() - start,
+    }  # fmt: skip
+
+
+def found_out(here: Mortal, given: argparse.Namespace) -> dict[str, bool]:
     """Whether each sabotage shows, in one of a few tries at other moments."""
-    played = Round.begin(ground, Traffic(given.entities, given.slots, seed=10**6), given.partitions)
+    played = begun(here, 10**6, given)
     return {
         name: any(play(played, disturb, seed, sabotage=name)[0] for seed in range(4))
         for name, disturb in SABOTAGED.items()
@@ -66,16 +103,15 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "out" / "chaos.json")
     given = parser.parse_args()
     done: list[dict[str, Any]] = []
-    with broker() as kafka, postgresql() as url, tempfile.TemporaryDirectory() as folder:
-        ground = Ground(kafka, url.removesuffix("postgres"), Path(folder))
-        for one in rounds(ground, given):
+    with tempfile.TemporaryDirectory() as folder, ground(1, Path(folder) / "one") as here:
+        for one in rounds(here, Path(folder), given):
             done.append(one)
             told = "; ".join(one["different"]) or "nothing differs"
             print(
-                f"seed {one['seed']:4} {one['kind']:14} {one['kills']} kills {one['seconds']:6.0f} s  {told}",
+                f"seed {one['seed']:4} {one['kind']:18} {one['kills']} kills {one['seconds']:6.0f} s  {told}",
                 flush=True,
             )
-        caught = found_out(ground, given)
+        caught = found_out(here, given)
     print(f"sabotage found out: {caught}")
     summary = {
         "rounds": len(done),

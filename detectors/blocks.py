@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from streaming.types import Floats, Windows
 
 BLOCK = 64
-"""Windows in a block. 256 are a seventh cheaper where thousands are scored at once (26 and 30 µs a window of the default
-ensemble), but a poll of one entity is scored 63 slots at a time, which are then four times as dear (98 and 38 µs)."""
+"""Windows in a block. 256 are a seventh cheaper where thousands are scored at once (26 and 30 µs a window of the
+default ensemble), but a poll of one entity is scored 63 slots at a time, which are then four times as dear (98 and
+38 µs)."""
 
 
 def in_blocks(function: Callable[[Floats], Floats], values: Floats, block: int = BLOCK) -> Floats:

@@ -155,7 +155,7 @@ def broker() -> Iterator[str]:
 
 def create_topics(address: str, names: Iterable[str], partitions: int = 1, replication: int = 1) -> None:
     """Make topics, and return when they are there."""
-    admin = KafkaAdminClient(bootstrap_servers=address)
+    admin = KafkaAdminClient(bootstrap_servers=address.split(","))
     admin.create_topics([NewTopic(name, partitions, replication) for name in names])
     admin.close()
 

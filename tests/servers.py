@@ -4,11 +4,13 @@ import os
 import pwd
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 DEBIAN = Path("/usr/lib/postgresql")
@@ -54,53 +56,86 @@ def free_port() -> int:
             return int(probe.getsockname()[1])
 
 
-@contextmanager
-def postgresql() -> Iterator[str]:
-    """A running server: the URL of its `postgres` database. NoServerError if it cannot be started."""
-    place, owner = binaries(), unprivileged()
-    # Not pytest's temporary folder: that one belongs to root alone.
-    folder = Path(tempfile.mkdtemp(prefix="tsad-pg-"))
-    try:
-        if owner:
-            os.chown(folder, owner["user"], owner["group"])
-        data = folder / "data"
-        options = ["-A", "trust", "-U", "tsad", "-E", "UTF8", "--locale=C", "--no-sync"]
-        made = subprocess.run(
-            [place / "initdb", "-D", data, *options], capture_output=True, text=True, check=False, cwd=folder, **owner
-        )
-        if made.returncode != 0:
-            raise NoServerError(f"initdb failed: {made.stderr.strip()[-300:]}")
-        port = free_port()
+@dataclass
+class Server:
+    """A PostgreSQL of our own: its files, address and process."""
+
+    folder: Path
+    port: int
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def url(self) -> str:
+        """Of its database `postgres`."""
+        return f"postgresql://tsad@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
         settings = {
             "listen_addresses": "127.0.0.1",
-            "port": port,
-            "unix_socket_directories": folder,
+            "port": self.port,
+            "unix_socket_directories": self.folder,
             "fsync": "off",
             "full_page_writes": "off",
             "shared_buffers": "32MB",
             "max_connections": 50,
         }
         arguments = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
-        log = folder / "log"
-        with log.open("wb") as output:
-            server = subprocess.Popen(
-                [place / "postgres", "-D", data, *arguments], stdout=output, stderr=output, cwd=folder, **owner
-            )
-        try:
-            ready = [place / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port), "-U", "tsad", "-t", "1"]
-            while subprocess.run(ready, check=False).returncode != 0:
-                try:
-                    server.wait(0.05)
-                except subprocess.TimeoutExpired:
-                    continue
-                raise NoServerError(f"postgres ended at once: {log.read_text()[-300:]}")
-            yield f"postgresql://tsad@127.0.0.1:{port}/postgres"
-        finally:
-            server.terminate()
+        log = self.folder / "log"
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [binaries() / "postgres", "-D", self.folder / "data", *arguments], stdout=output, stderr=output,
+                cwd=self.folder, **unprivileged(),
+            )  # fmt: skip
+        ready = [binaries() / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port), "-U", "tsad", "-t", "1"]
+        while subprocess.run(ready, check=False).returncode != 0:
             try:
-                server.wait(10)
+                self.process.wait(0.05)
             except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+                continue
+            raise NoServerError(f"postgres ended at once: {log.read_text()[-300:]}")
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End it: SIGTERM waits for its clients, SIGINT sends them away, SIGQUIT is as a crash."""
+        if self.process is None:
+            return
+        self.process.send_signal(how)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+
+@contextmanager
+def database_server() -> Iterator[Server]:
+    """A running server that can be stopped and started. NoServerError if it cannot be started."""
+    place, owner = binaries(), unprivileged()
+    # Not pytest's temporary folder: that one belongs to root alone.
+    folder = Path(tempfile.mkdtemp(prefix="tsad-pg-"))
+    try:
+        if owner:
+            os.chown(folder, owner["user"], owner["group"])
+        options = ["-A", "trust", "-U", "tsad", "-E", "UTF8", "--locale=C", "--no-sync"]
+        made = subprocess.run(
+            [place / "initdb", "-D", folder / "data", *options],
+            capture_output=True, text=True, check=False, cwd=folder, **owner,
+        )  # fmt: skip
+        if made.returncode != 0:
+            raise NoServerError(f"initdb failed: {made.stderr.strip()[-300:]}")
+        server = Server(folder, free_port())
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """A running server: the URL of its `postgres` database. NoServerError if it cannot be started."""
+    with database_server() as server:
+        yield server.url

@@ -21,7 +21,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 from brokers import create_topics
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaProducer
 
 from storage import schema
 from storage.connect import create_engine, parse_url
@@ -65,6 +65,10 @@ class Ground:
     postgresql: str
     folder: Path
 
+    def create(self, topics: list[str], partitions: int) -> None:
+        """Make topics."""
+        create_topics(self.kafka, topics, partitions)
+
     def database(self) -> str:
         """A fresh, migrated database."""
         name = f"chaos_{os.getpid()}_{next(_serial)}"
@@ -101,9 +105,9 @@ class Round:
 
     def _send(self, messages: list[Message]) -> None:
         self.topics = {kind: f"{kind}-{os.getpid()}-{next(_serial)}" for kind in ("telemetry", "logs")}
-        create_topics(self.ground.kafka, self.topics.values(), self.partitions)
+        self.ground.create(list(self.topics.values()), self.partitions)
         producer = KafkaProducer(
-            bootstrap_servers=self.ground.kafka, acks="all", linger_ms=20, max_request_size=4 << 20,
+            bootstrap_servers=self.ground.kafka.split(","), acks="all", linger_ms=20, max_request_size=4 << 20,
             max_in_flight_requests_per_connection=1,
         )  # fmt: skip
         for message in messages:
@@ -360,21 +364,6 @@ def zombie(played: Round, crew: Crew, rng: random.Random) -> None:
     crew.up("two")
     crew.reach(played.ends // 2 if rng.random() < 0.5 else played.ends)
     crew.send("one", signal.SIGCONT)
-    crew.reach(played.ends)
-
-
-def group_deleted(played: Round, crew: Crew, rng: random.Random) -> None:
-    """The consumer group is gone between two runs."""
-    crew.up("one")
-    crew.reach(rng.randrange(played.ends // 8, played.ends // 2))
-    crew.close()
-    admin = KafkaAdminClient(bootstrap_servers=played.ground.kafka)
-    group = f"{load(crew.home).kafka.group}.{STREAM}"
-    until = time.monotonic() + 60
-    while time.monotonic() < until and "error" in str(admin.delete_groups([group])).lower():
-        time.sleep(0.5)  # until the session of the killed member is over
-    admin.close()
-    crew.up("one")
     crew.reach(played.ends)
 
 

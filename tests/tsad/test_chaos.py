@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from streaming.deadletters import REASONS
-from tests.tsad.chaos import Ground, Round, group_deleted, kills, play, scale, zombie
+from tests.tsad.chaos import Ground, Round, kills, play, scale, zombie
+from tests.tsad.outages import group_deleted
 from tests.tsad.traffic import Traffic
 
 
