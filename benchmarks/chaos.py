@@ -8,6 +8,7 @@ its number: `--first 17 --rounds 1` plays one again.
 
 import argparse
 import json
+import logging
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+import structlog  # noqa: E402
 from brokers import cluster  # noqa: E402
 from servers import database_server  # noqa: E402
 
@@ -102,6 +104,7 @@ def main() -> int:
     parser.add_argument("--partitions", type=int, default=12)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "out" / "chaos.json")
     given = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     done: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, ground(1, Path(folder) / "one") as here:
         for one in rounds(here, Path(folder), given):

@@ -34,6 +34,7 @@ import confluent_kafka  # noqa: E402
 import msgspec  # noqa: E402
 import numpy as np  # noqa: E402
 import psycopg  # noqa: E402
+import structlog  # noqa: E402
 from brokers import broker, create_topics  # noqa: E402
 from servers import postgresql  # noqa: E402
 
@@ -347,6 +348,8 @@ def main() -> None:
     given = parsed()
     if given.case:
         os.sched_setaffinity(0, {given.core})
+        # standard output is for what is found
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
         case = Case(**json.loads(given.case))
         print(json.dumps(TASKS[case.task](case)))
         return

@@ -35,13 +35,18 @@ def label(url: URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
-def create_engine(url: URL, busy_ms: int = 5000) -> Engine:
-    """An engine for `url`; `busy_ms` is how long SQLite waits for another writer before it reports "locked"."""
+def create_engine(url: URL, busy_ms: int = 5000, idle_ms: int = 20_000) -> Engine:
+    """An engine for `url`.
+
+    `busy_ms` is how long SQLite waits for another writer before it reports "locked"; `idle_ms` how long PostgreSQL
+    bears a transaction in which nothing is said: a process that stands still in a save holds the row of its lease.
+    """
     options: dict[str, Any] = {"json_serializer": dump_json, "json_deserializer": load_json, "hide_parameters": True}
     if url.drivername != "sqlite":
         # a server whose machine is gone is found out within a minute, on either side of a question
         dead = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 50_000}
-        session = {"connect_timeout": 10, "options": "-c timezone=UTC", "application_name": "tsad"}
+        told = f"-c timezone=UTC -c idle_in_transaction_session_timeout={idle_ms}"
+        session = {"connect_timeout": 10, "options": told, "application_name": "tsad"}
         options["connect_args"] = session | dead
         return sa.create_engine(url, **options)
     folder = Path(url.database or "").parent

@@ -70,7 +70,7 @@ def test_the_image_does_not_run_as_root_and_starts_the_command() -> None:
 
 def test_no_registry_is_named() -> None:
     text = (ROOT / "Dockerfile").read_text() + (ROOT / "docker-compose.yml").read_text()
-    assert "://" not in re.sub(r"(postgresql|PLAINTEXT|CONTROLLER)://", "", text)
+    assert "://" not in re.sub(r"((postgresql|PLAINTEXT|CONTROLLER)://|http://127\.0\.0\.1)", "", text)
 
 
 def test_images_are_pinned() -> None:
@@ -143,6 +143,13 @@ def test_the_configuration_is_valid_and_reaches_the_other_services(config: Confi
     assert config.kafka.bootstrap == ("kafka:9092",)
     assert SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"] == "PLAINTEXT://kafka:9092"
     assert ("./deploy/tsad.toml", str(CONFIGURED)) in volumes("worker")
+
+
+def test_the_worker_answers_where_its_health_is_asked(config: Config) -> None:
+    asked = re.search(r"http://127\.0\.0\.1:(\d+)(/\S+)\"", SERVICES["worker"]["healthcheck"]["test"][-1])
+    assert asked
+    assert config.http.bind == f"0.0.0.0:{asked[1]}"
+    assert asked[2] in (ROOT / "docs" / "operations.md").read_text()
 
 
 def test_every_topic_that_is_read_or_written_is_made(config: Config) -> None:

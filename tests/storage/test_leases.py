@@ -2,10 +2,13 @@
 
 import threading
 
+import pytest
+import sqlalchemy as sa
 from stored_samples import Clock, empty
 
-from storage.engine import Database
-from storage.leases import Leases
+from storage.connect import create_engine, parse_url
+from storage.engine import Database, open_database
+from storage.leases import Leases, held
 from storage.store import Store
 from storage.types import Checkpoint
 
@@ -65,3 +68,20 @@ def test_saves_that_race_with_a_taker_end_at_the_taking(database: Database) -> N
     assert theirs == mine + 1
     assert store.restore("live", "fleet", 0).checkpoint == at_taking
     assert at_taking is not None and at_taking.next_slot == saved[-1]
+
+
+def test_an_owner_that_stands_still_in_a_save_does_not_hold_its_partition_for_good(postgresql_url: str) -> None:
+    """SIGSTOP between two statements: its transaction holds the row of the lease until the server ends it."""
+    engine = create_engine(parse_url(postgresql_url), idle_ms=200)
+    hung = Database(engine)
+    other = open_database(postgresql_url)
+    mine = Leases(hung).acquire("fleet", [0], "hung")[0]
+    with engine.connect() as connection:
+        assert held(connection, "live", "fleet", 0, mine)
+        assert Leases(other).acquire("fleet", [0], "other") == {0: mine + 1}
+        with pytest.raises(sa.exc.DBAPIError, match="idle-in-transaction"):
+            connection.execute(sa.text("SELECT 1"))
+        connection.invalidate()
+    assert Store(hung, Clock()).save([empty(epoch=mine)]).lost
+    hung.close()
+    other.close()

@@ -264,7 +264,7 @@ class Crew:
         log = (self.home / f"{name}.log").open("ab")
         self.running[name] = subprocess.Popen(
             [sys.executable, "-c", code, "run", STREAM], cwd=self.home, stdout=log, stderr=log,
-            env=os.environ | {"TSAD_INSTANCE": name},
+            env=os.environ | {"TSAD_INSTANCE": name, "TSAD_LOG_FORMAT": "json"},
         )  # fmt: skip
         log.close()
 
@@ -309,6 +309,13 @@ class Crew:
                 best, since = saved, time.monotonic()
             assert time.monotonic() - since < PATIENCE, f"no progress at {saved} of {rows} rows: {self.logs()}"
             self.mend()
+            time.sleep(0.02)
+
+    def told(self, name: str, event: str) -> None:
+        """Wait until worker `name` has logged `event`, or ended: until then it may not have done what was asked."""
+        log, until = self.home / f"{name}.log", time.monotonic() + PATIENCE
+        while event not in log.read_text() and self.running[name].poll() is None:
+            assert time.monotonic() < until, f"{name} does not say {event!r}: {self.logs()}"
             time.sleep(0.02)
 
     def logs(self) -> str:
@@ -364,6 +371,7 @@ def zombie(played: Round, crew: Crew, rng: random.Random) -> None:
     crew.up("two")
     crew.reach(played.ends // 2 if rng.random() < 0.5 else played.ends)
     crew.send("one", signal.SIGCONT)
+    crew.told("one", "partition let go")
     crew.reach(played.ends)
 
 
