@@ -16,6 +16,7 @@ from detectors.ensemble import EnsembleSettings
 from detectors.registry import load, options, profile, registered
 from storage import snapshots
 from storage.engine import Carrier, Database, at_once, open_database
+from storage.files import folder_of
 from storage.homes import Homes
 from storage.leases import Leases
 from storage.models import Models
@@ -233,6 +234,10 @@ class App:
             patience=self.config.patience, log=structlog.get_logger(stream=stream),
         )  # fmt: skip
 
+    def history_folder(self, stream: str, run: str = LIVE) -> Path:
+        """Where the closed slots of a stream lie, a folder for each partition."""
+        return Path(self.config.history) / folder_of(run) / folder_of(stream)
+
     def columns(self, stream: str, model_features: list[str] | None = None) -> Columns:
         """The stream's columns: those of its model, else whatever comes."""
         limit = self.config.of(stream).max_features
@@ -311,12 +316,12 @@ class App:
             lambda partition, slot: self._first_fit(stream, partition, intake, slot), config.fit_after, orders,
             columns, windower,
         )  # fmt: skip
-        folder = Path(self.config.history) / run / stream / str(partition_number) if config.history_days else None
+        folder = self.history_folder(stream, run) / str(partition_number) if config.history_days else None
         partition = Partition(
             windower,
             Judge(Rule(config.settle, config.quiet), Readings(config.late_horizon + config.settle)),
             Rollups(config.step),
-            History(folder, config.step, config.history_days),
+            self._history(folder, config, epoch, intake),
             lambda names, slot: self._recall(run, stream, partition_number, names, slot),
             director.next_era,
         )
@@ -337,6 +342,12 @@ class App:
             self._activate(stream, director.newest)  # ordered, and stopped before it was activated
         self._follow(stream, runner)
         return runner
+
+    def _history(self, folder: Path | None, config: StreamConfig, epoch: int, intake: LogIntake | None) -> History:
+        # the first fit needs its slots, however few days are kept
+        least = config.fit_after + 2 * (config.late_horizon + config.settle)
+        texts = intake.features.texts if intake is not None else dict
+        return History(folder, config.step, config.history_days, epoch=epoch, least=least, texts=texts)
 
     def _activate(self, stream: str, version: str) -> None:
         self.models.promote(stream, version)

@@ -197,7 +197,7 @@ class StreamConfig(Section):
     max_windows: int = Field(default=30_000, ge=100)
     explain_per_poll: int = Field(default=50, ge=0)
     snapshot_every: int = Field(default=1440, ge=1)
-    history_days: float = Field(default=30, ge=0, le=36_500)
+    history_days: float = Field(default=7, ge=0, le=36_500)
     seed: int = Field(default=7, ge=0, lt=2**32)
 
     @field_validator("no_data_after")

@@ -240,6 +240,7 @@ class Runner:
         self.director.fresh.clear()
         self.silence.fresh.clear()
         self._dead.clear()
+        self.partition.history.keep()
         self.progress.windows += findings.windows
         self.progress.slot = self.partition.windower.closed_through
         self.progress.missing_slots = self.director.missing_slots(self.progress.slot)
