@@ -23,6 +23,7 @@ from storage.models import Models
 from storage.outbox import Outbox
 from storage.places import Places
 from storage.read import Reader
+from storage.refits import Refits
 from storage.store import Store
 from storage.types import LIVE, ModelRow, Order, StoreError, StreamRow
 from streaming.broker.belonging import Belonging
@@ -54,6 +55,7 @@ from tsad.partition import Partition
 from tsad.progress import Limits
 from tsad.readings import Readings, Rollups
 from tsad.recovery import recover
+from tsad.refit import Refitters
 from tsad.relay import Relay
 from tsad.rows import RowWriter, utc
 from tsad.runner import Runner
@@ -126,14 +128,15 @@ class App:
         self.config = config
         self.database = database
         self.clock = clock
-        self.store = Store(database, self._now)
+        self.store = Store(database, self.now)
         self.reader = Reader(database)
-        self.models = Models(database, self._now)
-        self.leases = Leases(database, self._now)
-        self.homes = Homes(database, self._now)
-        self.places = Places(database, self._now)
+        self.models = Models(database, self.now)
+        self.leases = Leases(database, self.now)
+        self.homes = Homes(database, self.now)
+        self.places = Places(database, self.now)
         self.aside: Carrier = at_once
         self.meter = Meter()
+        self.refits = Refitters(config, self.models, Refits(database, self.now), self.now, _owner())
 
     @classmethod
     def open(cls, config: Config, clock: Clock = time.time_ns, create: bool = True) -> "App":
@@ -141,10 +144,12 @@ class App:
         return cls(config, open_database(config.database, create=create), clock)
 
     def close(self) -> None:
-        """Close the database."""
+        """Break off refits and close the database."""
+        self.refits.close()
         self.database.close()
 
-    def _now(self) -> datetime:
+    def now(self) -> datetime:
+        """The wall clock."""
         return utc(self.clock())
 
     def claim(self) -> AbstractContextManager[None]:
@@ -283,7 +288,7 @@ class App:
         settings = ensemble_settings(config, collected.labels)
         templates = config.logs.templates if config.logs else 0
         model = fit_model(collected.rows, settings, collected.texts, templates, progress)
-        row = self.shelf(stream).write(model, self._now())
+        row = self.shelf(stream).write(model, self.now())
         self.models.add(row)
         return row
 
@@ -353,8 +358,10 @@ class App:
         self.models.promote(stream, version)
 
     def _follow(self, stream: str, runner: Runner) -> None:
-        """Order what was promoted since: it judges from the next slot to close."""
+        """Order what was promoted since: it judges from the next slot to close. Fit again where that is due."""
         active = self.models.active(stream)
+        if active is not None and runner.writer.run == LIVE:
+            self.refits.tend(stream, active.version)
         if active is not None and active.version != runner.director.newest:
             runner.director.follow(active.version)
 
