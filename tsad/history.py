@@ -91,13 +91,13 @@ class History:
         self._features = features
         self._held += values.size
 
-    def keep(self) -> None:
-        """What was added is saved: write the hours that are over, or everything where that is much."""
+    @property
+    def due(self) -> bool:
+        """Whether an hour is over, or much is held: time for `flush`, once it is saved."""
         if not self._parts:
-            return
+            return False
         hours = [part[1] * self.step // HOUR for part in (self._parts[0], self._parts[-1])]
-        if hours[0] != hours[1] or self._held >= BUFFERED:
-            self.flush()
+        return hours[0] != hours[1] or self._held >= BUFFERED
 
     def flush(self) -> None:
         """Write what was added, and remove files that are too old. It must have been saved."""

@@ -25,6 +25,12 @@ def add(history: History, slot: int, values: dict[str, list[float]], features: S
     history.add(list(values), slot, array, array[:, 0], features)
 
 
+def flush_due(history: History) -> None:
+    """As a save does."""
+    if history.due:
+        history.flush()
+
+
 def cells(rows: Rows) -> Cells:
     parts = zip(rows.codes.tolist(), rows.slots.tolist(), rows.values.tolist(), strict=True)
     return {(rows.names[code], slot): values for code, slot, values in parts}
@@ -97,11 +103,11 @@ def test_a_file_for_each_hour_rewritten_while_slots_come(history: History, tmp_p
 def test_an_hour_is_written_when_it_is_over_and_nothing_before_it_was_saved(history: History, tmp_path: Path) -> None:
     for slot in range(59):
         add(history, slot, {"a": [slot, 1]})
-        history.keep()
+        flush_due(history)
     assert not (tmp_path / "kept").exists()
     add(history, 60, {"a": [60, 1]})
     assert not (tmp_path / "kept").exists()
-    history.keep()
+    flush_due(history)
     assert files(tmp_path / "kept") == ["1970-01-01T00-1.parquet", "1970-01-01T01-1.parquet"]
 
 

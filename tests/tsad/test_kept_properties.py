@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streaming.settings import SECOND
 from streaming.types import State
-from tests.tsad.test_history import MINUTE, add, cells
+from tests.tsad.test_history import MINUTE, add, cells, flush_due
 from tests.tsad.test_readings import STEP, Hours, told
 from tsad.history import History
 from tsad.readings import Readings, Rollups
@@ -198,8 +198,8 @@ def test_a_buffer_that_is_full_is_written_when_it_was_saved(tmp_path: Any, monke
         add(history, slot, {"a": [1.0], "b": [2.0]}, ["x"])
         if slot == 3:
             assert list(tmp_path.iterdir()) == []
-            history.keep()
-    history.keep()
+            flush_due(history)
+    flush_due(history)
     (file,) = tmp_path.iterdir()
     assert pq.read_table(file).column("slot").to_pylist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert len(history.rows(["x"], 9).slots) == 10
