@@ -1,6 +1,7 @@
 """Which model versions a stream has, and which one is active."""
 
 from dataclasses import replace
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -42,19 +43,7 @@ class Models:
     def promote(self, stream: str, version: str) -> ModelRow:
         """Make `version` the active one and retire the one that was; StoreError if there is no such version."""
 
-        def work(connection: Connection) -> ModelRow:
-            versions = of_stream(connection, stream)
-            if version not in versions:
-                have = ", ".join(sorted(versions)) or "none"
-                raise StoreError(f"stream {stream!r} has no model version {version!r}; it has: {have}")
-            if versions[version].state == "active":
-                return versions[version]
-            for row in versions.values():
-                if row.state == "active":
-                    write(connection, replace(row, state="retired"))
-            return write(connection, replace(versions[version], state="active", activated_at=self._clock()))
-
-        return self._database.write(work)
+        return self._database.write(lambda connection: activate(connection, stream, version, self._clock()))
 
     def rollback(self, stream: str) -> ModelRow:
         """Make the version active that was so before the active one, and retire that; StoreError if there is none.
@@ -81,8 +70,23 @@ def of_stream(connection: Connection, stream: str) -> dict[str, ModelRow]:
     return {row["version"]: record_of(ModelRow, row) for row in connection.execute(query).mappings()}
 
 
+def activate(connection: Connection, stream: str, version: str, now: datetime) -> ModelRow:
+    """`Models.promote` within a transaction."""
+    versions = of_stream(connection, stream)
+    if version not in versions:
+        have = ", ".join(sorted(versions)) or "none"
+        raise StoreError(f"stream {stream!r} has no model version {version!r}; it has: {have}")
+    if versions[version].state == "active":
+        return versions[version]
+    for row in versions.values():
+        if row.state == "active":
+            write(connection, replace(row, state="retired"))
+    return write(connection, replace(versions[version], state="active", activated_at=now))
+
+
 def write(connection: Connection, row: ModelRow) -> ModelRow:
-    """Write a version's state."""
+    """Write a version's state and figures."""
     place = sa.and_(TABLE.c.stream == row.stream, TABLE.c.version == row.version)
-    connection.execute(sa.update(TABLE).where(place).values(state=row.state, activated_at=row.activated_at))
+    values = {"state": row.state, "activated_at": row.activated_at, "meta": row.meta}
+    connection.execute(sa.update(TABLE).where(place).values(values))
     return row

@@ -11,7 +11,17 @@ from sqlalchemy.engine import Connection
 from storage import schema
 from storage.engine import Database, chunks
 from storage.store import of_partition, record_of
-from storage.types import LIVE, Alert, AlertState, EvictedState, Explanation, NoData, Severity, StoreError, StreamRow
+from storage.types import (
+    LIVE,
+    Alert,
+    AlertState,
+    EvictedState,
+    Explanation,
+    NoData,
+    Severity,
+    StoreError,
+    StreamRow,
+)
 
 Record = TypeVar("Record")
 Listing = list[dict[str, Any]]
@@ -65,6 +75,17 @@ class AlertFilter:
         return query if self.since is None else query.where(table.c.last_time >= self.since)
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The slots of an alert of `entity`, first and last included."""
+
+    entity: str
+    opened_slot: int
+    first_slot: int
+    last_slot: int
+    state: AlertState
+
+
 class Reader:
     """Questions to a database. Lists of dictionaries have the tables' column names as keys."""
 
@@ -89,6 +110,15 @@ class Reader:
         query = sa.select(parts).where(parts.c.alert_id == found[0].id)
         query = query.order_by(parts.c.slot, parts.c.target, sa.func.abs(parts.c.value).desc(), parts.c.feature)
         return found[0], self._records(Explanation, query)
+
+    def stretches(self, stream: str, first: int, last: int, run: str = LIVE) -> list[Stretch]:
+        """The alerts that were not retracted and touch the slots `first` to `last`, by opening."""
+        table = schema.alerts
+        mine = sa.and_(table.c.run == run, table.c.stream == stream, table.c.state != "retracted")
+        there = sa.and_(table.c.last_slot >= first, table.c.first_slot <= last)
+        names = ("entity", "opened_slot", "first_slot", "last_slot", "state")
+        query = sa.select(*(table.c[name] for name in names)).where(mine, there)
+        return self._records(Stretch, query.order_by(table.c.opened_slot, table.c.entity))
 
     def pending(self, stream: str, run: str = LIVE, limit: int = 50) -> list[Alert]:
         """Alerts that wait for their explanation, strongest first."""

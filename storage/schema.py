@@ -374,6 +374,20 @@ no_data = sa.Table(
     instant("saved_at", index=True),
 )
 
+refits = sa.Table(
+    "refits",
+    metadata,
+    name("run", **KEY),
+    name("stream", **KEY),
+    whole("epoch"),
+    name("owner"),
+    name("step"),
+    instant("next_at"),
+    name("version", nullable=True),
+    document("detail"),
+    instant("saved_at"),
+)
+
 evicted_states = sa.Table(
     "evicted_states",
     metadata,

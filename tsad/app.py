@@ -16,12 +16,14 @@ from detectors.ensemble import EnsembleSettings
 from detectors.registry import load, options, profile, registered
 from storage import snapshots
 from storage.engine import Carrier, Database, at_once, open_database
+from storage.files import folder_of
 from storage.homes import Homes
 from storage.leases import Leases
 from storage.models import Models
 from storage.outbox import Outbox
 from storage.places import Places
 from storage.read import Reader
+from storage.refits import Refits
 from storage.store import Store
 from storage.types import LIVE, ModelRow, Order, StoreError, StreamRow
 from streaming.broker.belonging import Belonging
@@ -53,6 +55,7 @@ from tsad.partition import Partition
 from tsad.progress import Limits
 from tsad.readings import Readings, Rollups
 from tsad.recovery import recover
+from tsad.refit import Refitters
 from tsad.relay import Relay
 from tsad.rows import RowWriter, utc
 from tsad.runner import Runner
@@ -125,14 +128,15 @@ class App:
         self.config = config
         self.database = database
         self.clock = clock
-        self.store = Store(database, self._now)
+        self.store = Store(database, self.now)
         self.reader = Reader(database)
-        self.models = Models(database, self._now)
-        self.leases = Leases(database, self._now)
-        self.homes = Homes(database, self._now)
-        self.places = Places(database, self._now)
+        self.models = Models(database, self.now)
+        self.leases = Leases(database, self.now)
+        self.homes = Homes(database, self.now)
+        self.places = Places(database, self.now)
         self.aside: Carrier = at_once
         self.meter = Meter()
+        self.refits = Refitters(config, self.models, Refits(database, self.now), self.now, _owner())
 
     @classmethod
     def open(cls, config: Config, clock: Clock = time.time_ns, create: bool = True) -> "App":
@@ -140,10 +144,12 @@ class App:
         return cls(config, open_database(config.database, create=create), clock)
 
     def close(self) -> None:
-        """Close the database."""
+        """Break off refits and close the database."""
+        self.refits.close()
         self.database.close()
 
-    def _now(self) -> datetime:
+    def now(self) -> datetime:
+        """The wall clock."""
         return utc(self.clock())
 
     def claim(self) -> AbstractContextManager[None]:
@@ -233,6 +239,10 @@ class App:
             patience=self.config.patience, log=structlog.get_logger(stream=stream),
         )  # fmt: skip
 
+    def history_folder(self, stream: str, run: str = LIVE) -> Path:
+        """Where the closed slots of a stream lie, a folder for each partition."""
+        return Path(self.config.history) / folder_of(run) / folder_of(stream)
+
     def columns(self, stream: str, model_features: list[str] | None = None) -> Columns:
         """The stream's columns: those of its model, else whatever comes."""
         limit = self.config.of(stream).max_features
@@ -278,7 +288,7 @@ class App:
         settings = ensemble_settings(config, collected.labels)
         templates = config.logs.templates if config.logs else 0
         model = fit_model(collected.rows, settings, collected.texts, templates, progress)
-        row = self.shelf(stream).write(model, self._now())
+        row = self.shelf(stream).write(model, self.now())
         self.models.add(row)
         return row
 
@@ -311,12 +321,12 @@ class App:
             lambda partition, slot: self._first_fit(stream, partition, intake, slot), config.fit_after, orders,
             columns, windower,
         )  # fmt: skip
-        folder = Path(self.config.history) / run / stream / str(partition_number) if config.history_days else None
+        folder = self.history_folder(stream, run) / str(partition_number) if config.history_days else None
         partition = Partition(
             windower,
             Judge(Rule(config.settle, config.quiet), Readings(config.late_horizon + config.settle)),
             Rollups(config.step),
-            History(folder, config.step, config.history_days),
+            self._history(folder, config, epoch, intake),
             lambda names, slot: self._recall(run, stream, partition_number, names, slot),
             director.next_era,
         )
@@ -338,12 +348,20 @@ class App:
         self._follow(stream, runner)
         return runner
 
+    def _history(self, folder: Path | None, config: StreamConfig, epoch: int, intake: LogIntake | None) -> History:
+        # the first fit needs its slots, however few days are kept
+        least = config.fit_after + 2 * (config.late_horizon + config.settle)
+        texts = intake.features.texts if intake is not None else dict
+        return History(folder, config.step, config.history_days, epoch=epoch, least=least, texts=texts)
+
     def _activate(self, stream: str, version: str) -> None:
         self.models.promote(stream, version)
 
     def _follow(self, stream: str, runner: Runner) -> None:
-        """Order what was promoted since: it judges from the next slot to close."""
+        """Order what was promoted since: it judges from the next slot to close. Fit again where that is due."""
         active = self.models.active(stream)
+        if active is not None and runner.writer.run == LIVE:
+            self.refits.tend(stream, active.version)
         if active is not None and active.version != runner.director.newest:
             runner.director.follow(active.version)
 

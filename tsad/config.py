@@ -21,6 +21,7 @@ from streaming.settings import (
 )
 from tsad.cluster import KafkaConfig
 from tsad.operating import HttpConfig, LoggingConfig
+from tsad.renewal import Renewal
 from tsad.section import Duration, Expression, Section, Without
 
 RETENTION: dict[str, float] = {"scores": 30, "score_rollups": 400, "dead_letters": 30, "audit": 400, "no_data": 400}
@@ -99,6 +100,7 @@ class TelemetryConfig(Section):
     source: str | None = None
     topic: str | None = None
     topic_pattern: Expression | None = None
+    history: str | None = None
     format: Literal["auto", "json", "otlp", "otlp-json", "remote-write"] = "json"
     layout: Literal["json", "wide", "long"] = "json"
     features: tuple[str, ...] | None = None
@@ -114,9 +116,8 @@ class TelemetryConfig(Section):
 
     def settings(self) -> TelemetryFormat:
         """The plain value for `streaming`."""
-        return TelemetryFormat(
-            **self.model_dump(exclude={"source", "topic", "topic_pattern", "mapping"}), mapping=self.mapping.mapping()
-        )
+        ours = {"source", "topic", "topic_pattern", "history", "mapping"}
+        return TelemetryFormat(**self.model_dump(exclude=ours), mapping=self.mapping.mapping())
 
 
 class LogConfig(Section):
@@ -125,6 +126,7 @@ class LogConfig(Section):
     source: str | None = None
     topic: str | None = None
     topic_pattern: Expression | None = None
+    history: str | None = None
     format: Literal["auto", "json", "otlp", "otlp-json"] = "json"
     layout: Literal["json", "text"] = "json"
     pattern: str | None = None
@@ -160,12 +162,11 @@ class LogConfig(Section):
         )  # fmt: skip
 
 
-class StreamConfig(Section):
+class StreamConfig(Renewal):
     """One stream: input, time, detectors, decision."""
 
     telemetry: Without[TelemetryConfig] = TelemetryConfig()
     logs: LogConfig | None = None
-    step: Duration = 60 * SECOND
     window: int = Field(default=64, ge=8, le=1024)
     lateness: Duration = 0
     late_horizon: int = Field(default=16, ge=0, le=1000)
@@ -193,11 +194,9 @@ class StreamConfig(Section):
     accept: int = Field(default=3_000, ge=10)
     timezone: str = "UTC"
     seasons: bool = True
-    fit_after: int = Field(default=2000, ge=100)
     max_windows: int = Field(default=30_000, ge=100)
     explain_per_poll: int = Field(default=50, ge=0)
     snapshot_every: int = Field(default=1440, ge=1)
-    history_days: float = Field(default=30, ge=0, le=36_500)
     seed: int = Field(default=7, ge=0, lt=2**32)
 
     @field_validator("no_data_after")

@@ -1,104 +1,230 @@
-"""Closed slots for good, kept as Parquet for `history_days`: what a later fit and a backfill read.
+"""Closed slots for good, kept as Parquet for `history_days`: what a later fit, a chart and a backfill read.
 
-One file for each stretch of slots between two snapshots, or more where they are many rows. A replay may write slots
-again that a file holds already, with the same values: a reader takes each (entity, slot) once.
+One file for each hour of event time, `2026-01-05T13-4.parquet`, rewritten until the hour is final; 4 is the epoch of
+the lease under which it was written. What a file holds follows from the slots alone, not from when it was written: it
+is sorted by (slot, entity), each once, with the features that have a value in that hour. `Archive` reads.
+
+Only slots that a save has stored are written, so an owner that was cut off can write nothing that is not true. It only
+ever touches files of its own epoch; its successor, who knows all that is not yet on disk, takes the older ones in.
 """
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import structlog
 
 from detectors.types import Rows
 from streaming.settings import SECOND
-from streaming.types import Codes, Floats, State
+from streaming.types import Floats, Ints
 
-DAY = 86_400 * SECOND
-BUFFERED = 1 << 24
-"""Values in the buffer from which it is written (64 MiB): 10,000 entities of 38 channels reach it in 44 slots."""
+HOUR, DAY = 3600 * SECOND, 86_400 * SECOND
+BUFFERED = 1 << 25
+"""Values in the buffer from which it is written (128 MiB): an hour of 10,000 entities of 38 channels stays below."""
+ROW_GROUP = 1 << 17
+"""Rows that a reader decodes together."""
+NAME = re.compile(r"(-?\d+-\d\d-\d\dT\d\d)-(\d+)\.parquet")
+"""Hour (UTC) and epoch of a file."""
+PREFIX = "value:"
+TEMPLATES = "templates.json"
+META = b"tsad"
+FORMAT = "tsad-history-1"
 
-NAME = re.compile(r"-?\d+-(-?\d+)\.parquet")
-"""First and last slot of a file."""
+
+class HourFile(NamedTuple):
+    """A file: its hour (hours since the epoch) and the lease under which it was written."""
+
+    hour: int
+    epoch: int
+    path: Path
+
+
+class Block(NamedTuple):
+    """N closed slots of entities: codes (N) of `names`, slots, scores (N) and values N x F of `features`."""
+
+    names: list[str]
+    codes: Ints
+    slots: Ints
+    scores: Floats
+    values: Floats
+    features: Sequence[str]
 
 
 class History:
-    """The final slots of one partition: a buffer, and the files written so far under `folder` (None = keep nothing)."""
+    """The final slots of one partition: a buffer, and the files written so far under `folder` (None = keep nothing).
 
-    def __init__(self, folder: Path | None, step: int, days: float) -> None:
+    Slots of `step` ns are kept for `days`, at least `least` of them. `texts` gives the text of each log template that
+    has a column.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        step: int,
+        days: float,
+        *,
+        epoch: int = 1,
+        least: int = 0,
+        texts: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self.folder = folder
         self.step = step
-        self.days = days
-        self._names: list[Sequence[str]] = []
-        self._slots: list[int] = []
-        self._values: list[Floats] = []
-        self._scores: list[Floats] = []
+        self.epoch = epoch
+        self._keep = max(int(days * DAY / step), least)
+        self._texts = texts
+        self._told: dict[str, str] = {}
+        self._parts: list[tuple[Sequence[str], int, Floats, Floats]] = []
         self._features: Sequence[str] = ()
         self._held = 0
+        self._newest: int | None = None
 
     def add(self, names: Sequence[str], slot: int, values: Floats, scores: Floats, features: Sequence[str]) -> None:
         """Keep B rows of one slot: values B x F of `features` (a list that only grows)."""
         if self.folder is None:
             return
-        self._names.append(names)
-        self._slots.append(slot)
-        self._values.append(values)
-        self._scores.append(scores)
+        self._parts.append((names, slot, values, scores))
         self._features = features
         self._held += values.size
-        if self._held >= BUFFERED:
-            self.flush()
+
+    @property
+    def due(self) -> bool:
+        """Whether an hour is over, or much is held: time for `flush`, once it is saved."""
+        if not self._parts:
+            return False
+        hours = [part[1] * self.step // HOUR for part in (self._parts[0], self._parts[-1])]
+        return hours[0] != hours[1] or self._held >= BUFFERED
 
     def flush(self) -> None:
-        """Write the buffer as one file and remove files that are too old."""
-        if self.folder is None or not self._slots:
+        """Write what was added, and remove files that are too old. It must have been saved."""
+        if self.folder is None or not self._parts:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = f"{self._slots[0]:020d}-{self._slots[-1]:020d}.parquet"
-        partial = self.folder / f".{name}.partial"
-        pq.write_table(self._table(), partial, compression="lz4", use_dictionary=["entity"], write_statistics=False)
-        partial.rename(self.folder / name)
-        self._remove_before(self._slots[-1] - int(self.days * DAY / self.step))
-        self._names, self._slots, self._values, self._scores, self._held = [], [], [], [], 0
+        newest = max(part[1] for part in self._parts)
+        self._newest = newest if self._newest is None else max(self._newest, newest)
+        oldest = (self._newest - self._keep) * self.step // HOUR
+        by_hour: dict[int, list[tuple[Sequence[str], int, Floats, Floats]]] = {}
+        for part in self._parts:
+            by_hour.setdefault(part[1] * self.step // HOUR, []).append(part)
+        there = files_of(self.folder)
+        for hour, parts in by_hour.items():
+            if hour >= oldest:
+                self._write(hour, self._block(parts), [file for file in there if file.hour == hour])
+        self._tell_templates()
+        for file in files_of(self.folder, halves=True):
+            if file.hour < oldest:
+                file.path.unlink(missing_ok=True)
+        self._parts, self._held = [], 0
 
     def rows(self, features: Sequence[str], until: int) -> Rows:
         """Everything kept of slots below `until`, ordered by (entity, slot), with the columns `features`."""
-        tables = [pq.read_table(path) for path in self._files()] if self.folder else []
-        if self._slots:
-            tables.append(self._table())
-        if not tables:
-            return Rows([], np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros((0, len(features)), np.float32), [])
-        table = pa.concat_tables(tables, promote_options="default")
-        return _rows(table, list(features), until)
+        files = files_of(self.folder) if self.folder and self.folder.exists() else []
+        blocks = [block for file in files if (block := read_block(file.path)) is not None]
+        if self._parts:
+            blocks.append(self._block(self._parts))
+        whole = joined(blocks, features, by_entity=True)
+        below = whole.slots < until
+        codes, slots = whole.codes[below].astype(np.int32), whole.slots[below]
+        return Rows(whole.names, codes, slots, whole.values[below], list(features))
 
-    def state(self) -> State:
-        """Nothing: a snapshot flushes before it is taken, and a replay fills the buffer again."""
-        return State()
+    def _write(self, hour: int, block: Block, there: Sequence[HourFile]) -> None:
+        """Rewrite an hour: what its files hold, `block` over it, and what older owners wrote taken in."""
+        if self.folder is None or any(file.epoch > self.epoch for file in there):
+            return  # a successor is at work, who has all of this
+        before = [found for file in there if (found := read_block(file.path)) is not None]
+        features = list(dict.fromkeys(name for one in [*before, block] for name in one.features))
+        name = f"{np.datetime64(hour, 'h')}-{self.epoch}.parquet"
+        partial = self.folder / f".{name}.partial"
+        pq.write_table(
+            _table(joined([*before, block], features), self.step), partial, compression="lz4",
+            use_dictionary=["entity"], write_statistics=False, row_group_size=ROW_GROUP,
+        )  # fmt: skip
+        partial.rename(self.folder / name)
+        for file in there:
+            if file.epoch < self.epoch:
+                file.path.unlink(missing_ok=True)
 
-    def _table(self) -> pa.Table:
-        width = len(self._features)
-        values = np.concatenate([_widened(part, width) for part in self._values])
-        slots = np.concatenate([np.full(len(n), s, np.int64) for n, s in zip(self._names, self._slots, strict=True)])
-        columns = {
-            "entity": pa.array([name for names in self._names for name in names]),
-            "slot": pa.array(slots),
-            "score": pa.array(np.concatenate(self._scores)),
-        }
-        columns |= {f"value:{name}": pa.array(values[:, place]) for place, name in enumerate(self._features)}
-        return pa.table(columns)
+    def _block(self, parts: Iterable[tuple[Sequence[str], int, Floats, Floats]]) -> Block:
+        known: dict[str, int] = {}
+        width, codes, slots, scores, values = len(self._features), list[int](), [], [], []
+        for names, slot, found, score in parts:
+            codes += [known.setdefault(name, len(known)) for name in names]
+            slots.append(np.full(len(names), slot, np.int64))
+            scores.append(score)
+            values.append(_widened(found, width))
+        return Block(
+            list(known), np.array(codes, np.int64), np.concatenate(slots), np.concatenate(scores),
+            np.concatenate(values), self._features,
+        )  # fmt: skip
 
-    def _files(self) -> list[Path]:
-        """The files by name; those of slots before the epoch begin with a minus sign."""
-        found = self.folder.glob("*.parquet") if self.folder else ()
-        return sorted(path for path in found if NAME.fullmatch(path.name))
+    def _tell_templates(self) -> None:
+        texts = dict(self._texts())
+        if self.folder is None or texts == self._told:
+            return
+        partial = self.folder / f".{TEMPLATES}.{self.epoch}.partial"
+        partial.write_text(json.dumps(texts), encoding="utf-8")
+        partial.rename(self.folder / TEMPLATES)
+        self._told = texts
 
-    def _remove_before(self, slot: int) -> None:
-        for path in self._files():
-            named = NAME.fullmatch(path.name)
-            if named and int(named[1]) < slot:
-                path.unlink(missing_ok=True)
+
+def files_of(folder: Path, halves: bool = False) -> list[HourFile]:
+    """The files of one partition, by hour and epoch; with `halves` what killed writers left of some, too."""
+    found = []
+    for path in folder.iterdir():
+        name = path.name.removeprefix(".").removesuffix(".partial") if halves else path.name
+        named = NAME.fullmatch(name)
+        if named:
+            found.append(HourFile(int(np.datetime64(named[1], "h").astype(np.int64)), int(named[2]), path))
+    return sorted(found)
+
+
+def read_block(path: Path) -> Block | None:
+    """A whole file; None, with a line to the log, where it cannot be read (a power cut), or is gone since."""
+    try:
+        table = pq.read_table(path, read_dictionary=["entity"])
+    except FileNotFoundError:
+        return None
+    except (OSError, pa.ArrowException) as error:
+        structlog.get_logger().warning("a file of the history cannot be read", file=str(path), reason=str(error))
+        return None
+    return block_of(table)
+
+
+def block_of(table: pa.Table) -> Block:
+    """A table of a file as arrays."""
+    entity = table.column("entity").combine_chunks()
+    entity = entity.chunk(0) if isinstance(entity, pa.ChunkedArray) else entity
+    features = [name.removeprefix(PREFIX) for name in table.column_names if name.startswith(PREFIX)]
+    values = np.empty((table.num_rows, len(features)), np.float32)
+    for place, name in enumerate(features):
+        values[:, place] = table.column(f"{PREFIX}{name}").to_numpy()
+    return Block(
+        entity.dictionary.to_pylist(), entity.indices.to_numpy().astype(np.int64), table.column("slot").to_numpy(),
+        table.column("score").to_numpy(), values, features,
+    )  # fmt: skip
+
+
+def joined(blocks: Sequence[Block], features: Sequence[str], by_entity: bool = False) -> Block:
+    """Blocks with the columns `features`, ordered by (slot, entity) or (entity, slot); of a pair the last counts."""
+    names = sorted({name for block in blocks for name in block.names})
+    if not blocks:
+        empty = np.zeros(0, np.int64)
+        return Block([], empty, empty, np.zeros(0, np.float32), np.zeros((0, len(features)), np.float32), features)
+    place = {name: code for code, name in enumerate(names)}
+    codes = np.concatenate([np.array([place[n] for n in b.names], np.int64)[b.codes] for b in blocks])
+    slots = np.concatenate([block.slots for block in blocks])
+    order = np.lexsort((slots, codes) if by_entity else (codes, slots))  # stable: a later block's row lies behind
+    same = (codes[order][1:] == codes[order][:-1]) & (slots[order][1:] == slots[order][:-1])
+    order = order[np.r_[~same, True]] if len(order) else order
+    values = np.concatenate([_picked(block, features) for block in blocks])
+    scores = np.concatenate([block.scores for block in blocks])
+    if len(order) == len(codes) and np.array_equal(order, np.arange(len(codes))):
+        return Block(names, codes, slots, scores, values, features)
+    return Block(names, codes[order], slots[order], scores[order], values[order], features)
 
 
 def _widened(values: Floats, width: int) -> Floats:
@@ -107,24 +233,22 @@ def _widened(values: Floats, width: int) -> Floats:
     return np.pad(values, ((0, 0), (0, width - values.shape[1])), constant_values=np.nan)
 
 
-def _rows(table: pa.Table, features: list[str], until: int) -> Rows:
-    entity, slot = table.column("entity").to_numpy(zero_copy_only=False), table.column("slot").to_numpy()
-    names, codes = np.unique(entity.astype(str), return_inverse=True)
-    order = np.lexsort((slot, codes))
-    order = order[slot[order] < until]
-    have = set(table.column_names)
-    values = np.full((table.num_rows, len(features)), np.nan, np.float32)
-    for place, name in enumerate(features):
-        if f"value:{name}" in have:
-            values[:, place] = table.column(f"value:{name}").to_numpy(zero_copy_only=False)
-    keep = _last_of_each(codes[order], slot[order])
-    order = order[keep]
-    return Rows([str(name) for name in names], codes[order].astype(np.int32), slot[order], values[order], features)
+def _picked(block: Block, features: Sequence[str]) -> Floats:
+    if list(block.features) == list(features):
+        return block.values
+    place = {name: column for column, name in enumerate(block.features)}
+    wide = _widened(block.values, len(place) + 1)
+    picked: Floats = wide[:, [place.get(name, len(place)) for name in features]]
+    return picked
 
 
-def _last_of_each(codes: Codes, slots: np.ndarray) -> np.ndarray:
-    """Of rows ordered by (entity, slot), the last of each: a file written twice counts once."""
-    if not len(codes):
-        return np.zeros(0, bool)
-    last: np.ndarray = np.r_[(codes[1:] != codes[:-1]) | (slots[1:] != slots[:-1]), True]
-    return last
+def _table(block: Block, step: int) -> pa.Table:
+    """As it is written: features by name, those without any value left out."""
+    entity = pa.DictionaryArray.from_arrays(pa.array(block.codes, pa.int32()), pa.array(block.names, pa.string()))
+    columns = {
+        "entity": entity.cast(pa.string()), "slot": pa.array(block.slots), "score": pa.array(block.scores)
+    }  # fmt: skip
+    present = ~np.isnan(block.values).all(axis=0)
+    for place in sorted(np.flatnonzero(present).tolist(), key=lambda place: block.features[place]):
+        columns[f"{PREFIX}{block.features[place]}"] = pa.array(np.ascontiguousarray(block.values[:, place]))
+    return pa.table(columns).replace_schema_metadata({META: json.dumps({"format": FORMAT, "step_ns": step})})

@@ -319,6 +319,10 @@ class Partition:
             return
         for ended in self.rollups.add_all(rows, ends, scores):
             self._give_out(ended)
+        self._keep(rows, ends, scores)
+
+    def _keep(self, rows: Codes, ends: Ints, scores: Floats) -> None:
+        """Give final slots to the history: rows in the order of `ends`."""
         if self.history.folder is None:
             return
         values, names, features = self.windower.derived(rows, ends), self._names, list(self.windower.features)
@@ -338,6 +342,7 @@ class Partition:
             if len(here):
                 scores = self.readings.score[here, final % self.readings.horizon]
                 self._give_out(self.rollups.add(here, final, scores))
+                self._keep(here, np.full(len(here), final, np.int64), scores)
         self._give_out(self.rollups.flush(rows))
         self._record(changes := self.judge.evict(rows), None)
         self._log(changes, slot.slot)

@@ -146,6 +146,8 @@ def _read(runner: Runner, topic: Topic, target: int) -> None:
     runner.take(topic, batch)
     # alerts that open here were explained before, but their case has to know it
     runner.explain(runner.partition.take().jobs)
+    if runner.partition.history.due:
+        runner.aside(runner.partition.history.flush)
 
 
 def _row(position: Any) -> int:

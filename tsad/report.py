@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -116,7 +117,7 @@ def detector_table(rows: Iterable[Row]) -> Table:
 
 
 def model_table(rows: Iterable[Row]) -> Table:
-    """Model versions: stream, version, state, created_at, activated_at, file."""
+    """Model versions: stream, version, state, created_at, activated_at, file, meta."""
     columns = (
         _plain("stream", wraps=True),
         _plain("version", wraps=True),
@@ -124,7 +125,21 @@ def model_table(rows: Iterable[Row]) -> Table:
         Column("Created (UTC)", lambda row: _time(row["created_at"])),
         Column("Activated (UTC)", lambda row: _time(row["activated_at"])),
     )
-    return _table("Models", columns, rows, "No models yet; `tsad fit STREAM --from PATH` makes one.")
+    rows = list(rows)
+    told = ((row["version"], _shadow(row.get("meta") or {})) for row in rows)
+    shadows = escape("\n".join(one_line(f"{version}: {said}", 400) for version, said in told if said))
+    return _table("Models", columns, rows, "No models yet; `tsad fit STREAM --from PATH` makes one.", shadows)
+
+
+def _shadow(meta: Row) -> str:
+    """What a candidate said unseen, and what became of it."""
+    if "shadow" not in meta:
+        return f"in the shadow until {meta['refit']['shadow_until'][:16].replace('T', ' ')}" if "refit" in meta else ""
+    said = meta["shadow"]
+    if "episodes" not in said:
+        return f"{said['decision']}: {said['reason']}"
+    seen = f"{said['slots']} of {said['wanted']} slots"
+    return f"{said['decision']}: {said['episodes']} episodes, at most {said['allowed']}; {seen}"
 
 
 def dead_letter_table(rows: Iterable[Row]) -> Table:

@@ -240,6 +240,9 @@ class Runner:
         self.director.fresh.clear()
         self.silence.fresh.clear()
         self._dead.clear()
+        if self.partition.history.due:
+            with self.meter.stage("history"):
+                self.aside(self.partition.history.flush)
         self.progress.windows += findings.windows
         self.progress.slot = self.partition.windower.closed_through
         self.progress.missing_slots = self.director.missing_slots(self.progress.slot)
@@ -353,7 +356,8 @@ class Runner:
         slot = self.partition.windower.closed_through
         if slot is None or slot == self.snapshot_slot:
             return
-        self.partition.history.flush()
+        with self.meter.stage("history"):
+            self.aside(self.partition.history.flush)
         writer = self.writer
         parts = parts_of(self.partition, self.inputs())
         place = (writer.run, writer.stream, writer.partition)

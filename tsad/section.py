@@ -4,7 +4,7 @@ import re
 from decimal import Decimal
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from streaming.settings import SECOND
 
@@ -33,7 +33,18 @@ def _expression(value: str) -> str:
     return value
 
 
-Duration = Annotated[int, BeforeValidator(parse_duration)]
+def _written(ns: int) -> str:
+    """As `parse_duration` reads it."""
+    return f"{Decimal(ns) / SECOND:f}s"
+
+
+Duration = Annotated[int, BeforeValidator(parse_duration), PlainSerializer(_written, when_used="json")]
+MaybeDuration = Annotated[
+    int | None,
+    BeforeValidator(lambda value: None if value is None or value is False else parse_duration(value)),
+    PlainSerializer(lambda ns: None if ns is None else _written(ns), when_used="json"),
+]
+"""`false`, or nothing said: there is none."""
 Expression = Annotated[str, Field(min_length=1), AfterValidator(_expression)]
 Text = TypeVar("Text")
 Without = Annotated[Text | None, BeforeValidator(lambda value: None if value is False else value)]

@@ -48,7 +48,7 @@ def test_keys_come_first_and_hold_the_run() -> None:
 def test_the_issues_tables_are_there(database: Database) -> None:
     wanted = (
         "streams entities models alerts explanations scores score_rollups log_templates dead_letters checkpoints "
-        "snapshots orders audit leases evicted_states outbox announced homes places no_data"
+        "snapshots orders audit leases evicted_states outbox announced homes places no_data refits"
     )
     names = database.read(lambda connection: sa.inspect(connection).get_table_names())
     assert set(names) - {"alembic_version"} == set(wanted.split())
@@ -66,7 +66,9 @@ def test_every_migration_file_is_part_of_the_package() -> None:
     assert (MIGRATIONS / "env.py").is_file()
     assert (MIGRATIONS / "script.py.mako").is_file()
     files = sorted(path.name for path in (MIGRATIONS / "versions").glob("*.py"))
-    assert files == ["v0001_first.py", "v0002_outbox.py", "v0003_homes.py", "v0004_places.py", "v0005_no_data.py"]
+    assert files == [
+        "v0001_first.py", "v0002_outbox.py", "v0003_homes.py", "v0004_places.py", "v0005_no_data.py", "v0006_refits.py",
+    ]  # fmt: skip
 
 
 def test_an_empty_database_says_what_to_do(tmp_path: Path) -> None:
@@ -98,12 +100,12 @@ def test_an_older_schema_is_refused_and_not_upgraded_on_the_quiet(
 
     scripts = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, scripts)
-    (scripts / "versions" / "v0006_next.py").write_text(
-        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0006"\ndown_revision = "v0005"\n'
+    (scripts / "versions" / "v0007_next.py").write_text(
+        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0007"\ndown_revision = "v0006"\n'
         'def upgrade():\n    op.add_column("streams", sa.Column("note", sa.Text()))\n'
     )
     monkeypatch.setattr("storage.migrate.MIGRATIONS", scripts)
-    with pytest.raises(StoreError, match="older schema version v0005: run `tsad db upgrade`"):
+    with pytest.raises(StoreError, match="older schema version v0006: run `tsad db upgrade`"):
         open_database(database_url, create=True)
     upgrade(database_url)
     opened = open_database(database_url)
@@ -119,8 +121,8 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
 
     scripts = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, scripts)
-    (scripts / "versions" / "v0006_next.py").write_text(
-        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0006"\ndown_revision = "v0005"\n'
+    (scripts / "versions" / "v0007_next.py").write_text(
+        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0007"\ndown_revision = "v0006"\n'
         'def upgrade():\n    op.add_column("streams", sa.Column("note", sa.Text()))\n    op.execute("nonsense")\n'
     )
     with monkeypatch.context() as patch:
@@ -137,7 +139,7 @@ def test_a_database_of_the_first_version_keeps_its_rows(tmp_path: Path, monkeypa
 
     scripts, url = tmp_path / "migrations", f"sqlite:///{tmp_path / 'old.db'}"
     shutil.copytree(MIGRATIONS, scripts)
-    for later in ("v0002_outbox", "v0003_homes", "v0004_places", "v0005_no_data"):
+    for later in ("v0002_outbox", "v0003_homes", "v0004_places", "v0005_no_data", "v0006_refits"):
         (scripts / "versions" / f"{later}.py").unlink()
     with monkeypatch.context() as patch:
         patch.setattr("storage.migrate.MIGRATIONS", scripts)

@@ -1,5 +1,6 @@
 """The configuration file: what it accepts, and that an error names the key, the value and what is allowed."""
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tsad.config import (
     TelemetryConfig,
     load_config,
     parse_config,
+    validated,
 )
 from tsad.section import UNITS, parse_duration
 
@@ -127,6 +129,11 @@ def test_each_fault_has_a_line_of_its_own() -> None:
         ({"quiet": 1}, "quiet (1 slots) must be at least settle (2 slots)"),
         ({"step": "0s"}, "step must be longer than 0s"),
         ({"scope": "group"}, "scope = 'group' needs group_by"),
+        ({"refit": "0s"}, "refit and shadow must be longer than 0s"),
+        ({"shadow": "0s"}, "refit and shadow must be longer than 0s"),
+        ({"refit": "1d", "history_days": 0}, "refit needs history_days of at least shadow, got history_days = 0"),
+        ({"refit": "1d", "step": "1h"}, "history_days = 7 keeps 168 slots, and refit needs fit_after (2000) of them"),
+        ({"logs": {"history": "h.log"}}, "telemetry.history and logs.history go together"),
         ({"telemetry": False}, "a stream needs telemetry, logs, or both"),
         ({"features": {"cpu": {"missing": "carry"}}}, "carry (1 to 1000 slots) goes with missing = 'carry'"),
         ({"features": {"cpu": {"carry": 3}}}, "carry (1 to 1000 slots) goes with missing = 'carry'"),
@@ -357,3 +364,19 @@ def test_what_is_wrong_with_a_mapping_is_said(text, said):
     with pytest.raises(ConfigError) as error:
         parse_config(tomllib.loads(text))
     assert said in str(error.value)
+
+
+def test_a_configuration_travels_as_json() -> None:
+    """To the process of its own that fits: strings are taken as they are there, nothing comes from the environment."""
+    raw = {
+        "history": "here", "stream": {
+            "web": {"step": "500ms", "refit": "7d", "shadow": "36h", "features": {"cpu": {"counter": True}}},
+            "app": {"telemetry": False, "logs": {"masks": {"a": "${HOME}x"}, "history": "old.log"}, "refit": 90.5},
+        },
+    }  # fmt: skip
+    config = validated(raw, "test")
+    assert config.of("web").shadow == 36 * 3600 * SECOND
+    assert (config.of("web").history, config.of("app").history) == ({}, {"logs": "old.log"})
+    written = json.loads(config.model_dump_json(exclude={"kafka"}))
+    again = validated(written, "test")
+    assert again.model_dump() == config.model_dump()

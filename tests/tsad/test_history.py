@@ -1,6 +1,7 @@
 """Closed slots for good: what was kept comes back once, in order, with the columns that are asked for."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from streaming.settings import SECOND
 from tsad.history import History
 
 MINUTE = 60 * SECOND
+NAN = float("nan")
 Cells = dict[tuple[str, int], list[float]]
 
 
@@ -21,6 +23,12 @@ def add(history: History, slot: int, values: dict[str, list[float]], features: S
     """Keep one slot: the values of each entity; the score is the first value."""
     array = np.array(list(values.values()), np.float32)
     history.add(list(values), slot, array, array[:, 0], features)
+
+
+def flush_due(history: History) -> None:
+    """As a save does."""
+    if history.due:
+        history.flush()
 
 
 def cells(rows: Rows) -> Cells:
@@ -75,15 +83,113 @@ def test_a_column_that_came_later_is_missing_before(history: History) -> None:
     np.testing.assert_array_equal(history.rows(features, 9).values, expected)
 
 
-def test_a_file_for_each_stretch_named_by_its_slots(history: History, tmp_path: Path) -> None:
+def test_a_file_for_each_hour_rewritten_while_slots_come(history: History, tmp_path: Path) -> None:
     add(history, 3, {"a": [1, 1]})
-    add(history, 9, {"a": [1, 1]})
+    add(history, 9, {"b": [2, 1], "a": [3, 1]})
     history.flush()
     history.flush()
-    assert files(tmp_path / "kept") == [f"{3:020d}-{9:020d}.parquet"]
-    table = pq.read_table(tmp_path / "kept" / files(tmp_path / "kept")[0])
+    add(history, 59, {"a": [4, 1]})
+    add(history, 60, {"a": [5, 1]})
+    history.flush()
+    assert files(tmp_path / "kept") == ["1970-01-01T00-1.parquet", "1970-01-01T01-1.parquet"]
+    table = pq.read_table(tmp_path / "kept" / "1970-01-01T00-1.parquet")
     assert table.column_names == ["entity", "slot", "score", "value:x", "value:y"]
-    assert table.column("score").to_pylist() == [1.0, 1.0]
+    assert table.column("entity").to_pylist() == ["a", "a", "b", "a"]
+    assert table.column("slot").to_pylist() == [3, 9, 9, 59]
+    assert table.column("score").to_pylist() == [1.0, 3.0, 2.0, 4.0]
+    assert json.loads(table.schema.metadata[b"tsad"]) == {"format": "tsad-history-1", "step_ns": MINUTE}
+
+
+def test_an_hour_is_written_when_it_is_over_and_nothing_before_it_was_saved(history: History, tmp_path: Path) -> None:
+    for slot in range(59):
+        add(history, slot, {"a": [slot, 1]})
+        flush_due(history)
+    assert not (tmp_path / "kept").exists()
+    add(history, 60, {"a": [60, 1]})
+    assert not (tmp_path / "kept").exists()
+    flush_due(history)
+    assert files(tmp_path / "kept") == ["1970-01-01T00-1.parquet", "1970-01-01T01-1.parquet"]
+
+
+def fill(history: History, slots: Iterable[int], flushes: Iterable[int] = ()) -> None:
+    """Three entities, one of them now and then, and a feature that comes and goes by the hour."""
+    for slot in slots:
+        here = {name: [float(slot), 0.5 if slot // 60 % 2 else NAN] for name in ("b", "a", *["c"][: slot % 3])}
+        add(history, slot, here)
+        if slot in flushes:
+            history.flush()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of each hour; whose epoch it was does not count."""
+    return {path.name.rpartition("-")[0]: path.read_bytes() for path in sorted(folder.glob("*.parquet"))}
+
+
+@pytest.mark.parametrize("killed", [[(100, 70)], [(100, 70), (130, 0)], [(61, 60), (62, 59), (179, 119)], [(40, 0)]])
+def test_kills_and_replays_leave_the_bytes_of_an_undisturbed_run(tmp_path: Path, killed: list[tuple[int, int]]) -> None:
+    """Each new owner begins at the last snapshot, behind which nothing is known to be on disk."""
+    whole = History(tmp_path / "whole", MINUTE, 30)
+    fill(whole, range(200))
+    whole.flush()
+    start, folder = 0, tmp_path / "kept"
+    for epoch, (died, snapshot) in enumerate([*killed, (200, 0)], 1):
+        history = History(folder, MINUTE, 30, epoch=epoch)
+        fill(history, range(start, died), {snapshot - 1, (snapshot + died) // 2, died - 7})
+        start = snapshot
+    history.flush()
+    assert contents(folder) == contents(tmp_path / "whole")
+    assert len(list(folder.glob("*.parquet"))) == 4, "one file an hour"
+
+
+def test_an_owner_that_was_cut_off_harms_nothing(tmp_path: Path) -> None:
+    """It wakes up when its successor has gone on, and writes what it had saved."""
+    whole = History(tmp_path / "whole", MINUTE, 30)
+    fill(whole, range(130))
+    whole.flush()
+    zombie, folder = History(tmp_path / "kept", MINUTE, 30, epoch=1), tmp_path / "kept"
+    fill(zombie, range(50), {20})
+    successor = History(folder, MINUTE, 30, epoch=2)
+    fill(successor, range(21, 70))
+    zombie.flush()
+    assert "1970-01-01T00-1.parquet" in files(folder)
+    successor.flush()
+    assert [name for name in files(folder) if name.endswith("-1.parquet")] == []
+    fill(zombie, range(50, 62))
+    zombie.flush()
+    fill(successor, range(70, 130))
+    successor.flush()
+    assert contents(folder) == contents(tmp_path / "whole")
+
+
+def test_a_file_that_cannot_be_read_is_left_out_and_written_anew(history: History, tmp_path: Path) -> None:
+    fill(history, range(130), {129})
+    broken = tmp_path / "kept" / "1970-01-01T01-1.parquet"
+    broken.write_bytes(broken.read_bytes()[:100])
+    assert {slot // 60 for _, slot in cells(history.rows(["x"], 999))} == {0, 2}
+    again = History(tmp_path / "kept", MINUTE, 30, epoch=2)
+    fill(again, range(60, 130))
+    again.flush()
+    assert {slot // 60 for _, slot in cells(again.rows(["x"], 999))} == {0, 1, 2}
+
+
+def test_log_templates_are_told_beside_the_slots(tmp_path: Path) -> None:
+    texts = {"log.template.0": "GET <*>"}
+    history = History(tmp_path, MINUTE, 30, texts=lambda: texts)
+    for slot in range(2):
+        add(history, slot, {"a": [1, 1]})
+        history.flush()
+        texts["log.template.1"] = "ü \ud83d"
+    assert json.loads((tmp_path / "templates.json").read_text()) == texts
+
+
+def test_what_the_first_fit_needs_is_kept_however_few_days_are(tmp_path: Path) -> None:
+    history = History(tmp_path, MINUTE, days=1 / 24, least=300)
+    for slot in range(0, 600, 10):
+        add(history, slot, {"a": [slot, 0]})
+        history.flush()
+    kept = {slot for _, slot in cells(history.rows(["x"], 1000))}
+    assert kept >= set(range(290, 600, 10))
+    assert min(kept) == 240, "the hour that slot 290 lies in"
 
 
 def test_slots_written_twice_by_a_replay_count_once(history: History) -> None:
@@ -121,8 +227,12 @@ def test_nothing_kept_is_no_rows(history: History, tmp_path: Path) -> None:
 def test_a_half_written_file_is_not_read(history: History, tmp_path: Path) -> None:
     add(history, 0, {"a": [1, 2]})
     history.flush()
-    (tmp_path / "kept" / ".half.parquet.partial").write_bytes(b"half")
+    half = tmp_path / "kept" / ".1970-01-01T00-1.parquet.partial"
+    half.write_bytes(b"half")
     assert len(history.rows(["x"], 9).slots) == 1
+    add(history, 60 * 24 * 40, {"a": [1, 2]})
+    history.flush()
+    assert not half.exists(), "it goes when its hour is too old"
 
 
 NAMES = st.sampled_from(["a", "b", "ü", "x" * 200, ""])

@@ -105,9 +105,9 @@ def test_every_example_is_legal_and_every_default_is_the_default(monkeypatch: py
     assert stream.logs is not None
     assert stream.telemetry is not None
     said = {
-        StreamConfig: ("telemetry", "logs", "features", "detectors", "group_by", "expected_entities"),
-        LogConfig: ("source", "topic", "pattern", "time_format", "entity", "order", "masks"),
-        TelemetryConfig: ("source", "topic", "features", "order", "mapping"),
+        StreamConfig: ("telemetry", "logs", "features", "detectors", "group_by", "expected_entities", "refit"),
+        LogConfig: ("source", "topic", "history", "pattern", "time_format", "entity", "order", "masks"),
+        TelemetryConfig: ("source", "topic", "history", "features", "order", "mapping"),
         KafkaConfig: (
             "tls", "ca", "certificate", "key", "sasl", "username", "password", "instance", "alerts_topic",
             "dead_letter_topic",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streaming.settings import SECOND
 from streaming.types import State
-from tests.tsad.test_history import MINUTE, add, cells
+from tests.tsad.test_history import MINUTE, add, cells, flush_due
 from tests.tsad.test_readings import STEP, Hours, told
 from tsad.history import History
 from tsad.readings import Readings, Rollups
@@ -174,10 +174,10 @@ def test_what_is_written_is_read_wherever_its_slots_lie(tmp_path: Any, first: in
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 60), st.integers(-200, 200))
-def test_files_go_when_their_last_slot_is_too_old(
+def test_files_go_when_their_hour_is_too_old(
     tmp_path_factory: pytest.TempPathFactory, gaps: list[int], days: int, start: int
 ) -> None:
-    """A file for each two slots; a slot is a day, before or behind the epoch."""
+    """Two slots a flush; a slot is a day, and so a file, before or behind the epoch."""
     folder, step = tmp_path_factory.mktemp("old"), 86_400 * SECOND
     history, slots = History(folder, step, days), [start]
     for gap in gaps:
@@ -187,15 +187,19 @@ def test_files_go_when_their_last_slot_is_too_old(
         for slot in pair:
             add(history, slot, {"a": [1.0]}, ["x"])
         history.flush()
-    kept = [slot for pair in pairs if pair[-1] >= pairs[-1][-1] - days for slot in pair]
+    kept = [slot for slot in slots if slot >= slots[-1] - days]
     assert [slot for _, slot in sorted(cells(history.rows(["x"], 10**6)), key=lambda cell: cell[1])] == kept
 
 
-def test_a_buffer_that_is_full_is_written_at_once(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_buffer_that_is_full_is_written_when_it_was_saved(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tsad.history.BUFFERED", 6)
     history = History(tmp_path, MINUTE, 30)
     for slot in range(5):
         add(history, slot, {"a": [1.0], "b": [2.0]}, ["x"])
+        if slot == 3:
+            assert list(tmp_path.iterdir()) == []
+            flush_due(history)
+    flush_due(history)
     (file,) = tmp_path.iterdir()
-    assert pq.read_table(file).column("slot").to_pylist() == [0, 0, 1, 1, 2, 2]
+    assert pq.read_table(file).column("slot").to_pylist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert len(history.rows(["x"], 9).slots) == 10

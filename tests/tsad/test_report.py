@@ -242,6 +242,24 @@ def test_a_model_that_was_never_active_has_a_dash() -> None:
     assert "–" in printed(tables()[2])
 
 
+REFIT = {"refit": {"rows": 5, "shadow_until": "2026-01-06T12:30:00+00:00"}}
+FIGURES = {"decision": "retired", "reason": "too many", "episodes": 9, "allowed": 3, "slots": 1430, "wanted": 1440}
+
+
+@pytest.mark.parametrize(
+    ("meta", "said"),
+    [
+        (REFIT, "v: in the shadow until 2026-01-06 12:30"),
+        (REFIT | {"shadow": FIGURES}, "retired: 9 episodes, at most 3; 1430 of 1440 slots"),
+        (REFIT | {"shadow": {"decision": "retired", "reason": "[/Errno 28] full"}}, "v: retired: [/Errno 28] full"),
+    ],
+)
+def test_a_candidate_shows_its_shadow(meta: dict[str, Any], said: str) -> None:
+    row = {"stream": "s", "version": "v", "state": "candidate", "created_at": AT, "activated_at": None, "meta": meta}
+    shown = " ".join(printed(model_table([row])).replace("│", " ").split())
+    assert all(word in shown for word in said.split())
+
+
 # --- JSON
 
 

@@ -58,7 +58,7 @@ def rollback(stream: str, config: ConfigPath = CONFIG, database: DatabaseUrl = N
 
 def model_row(row: ModelRow) -> dict[str, object]:
     """A version as a row of the report."""
-    names = ("stream", "version", "state", "created_at", "activated_at", "file", "checksum")
+    names = ("stream", "version", "state", "created_at", "activated_at", "file", "checksum", "meta")
     return {name: getattr(row, name) for name in names}
 
 

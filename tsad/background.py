@@ -1,0 +1,118 @@
+"""A process of its own beside a stream: it fits a candidate, or judges one. It only reads, but for the model's file.
+
+A request comes as JSON, a line on standard input; the answer is the last line on standard output. The process has the
+lowest priority, is the first that the kernel ends where memory is short, and ends when its parent does.
+"""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from storage.read import Stretch
+from storage.types import FileRefusedError, ModelRow, StoreError
+from tsad.app import App, ensemble_settings
+from tsad.archive import Archive
+from tsad.config import ConfigError, validated
+from tsad.fitting import fit_model
+from tsad.retraining import Training, calm, check_length, training
+from tsad.shadow import shadowed
+
+Answer = dict[str, Any]
+
+
+def answer(request: dict[str, Any]) -> Answer:
+    """What comes of a request: of a fit the version's row and figures, of a shadow its figures, or why it failed."""
+    try:
+        app = App.open(validated(request["config"], "configuration"), clock=lambda: request["now"], create=False)
+        try:
+            stream = request["stream"]
+            return fit(app, stream) if request["step"] == "fit" else shadow(app, stream, request["detail"])
+        finally:
+            app.close()
+    except (ValueError, OSError, ConfigError, StoreError, FileRefusedError) as error:
+        return {"failed": " ".join(str(error).split())}
+
+
+def fit(app: App, stream: str) -> Answer:
+    """Fit a version on what is kept, without incidents, and write its file."""
+    config, archive = app.config.of(stream), archive_of(app, stream)
+    through = archive.newest()
+    if through is None:
+        raise ValueError("there is no history yet, and nothing to judge a candidate by")
+    found = _named(app, stream) if config.history else training(archive, _stretches(app, stream), config.fit_after)
+    labels = {row["entity"]: row["labels"] for row in app.reader.entities(stream)}
+    templates = config.logs.templates if config.logs else 0
+    model = fit_model(found.rows, ensemble_settings(config, labels), found.texts, templates)
+    row = app.shelf(stream).write(model, app.now())
+    slots = found.rows.slots
+    figures = {"rows": len(slots), "left_out": found.left_out, "first": int(slots.min()), "last": int(slots.max())}
+    columns = {str(partition): names for partition, names in found.columns.items()}
+    place = {"version": row.version, "file": row.file, "checksum": row.checksum}
+    return {"model": place, "figures": figures, "through": through, "columns": columns}
+
+
+def shadow(app: App, stream: str, detail: dict[str, Any]) -> Answer:
+    """Judge the slots behind the fit with the candidate: `detail` is what the fit has left."""
+    config, archive, first = app.config.of(stream), archive_of(app, stream), detail["through"] + 1
+    model = app.shelf(stream).read(ModelRow(stream, **detail["model"], created_at=app.now()))
+    columns = {int(partition): names for partition, names in detail["columns"].items()}
+    last = first + config.shadow // config.step - 1
+    opened = [one for one in app.reader.stretches(stream, first, last) if one.opened_slot >= first]
+    figures = shadowed(archive, model, config, first, columns, len(opened))
+    return {"figures": figures.told(), "refused": figures.refused}
+
+
+def archive_of(app: App, stream: str) -> Archive:
+    """The stream's closed slots."""
+    return Archive(app.history_folder(stream), app.config.of(stream).step)
+
+
+def _stretches(app: App, stream: str) -> Any:
+    def between(first: int, last: int) -> Sequence[Stretch]:
+        return app.reader.stretches(stream, first, last)
+
+    return between
+
+
+def _named(app: App, stream: str) -> Training:
+    """The configured history in place of the closed slots, likewise."""
+    config = app.config.of(stream)
+    collected = app.collect(stream, config.history)
+    rows = collected.rows
+    if not len(rows.slots):
+        raise ValueError("the configured history has no slot")
+    kept = calm(rows, None, app.reader.stretches(stream, int(rows.slots.min()), int(rows.slots.max())))
+    check_length(kept, config.fit_after)
+    return Training(kept, collected.texts, {}, len(rows.codes) - len(kept.codes))
+
+
+def _step_back() -> None:
+    os.nice(19)
+    with suppress(OSError):  # Linux only
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _leave_with_parent() -> None:
+    """Standard input ends when the parent does, however that ends."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+def main() -> None:
+    """Answer one request."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    _step_back()
+    request = json.loads(sys.stdin.readline())
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    sys.stdout.write(json.dumps(answer(request)) + "\n")
+
+
+if __name__ == "__main__":
+    main()
