@@ -15,6 +15,7 @@ from detectors.channels import timing as few_timing
 from streaming.settings import SECOND
 from tsad.cluster import KafkaConfig
 from tsad.config import Config, FeatureConfig, LogConfig, MappingConfig, StreamConfig, TelemetryConfig
+from tsad.operating import HttpConfig, LoggingConfig
 from tsad.section import UNITS, Section, parse_duration
 from tsad.wording import counted, one_line, utc_text
 
@@ -26,6 +27,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "database": "SQLAlchemy URL; postgresql+psycopg://... for several processes",
         "models": "folder or fsspec URL of model and snapshot files",
         "history": "folder of closed slots (Parquet), from which a stream without a model fits itself",
+        "patience": "how long a run outlasts a database or cluster that does not answer",
         "retention_days": "days that a table's rows are kept (`tsad db prune`)",
     },
     KafkaConfig: {
@@ -41,8 +43,14 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "group": "consumer group, with the stream's name behind it",
         "instance": "name of this process in the group: started again, it keeps its partitions",
         "session_timeout": "a process that is not heard of for so long loses its partitions",
+        "max_poll_interval": "a member that does not poll for so long loses its partitions",
         "alerts_topic": "topic that is told of every change of an alert; it must exist",
         "dead_letter_topic": "topic that gets what cannot be used; it must exist",
+    },
+    HttpConfig: {"bind": "address of /health/live, /health/ready and /metrics; else nobody is told"},
+    LoggingConfig: {
+        "format": "of what goes to standard error",
+        "level": "least that is told; else warnings on a terminal, all as JSON",
     },
     StreamConfig: {
         "step": "length of a slot: one value of each feature for each entity",
@@ -54,6 +62,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "forget_after": "silent slots after which an entity is closed",
         "idle_after": "how far one Kafka topic goes past the end of the other before it waits no longer",
         "on_silence": "whether silence is a sign",
+        "no_data_after": "how long a Kafka topic may bring nothing before that is an alert of its own; false: for ever",
         "max_entities": "entities a partition; beyond it the least recently seen go",
         "max_features": "features a stream; further names are counted",
         "profile": "named list of detectors: default, fast (no networks), few (what default becomes for few channels)",
@@ -131,6 +140,9 @@ EXAMPLES: dict[str, Any] = {
     "detectors": ["forecast", "subspace", "vote"],
     "group_by": "service",
     "refit": "7d",
+    "no_data_after": "10m",
+    "bind": "127.0.0.1:9464",
+    "level": "info",
     "history": "history.jsonl",
     "expected_entities": 100,
     "source": "data.jsonl",
@@ -184,6 +196,8 @@ def configuration_text(stream: str, sniffed: "Sniffed | None", source: str | Non
     parts = [
         [HEAD],
         _keys(Config, {}),
+        ["", "#[http]", *_keys(HttpConfig, {})],
+        ["", "#[log]", *_keys(LoggingConfig, {})],
         ["", "#[kafka]", *_keys(KafkaConfig, {})],
         ["", *_summary(sniffed), f"[{place}]", *_keys(StreamConfig, timing)],
         ["", "# A stream of logs alone says `telemetry = false` above, and has no such table."],

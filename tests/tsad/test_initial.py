@@ -27,6 +27,7 @@ from tsad.config import (
     parse_config,
 )
 from tsad.initial import configuration_text
+from tsad.operating import HttpConfig, LoggingConfig
 from tsad.section import Section
 
 # no `$`: ${NAME} in a value is an environment variable, by design
@@ -74,7 +75,9 @@ def test_the_text_without_a_sample_is_the_default_configuration() -> None:
 @pytest.mark.parametrize(
     ("header", "section", "tables"),
     [
-        ("", Config, {"stream", "kafka"}),
+        ("", Config, {"stream", "kafka", "http", "log"}),
+        ("http", HttpConfig, set()),
+        ("log", LoggingConfig, set()),
         ("kafka", KafkaConfig, set()),
         ("stream.web", StreamConfig, {"telemetry", "logs", "features"}),
         ("stream.web.telemetry", TelemetryConfig, {"mapping"}),
@@ -105,7 +108,9 @@ def test_every_example_is_legal_and_every_default_is_the_default(monkeypatch: py
     assert stream.logs is not None
     assert stream.telemetry is not None
     said = {
-        StreamConfig: ("telemetry", "logs", "features", "detectors", "group_by", "expected_entities", "refit"),
+        StreamConfig: (
+            "telemetry", "logs", "features", "detectors", "group_by", "expected_entities", "refit", "no_data_after",
+        ),
         LogConfig: ("source", "topic", "history", "pattern", "time_format", "entity", "order", "masks"),
         TelemetryConfig: ("source", "topic", "history", "features", "order", "mapping"),
         KafkaConfig: (
@@ -119,7 +124,9 @@ def test_every_example_is_legal_and_every_default_is_the_default(monkeypatch: py
         examples = set(said[type(section)])
         assert section.model_dump(exclude=examples) == type(section)().model_dump(exclude=examples)
         assert all(getattr(section, key) is not None for key in examples)
-    assert full.model_dump(exclude={"stream", "kafka"}) == Config().model_dump(exclude={"stream", "kafka"})
+    assert (full.http.bind, full.log.level) == ("127.0.0.1:9464", "info")
+    told = {"stream", "kafka", "http", "log"}
+    assert full.model_dump(exclude=told) == Config().model_dump(exclude=told)
 
 
 def test_the_sample_fills_in_what_it_showed() -> None:
