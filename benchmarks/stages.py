@@ -74,7 +74,7 @@ def watch(stages: Stages, runner: Any) -> None:
     for name, detector in scorer.ensemble.detectors.items():
         stages.wrap(f"detect:{name}", scorer._online.get(name, detector), "score")
     stages.wrap("decide", scorer, "score")
-    stages.wrap("judge", partition.judge, "close")
+    stages.wrap("judge", partition.judge, "close_all")
     stages.wrap("explain", runner, "explain")
     stages.wrap("history", partition.history, "add")
     stages.wrap("history", partition.history, "flush")
