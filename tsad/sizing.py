@@ -5,6 +5,8 @@ docs/operations.md has the same formula in words.
 
 from dataclasses import dataclass
 
+from detectors.channels import FEW
+from detectors.registry import FEW_CHANNELS
 from streaming.settings import SECOND
 from tsad.config import StreamConfig
 
@@ -12,11 +14,13 @@ PROGRAM = 600 << 20
 """Bytes of a process before its first entity: interpreter, libraries, model, what a poll takes."""
 LEARNT = 4096
 """Bytes that detectors, calibration, readings and roll-ups learn of one entity."""
+PAST, PAST_CHANNEL = 38_000, 33_000
+"""Bytes of an entity's past, and of each of its channels, where channels are few (`detectors.past`)."""
 SPARE = 1.5
 """Arrays of entities double when they are full: half as much again is spare on the average."""
 MEASURED = 38
 """Channels of the rows that were measured."""
-RATES = {"fast": 25_000.0, "default": 10_000.0, "few": 10_000.0}
+RATES = {"fast": 25_000.0, "default": 10_000.0, "few": 2_000.0}
 """Rows of `MEASURED` channels that a core does in a second, by profile: fetched, scored, explained and saved."""
 FIXED = 0.5
 """The part of a row's cost that does not grow with its channels."""
@@ -51,8 +55,10 @@ def need(config: StreamConfig, entities: int, features: int) -> Need:
     raw = config.timing().ring_slots
     scaled = 2 * (config.window + config.late_horizon + config.settle + config.max_lead)
     cost = FIXED + (1 - FIXED) * features / MEASURED
-    core = RATES.get(config.profile, RATES["default"]) / cost
-    return Need(entities, features, (raw + scaled) * row + LEARNT, entities / (config.step / SECOND), core)
+    profile = FEW_CHANNELS.get(config.profile, config.profile) if features <= FEW else config.profile
+    learnt = LEARNT + (PAST + PAST_CHANNEL * features if profile == "few" else 0)
+    core = RATES.get(profile, RATES["default"]) / cost
+    return Need(entities, features, (raw + scaled) * row + learnt, entities / (config.step / SECOND), core)
 
 
 def replayed(config: StreamConfig) -> int:

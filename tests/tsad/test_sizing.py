@@ -98,3 +98,12 @@ def test_a_compacted_topic_is_refused(stream: KafkaStream) -> None:
     ok, said = sizing(app.config, "topics")
     assert not ok
     assert f"topic {topic!r} is compacted" in said
+
+
+def test_few_channels_keep_a_past_and_cost_more() -> None:
+    config = StreamConfig()
+    few, many = need(config, 100, 3), need(config, 100, 4)
+    assert few.entity_bytes > many.entity_bytes + 100_000
+    assert few.core < many.core / 2
+    assert need(StreamConfig(profile="few"), 100, 3) == few
+    assert need(StreamConfig(profile="fast"), 100, 3).entity_bytes < many.entity_bytes
