@@ -89,6 +89,7 @@ def test_the_pieces_make_one_document(bench: Bench) -> None:
         "At the product's own threshold (budget 1 a day for each series)",
         "The budget: false episodes where at least 10 are expected", "Root cause", "Cost, one core",
         "Cold start: VUS-PR against training rows", "What was tuned on what, and what was dropped",
+        "Targets, and what was reached on these series",
     ]  # fmt: skip
     assert "other code" not in bench.document.read_text()
     choices = (ROOT / "benchmarks" / "quality-choices.md").read_text().strip()
