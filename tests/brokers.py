@@ -116,6 +116,14 @@ class Node:
         raise NoServerError(f"Kafka did not answer in {READY_SECONDS} s: {(self.folder / 'log').read_text()[-600:]}")
 
 
+def cluster_id() -> str:
+    """A new one: 16 bytes in base64. One that begins with a dash would be taken for an option."""
+    while True:
+        made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not made.startswith("-"):
+            return made
+
+
 @contextmanager
 def cluster(nodes: int = 1, properties: Mapping[str, object] | None = None) -> Iterator[list[Node]]:
     """`nodes` brokers that know each other, ready. NoServerError where there is no Kafka."""
@@ -127,7 +135,7 @@ def cluster(nodes: int = 1, properties: Mapping[str, object] | None = None) -> I
             (folder / str(number)).mkdir()
             made.append(Node(folder / str(number), number, free_port(), free_port(), settings))
         voters = ",".join(f"{node.number}@127.0.0.1:{node.controller}" for node in made)
-        identity = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        identity = cluster_id()
         for node in made:
             node.write(voters)
             node.format(identity)

@@ -1,8 +1,10 @@
 """The PostgreSQL of the tests: unprivileged, gone afterwards, and skipped with its reason where it cannot be had."""
 
+import base64
 import os
 from pathlib import Path
 
+import brokers
 import psycopg
 import pytest
 import servers
@@ -37,3 +39,11 @@ def test_a_server_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(servers, "unprivileged", dict)
     with pytest.raises(servers.NoServerError, match="initdb failed: no disk left"), servers.postgresql():
         pytest.fail("started nothing")
+
+
+def test_no_cluster_of_kafka_has_a_name_that_looks_like_an_option() -> None:
+    """One in 64 of 16 random bytes in base64 begins with a dash, and Kafka's tool then refuses to format."""
+    made = {brokers.cluster_id() for _ in range(2000)}
+    assert len(made) == 2000
+    assert not any(one.startswith("-") for one in made)
+    assert all(len(base64.urlsafe_b64decode(f"{one}==")) == 16 for one in made)
