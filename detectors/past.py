@@ -175,7 +175,8 @@ class Past:
         grown = count + 1 + np.arange(len(score))[:, None] >= self.slots
         flags = ~strange & ~np.isnan(score) & grown
         busy = np.flatnonzero(strange.any(axis=0) | (known["run"] > 0)).tolist()
-        walked = {row: _walk(strange[:, row].tolist(), *self._begun(known, row)) for row in busy}
+        begun = [(row, int(known["run"][row]), int(known["calm"][row])) for row in busy]
+        walked = {row: _walk(strange[:, row].tolist(), run, calm, self.persist) for row, run, calm in begun}
         firsts = [at for steps in walked.values() for at, (_, _, first) in enumerate(steps) if first]
         taken = min(firsts, default=len(score) - 1) + 1
         known["calm"] += taken
@@ -188,9 +189,6 @@ class Past:
                 flags[at, row] = steps[at][0] >= self.persist and grown[at, row]
         known["count"] += taken
         return flags, taken, accepted
-
-    def _begun(self, known: Known, row: int) -> tuple[int, int, int]:
-        return int(known["run"][row]), int(known["calm"][row]), self.persist
 
 
 def _walk(strange: list[bool], run: int, calm: int, persist: int) -> list[tuple[int, int, bool]]:
