@@ -7,22 +7,37 @@ A mask's token is a word like ``<NUM>`` and not Drain's wildcard: two lines that
 import re
 from collections.abc import Sequence
 
+from streaming.shapes import shapes
+
 _HEX = "0-9A-Fa-f"
+_MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_CLOCK = r"\d+:\d+:\d+(?:[.,]\d+)?"
+_METHOD = "(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE) "
+_ADDRESS = r"/?\d+\.\d+\.\d+\.\d+(?::\d+)?"
 
 DEFAULT_MASKS: tuple[tuple[str, str], ...] = (
     (
         "TIME",
-        r"(?:\d{4}[-/]\d\d[-/]\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)?|\d\d:\d\d:\d\d(?:[.,]\d+)?)"
-        r"(?:Z|[+-]\d\d:?\d\d)?",
+        rf"(?:\d+[-/]\d+[-/]\d+(?:[T -]\d+[:.]\d+(?:[:.]\d+(?:[.,]\d+)?)?)?|{_CLOCK}"
+        rf"|(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )?{_MONTH} +\d+,?(?: \d+)? {_CLOCK}(?: \d+)?)"
+        r"(?:Z| ?[+-]\d+:?\d+)?",
     ),
-    ("UUID", rf"[{_HEX}]{{8}}-[{_HEX}]{{4}}-[{_HEX}]{{4}}-[{_HEX}]{{4}}-[{_HEX}]{{12}}"),
-    ("IP", r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?::\d{1,5})?"),
-    ("HEX", rf"(?:0[xX][{_HEX}]+|(?=[a-fA-F]*\d)(?=\d*[a-fA-F])[{_HEX}]{{8,}})"),
-    ("STR", r"\"[^\"\n]*\"|'[^'\n]*'"),
+    (
+        "UUID",
+        rf"(?=[-{_HEX}]*\d)(?=[-\d]*[A-Fa-f])[{_HEX}]{{1,8}}(?:-[{_HEX}]{{1,4}}){{3}}-[{_HEX}]{{1,12}}",
+    ),
+    ("IP", rf"{_ADDRESS}(?:,{_ADDRESS})*|(?=[:A-Fa-f]*\d)(?:[{_HEX}]{{1,4}}:){{4,7}}[{_HEX}]{{1,4}}"),
+    # a hexadecimal number is a number: one that happens to have no letter must read the same
+    ("NUM", rf"\d[xX][{_HEX}]+|\d[{_HEX}]+|(?=[A-Fa-f]+\d)[{_HEX}]{{8,}}"),
+    ("STR", rf"\"(?!{_METHOD})[^\"\n]*\"|'[^'\n]*'"),
     ("PATH", r"(?<![/.<>:])(?:/[\w.@%+~-]+){2,}/?"),
-    ("NUM", r"[-+]?\d+(?:\.\d+)*(?:[eE][-+]?\d+)?(?:%|[kKMGT]?[iI]?B|[mnu]?s)?"),
+    ("ID", r"[A-Za-z]\w*?_-?\d\w*"),
+    (
+        "NUM",
+        r"[-+]?\d+(?:\.\d+)*(?:[eE][-+]?\d+)?(?:%|[kKMGTP](?:i?[bB])?(?:/s|ps)?|[bB]|[mnuµ]?s|secs?|min|[kMG]?Hz)?",
+    ),
 )
-"""Names and patterns in the order in which they are tried at each place of a line."""
+"""Names and patterns in the order in which they are tried at each place of a line's shape, where a number is one 0."""
 
 
 class Masking:
@@ -30,18 +45,32 @@ class Masking:
 
     `rules` are (name, regular expression) pairs; the first that matches at a place wins and is written `<name>`. A mask
     covers whole words: no letter or digit touches it on either side. ValueError names the rule whose name or pattern is
-    unusable; the group number tells the rule, so patterns have no capturing groups of their own.
+    unusable; the group number tells the rule, so patterns have no capturing groups of their own. The default masks read
+    a line's shape (`streaming.shapes`), masks of a user the line as it came: they may count digits.
     """
 
-    def __init__(self, rules: Sequence[tuple[str, str]] = DEFAULT_MASKS) -> None:
+    def __init__(self, rules: Sequence[tuple[str, str]] | None = None) -> None:
+        self._shaped = rules is None
+        rules = DEFAULT_MASKS if rules is None else rules
         for name, pattern in rules:
             _check(name, pattern)
         either = "|".join(f"({pattern})" for _, pattern in rules)
         self._tokens = ("", *(f"<{name}>" for name, _ in rules))
         self._pattern = re.compile(f"(?<![A-Za-z0-9])(?:{either})(?![A-Za-z0-9])") if rules else None
 
+    def keys(self, messages: Sequence[str]) -> Sequence[bytes | str]:
+        """Of each of N messages what decides how it is masked: of equal keys, `read` gives equal text."""
+        return shapes(messages) if self._shaped else [self._sub(message) for message in messages]
+
+    def read(self, key: bytes | str) -> str:
+        """The masked text of the messages with this key."""
+        return key if isinstance(key, str) else self._sub(key.decode("utf-8", "surrogatepass"))
+
     def mask(self, message: str) -> str:
         """`message` with each match replaced by its rule's token."""
+        return self.read(self.keys([message])[0])
+
+    def _sub(self, message: str) -> str:
         return self._pattern.sub(self._token, message) if self._pattern else message
 
     def _token(self, match: re.Match[str]) -> str:

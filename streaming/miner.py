@@ -4,7 +4,7 @@ Drain groups lines by their number of tokens and their first tokens, and a line 
 (or founds one); places where lines of a template differ become `<*>`.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,12 +13,14 @@ from drain3.drain import Drain, LogCluster, Node
 from numpy.typing import NDArray
 
 from streaming.masking import Masking
+from streaming.memo import Memo, sought
 from streaming.types import Codes, State
 
 MAX_CHARACTERS = 8_192
 MAX_TOKENS = 128
 """A message is mined by its first characters and tokens: the prefix tree has a branch for each number of tokens."""
-MEMO_LINES = 20_000
+MEMO_BYTES = 16 << 20
+"""Text of line shapes that is remembered at most; beyond, all are forgotten and the living ones come back."""
 
 
 class _Clusters(OrderedDict[int, Any]):
@@ -49,27 +51,38 @@ class _Clusters(OrderedDict[int, Any]):
         self.evictions += 1
 
 
+class _Drain(Drain):  # type: ignore[misc]  # drain3 is untyped
+    """Drain in which one token of a line may always differ: short lines would each found a template otherwise."""
+
+    def fast_match(self, cluster_ids: Sequence[int], tokens: list[str], sim_th: float, include_params: bool) -> Any:
+        """The most similar template of a leaf, if it is similar enough."""
+        length = max(len(tokens), 2)
+        enough = min(sim_th, (length - 1) / length)
+        return super().fast_match(cluster_ids, tokens, enough, include_params)
+
+
 class Miner:
     """Turns messages into template ids, in order, with at most `max_templates` templates held.
 
     Ids are positive, belong to this miner, and are never used twice. What a call answers does not depend on how the
     messages were divided into calls. Exactly Drain with `similarity` and `depth` on the first `MAX_TOKENS` tokens of
-    the masked message; a memo in front of it answers only where Drain would answer the same and change nothing but the
-    count (`_Memo`).
+    the masked message; a memo of line shapes in front of it answers only where Drain would answer the same and change
+    nothing but the count (`streaming.memo`). `similarity` is higher than Drain's usual 0.4, since a masked token counts
+    as equal, where an unmasked number would be a difference; one token may differ whatever it says.
     """
 
     def __init__(
-        self, masks: Masking | None = None, similarity: float = 0.4, depth: int = 4, max_templates: int = 2_000
+        self, masks: Masking | None = None, similarity: float = 0.75, depth: int = 5, max_templates: int = 2_000
     ) -> None:
         if not 0 < similarity <= 1:
             raise ValueError(f"similarity must lie in (0, 1], got {similarity}")
         if max_templates < 2:
             raise ValueError(f"max_templates must be at least 2, got {max_templates}")
         self._masks = masks or Masking()
-        self._drain = Drain(depth=depth, sim_th=similarity, profiler=None)
+        self._drain = _Drain(depth=depth, sim_th=similarity, profiler=None)
         self._clusters = _Clusters(max_templates)
         self._drain.id_to_cluster = self._clusters
-        self._memo = _Memo()
+        self._memo = Memo(MEMO_BYTES)
         self._given: dict[str, int] = {}
 
     @property
@@ -82,22 +95,18 @@ class Miner:
 
         A line that came with its template (`templates`, N or none) is not mined: equal texts are one template.
         """
-        ids = np.empty(len(messages), np.int32)
-        new = np.zeros(len(messages), np.bool_)
-        for place, message in enumerate(messages):
-            if templates and (template := templates[place]):
-                ids[place], new[place] = self._take(template)
-                continue
-            tokens = self._tokens(message)
-            key = " ".join(tokens)
-            known = self._memo.get(key, len(tokens))
-            if known is not None:
-                known.size += 1
-                self._clusters.move_to_end(known.cluster_id)
-                ids[place] = known.cluster_id
-            else:
-                ids[place], new[place] = self._add(key, len(tokens))
-        return ids, new
+        keys = self._keys(messages)
+        ids, new, known = list[int](), np.zeros(len(messages), np.bool_), self._memo.ids.get
+        start = 0
+        for place, key in enumerate(keys):
+            template = templates[place] if templates else None
+            if template or (found := known(key)) is None:
+                self._touch(ids[start:])
+                found, new[place] = self._take(template) if template else self._add(key)
+                start = place + 1
+            ids.append(found)
+        self._touch(ids[start:])
+        return np.array(ids, np.int32), new
 
     def match(self, messages: Sequence[str], templates: Sequence[str | None] = ()) -> Codes:
         """The id that `learn` would give each of N messages now (N, int32; -1 = it would found a template).
@@ -105,10 +114,8 @@ class Miner:
         Nothing is learnt, counted or touched: for lines that come late.
         """
         given = templates or [None] * len(messages)
-        ids = [
-            self._held(template) if template else self._find(self._tokens(message))
-            for message, template in zip(messages, given, strict=True)
-        ]
+        keys = self._keys(messages)
+        ids = [self._held(template) if template else self._find(key) for key, template in zip(keys, given, strict=True)]
         return np.array(ids, np.int32)
 
     def templates(self) -> list[tuple[int, str, int]]:
@@ -177,18 +184,30 @@ class Miner:
         self._clusters = self._drain.id_to_cluster = clusters
         self._drain.clusters_counter = meta["counter"]
         self._drain.root_node = _node_from_json(meta["tree"])
-        self._memo = _Memo()
+        self._memo = Memo(MEMO_BYTES)
         self._given = dict(meta.get("given", ()))
 
     def masked(self, message: str) -> str:
         """What is mined of a message: its first tokens, with masks in place of what varies."""
-        return " ".join(self._tokens(message))
+        return " ".join(self._tokens(self._keys([message])[0]))
 
-    def _tokens(self, message: str) -> list[str]:
-        return self._masks.mask(message[:MAX_CHARACTERS]).split()[:MAX_TOKENS]
+    def _keys(self, messages: Sequence[str]) -> Sequence[bytes | str]:
+        return self._masks.keys([message[:MAX_CHARACTERS] for message in messages])
 
-    def _find(self, tokens: list[str]) -> int:
-        cluster = self._drain.tree_search(self._drain.root_node, tokens, self._drain.sim_th, False)
+    def _tokens(self, key: bytes | str) -> list[str]:
+        return self._masks.read(key).split()[:MAX_TOKENS]
+
+    def _touch(self, ids: Sequence[int]) -> None:
+        """Count known lines, and note in which order their templates were last used."""
+        counts = Counter(ids)
+        for key in reversed(dict.fromkeys(reversed(ids))):
+            self._clusters[key].size += counts[key]
+
+    def _find(self, key: bytes | str) -> int:
+        known = self._memo.ids.get(key)
+        if known is not None:
+            return known
+        cluster = self._drain.tree_search(self._drain.root_node, self._tokens(key), self._drain.sim_th, False)
         return -1 if cluster is None else int(cluster.cluster_id)
 
     def _take(self, template: str) -> tuple[int, bool]:
@@ -204,7 +223,7 @@ class Miner:
         cluster = LogCluster(tokens, self._drain.clusters_counter)
         # it has no place in Drain's tree: no mined line may join it and change its text
         self._clusters[cluster.cluster_id] = cluster
-        self._changed(len(tokens))
+        self._changed(None)
         self._given[template] = int(cluster.cluster_id)
         return int(cluster.cluster_id), True
 
@@ -223,57 +242,39 @@ class Miner:
     def _given_tokens(self, template: str) -> list[str]:
         return template[:MAX_CHARACTERS].split()[:MAX_TOKENS]
 
-    def _add(self, key: str, length: int) -> tuple[int, bool]:
-        cluster, change = self._drain.add_log_message(key)
+    def _add(self, key: bytes | str) -> tuple[int, bool]:
+        """The template of a line that the memo does not know, and whether the line founded it."""
+        tokens = self._tokens(key)
+        leaf, stand_in = self._sought(tokens)
+        cluster, change = self._drain.add_log_message(" ".join(tokens))
         if change == "none":
-            self._memo.put(key, length, cluster)
+            self._memo.put(key, leaf, cluster.cluster_id)
         else:
-            self._changed(length)
-        return cluster.cluster_id, change == "cluster_created"
+            self._changed(leaf if change == "cluster_template_changed" else stand_in or leaf)
+        return int(cluster.cluster_id), bool(change == "cluster_created")
 
     def _create(self, tokens: list[str]) -> int:
         self._drain.clusters_counter += 1
         cluster = LogCluster(tokens, self._drain.clusters_counter)
         cluster.size = 0
+        leaf, stand_in = self._sought(tokens)
         self._clusters[cluster.cluster_id] = cluster
         self._drain.add_seq_to_prefix_tree(self._drain.root_node, cluster)
-        self._changed(len(tokens))
+        self._changed(stand_in or leaf)
         return int(cluster.cluster_id)
 
-    def _changed(self, length: int) -> None:
-        self._memo.drop(length)
+    def _sought(self, tokens: list[str]) -> tuple[Any | None, Any | None]:
+        return sought(self._drain.root_node, tokens, self._drain.max_node_depth)
+
+    def _changed(self, node: Any | None) -> None:
+        """The memo forgets what was sought below `node`, and what templates that are gone have answered."""
+        if node is not None:
+            self._memo.drop(node)
         for cluster in self._clusters.gone:
-            self._memo.drop(len(cluster.log_template_tokens))
+            self._memo.forget(cluster.cluster_id)
         if self._clusters.gone and self._clusters.evictions % self._clusters.capacity == 0:
             _prune(self._drain.root_node, self._clusters)
         self._clusters.gone.clear()
-
-
-class _Memo:
-    """Masked text -> template, for lines that Drain would pass to the same template without changing it.
-
-    Drain's search among lines of n tokens reads only the branch of n tokens and the templates in it. An entry is made
-    when Drain changed nothing, so a repetition gives the same answer until something in that branch changes: a template
-    of n tokens is made, generalised or forgotten, and `drop(n)` is called.
-    """
-
-    def __init__(self) -> None:
-        self._by_length: dict[int, dict[str, Any]] = {}
-        self._held = 0
-
-    def get(self, key: str, length: int) -> Any | None:
-        branch = self._by_length.get(length)
-        return None if branch is None else branch.get(key)
-
-    def put(self, key: str, length: int, cluster: Any) -> None:
-        if self._held >= MEMO_LINES:
-            self._by_length.clear()
-            self._held = 0
-        self._by_length.setdefault(length, {})[key] = cluster
-        self._held += 1
-
-    def drop(self, length: int) -> None:
-        self._held -= len(self._by_length.pop(length, ()))
 
 
 def _prune(node: Any, clusters: _Clusters, depth: int = 0) -> None:
