@@ -10,8 +10,8 @@ from detectors.ensemble import build, evidence_only, look_aheads
 from detectors.fusion import decisive, power_mean, settled_mean
 from detectors.registry import load
 from streaming.types import Floats, Ints
-from tsad.app import ensemble_settings
 from tsad.config import StreamConfig
+from tsad.detection import ensemble_settings
 from tsad.evaluation.ranked import Ranked
 from tsad.evaluation.running import Scored
 from tsad.evaluation.vus import volume

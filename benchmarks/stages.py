@@ -75,7 +75,7 @@ def watch(stages: Stages, runner: Any) -> None:
         stages.wrap(f"detect:{name}", scorer._online.get(name, detector), "score")
     stages.wrap("decide", scorer, "score")
     stages.wrap("judge", partition.judge, "close_all")
-    stages.wrap("explain", runner, "explain")
+    stages.wrap("explain", runner.explanations, "of")
     stages.wrap("history", partition.history, "add")
     stages.wrap("history", partition.history, "flush")
     stages.wrap("save", runner.store, "save")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streaming.admission import Admission
 from streaming.cells import Samples
 from streaming.derive import Derivation
 from streaming.inlet import Held, Inlet, Reject
@@ -50,6 +51,7 @@ class Windower:
         self.features: list[str] = []
         self.roster = Roster()
         self.ring = SlotRing(timing.ring_slots)
+        self._admission = Admission(self.roster, self.ring, timing.max_entities)
         self._timing = timing
         self._lead = timing.ring_slots - timing.window - timing.late_horizon
         self._silent_slots = timing.forget_after if timing.on_silence == "alert" else 0
@@ -259,7 +261,7 @@ class Windower:
     def _run(self, start: int, end: int) -> tuple[list[ClosedSlot], Sequence[tuple[str, int]]]:
         """Close the slots from `start` up to `end`, or to the first that needs an eviction, whom it returns."""
         parts = [inlet.until(end) for inlet in self._inlets.values()]
-        births, cut = self._births([part for held in parts for part in held], start, end)
+        births, cut = self._admission.births([part for held in parts for part in held], start, end)
         if cut < end:
             parts = [inlet.until(cut) for inlet in self._inlets.values()]
         touched = self._writer.write(*self._placed(parts))
@@ -271,8 +273,7 @@ class Windower:
             inlet.drop(cut)
         self._next = cut
         self._writer.forget(cut)
-        excess = max(len(self.roster) - self._timing.max_entities, 0)
-        evicted = self.roster.oldest(excess) if excess else []
+        evicted = self._admission.excess()
         closed = []
         edges = [0, *(np.flatnonzero(np.diff(slots)) + 1).tolist(), len(slots)] if len(slots) else []
         for first, last in pairwise(edges):
@@ -284,10 +285,10 @@ class Windower:
     def _amend(self, slot: int) -> Amended | None:
         """Let the late records that met watermark `slot` take effect, before that slot closes."""
         parts = [inlet.waiting.pop(slot, []) for inlet in self._inlets.values()]
-        unknown = self._unknown([part for held in parts for part in held])
+        unknown = self._admission.unknown([part for held in parts for part in held])
         if not any(parts):
             return None
-        births = self._admit(unknown)
+        births = self._admission.admit(unknown)
         telemetry, lines = self._placed(parts)
         named = np.unique(np.concatenate([samples.rows for samples in (telemetry, lines) if samples is not None]))
         span = np.arange(slot - self._timing.late_horizon, slot)
@@ -314,36 +315,6 @@ class Windower:
         last[rows, slots] = slots
         alive: Mask = place - np.maximum.accumulate(last, axis=1) <= self._silent_slots
         return alive.reshape(-1)
-
-    def _births(self, parts: Sequence[Held], start: int, end: int) -> tuple[dict[int, list[tuple[str, int]]], int]:
-        """Admit the unknown entities of `parts`, up to the first slot (before `end`) after which one must go."""
-        unknown = self._unknown(parts)
-        room = self._timing.max_entities - len(self.roster)
-        if room < 0:
-            end = start + 1
-        elif room < len(unknown):
-            end = unknown[room][0] + 1
-        return self._admit([(slot, name) for slot, name in unknown if slot < end]), end
-
-    def _unknown(self, parts: Sequence[Held]) -> list[tuple[int, str]]:
-        """(first slot, name) of the unknown entities of `parts`, in that order."""
-        first: dict[str, int] = {}
-        for held in parts:
-            new = np.flatnonzero(self.roster.rows(held.names)[held.codes] < 0)
-            codes, at = np.unique(held.codes[new], return_index=True)
-            for code, slot in zip(codes.tolist(), held.slots[new[at]].tolist(), strict=True):
-                name = held.names[code]
-                first[name] = min(slot, first.get(name, slot))
-        return sorted((slot, name) for name, slot in first.items())
-
-    def _admit(self, unknown: Sequence[tuple[int, str]]) -> dict[int, list[tuple[str, int]]]:
-        """Give rows to `unknown`; returns (name, row) by slot."""
-        births: dict[int, list[tuple[str, int]]] = {}
-        rows = self.roster.admit([name for _, name in unknown])
-        for (slot, name), row in zip(unknown, rows, strict=True):
-            births.setdefault(slot, []).append((name, row))
-        self.ring.ensure(len(self.roster.names))
-        return births
 
     def _placed(self, parts: Sequence[Sequence[Held]]) -> tuple[Samples | None, Samples | None]:
         """The records of each inlet, telemetry and log lines, at their rows."""

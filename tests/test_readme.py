@@ -22,15 +22,8 @@ from detectors.types import Detector
 from streaming.types import Windows
 from tsad.cli import app
 from tsad.cluster import KafkaConfig
-from tsad.config import (
-    Config,
-    FeatureConfig,
-    LogConfig,
-    MappingConfig,
-    StreamConfig,
-    TelemetryConfig,
-    parse_config,
-)
+from tsad.config import Config, StreamConfig, parse_config
+from tsad.incoming import FeatureConfig, LogConfig, MappingConfig, TelemetryConfig
 from tsad.operating import HttpConfig, LoggingConfig
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -17,9 +17,10 @@ import structlog
 
 from storage.read import Stretch
 from storage.types import FileRefusedError, ModelRow, StoreError
-from tsad.app import App, ensemble_settings
+from tsad.app import App
 from tsad.archive import Archive
 from tsad.config import ConfigError, validated
+from tsad.detection import ensemble_settings
 from tsad.fitting import fit_model
 from tsad.retraining import Training, calm, check_length, training
 from tsad.shadow import shadowed

@@ -14,9 +14,11 @@ from streaming.broker.topics import topics
 from streaming.deadletters import DeadLetters
 from streaming.settings import SECOND
 from streaming.types import SourceChanged, Topic
-from tsad.app import FIT_TEMPLATES, App, ensemble_settings
+from tsad.app import App
 from tsad.config import Config, ConfigError
+from tsad.detection import ensemble_settings
 from tsad.fitting import collect
+from tsad.inputs import FIT_TEMPLATES, Inputs
 from tsad.layout import topics_found
 from tsad.sizing import need, replayed
 from tsad.wording import counted, one_line
@@ -83,7 +85,7 @@ def _sources(app: App, name: str) -> list[Row]:
     config = app.config.of(name)
     rows: list[Row] = []
     try:
-        if app.on_kafka(name, {}):
+        if app.inputs(name).on_kafka({}):
             return [_guarded(f"{name} topics", lambda: _topics(app, name)), *_strays(app, name)]
     except ConfigError as error:
         return [_row(f"{name} topics", False, str(error))]
@@ -164,12 +166,12 @@ def _strays(app: App, name: str) -> list[Row]:
 def _sample(app: App, name: str, topic: Topic, source: str) -> str:
     """Read the start of a source through the stream's own windower."""
     alone = app.config.of(name).model_copy(update={"telemetry": None} if topic == "logs" else {"logs": None})
-    one = App(app.config.model_copy(update={"stream": {name: alone}}), app.database, app.clock)
-    columns, rejects, read = one.columns(name), {topic: DeadLetters()}, [0]
-    windower = one.windower(name, rejects)
-    sources = one.sources(name, {topic: source}, columns)
+    inputs = Inputs(name, alone, app.clock)
+    columns, rejects, read = inputs.columns(), {topic: DeadLetters()}, [0]
+    windower = inputs.windower(rejects)
+    sources = inputs.sources({topic: source}, columns)
     try:
-        intake = one.intake(name, columns, FIT_TEMPLATES)
+        intake = inputs.intake(columns, FIT_TEMPLATES)
         found = collect(windower, sources, intake, SAMPLE, lambda count: read.__setitem__(0, count))
     finally:
         sources[topic].close()

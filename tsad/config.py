@@ -9,20 +9,13 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from streaming.settings import (
-    SECOND,
-    FeatureRule,
-    FeatureRules,
-    LogFormat,
-    MappedFeature,
-    Mapping,
-    TelemetryFormat,
-    Timing,
-)
+from streaming.settings import SECOND, FeatureRules, Timing
+from streaming.types import Topic
 from tsad.cluster import KafkaConfig
+from tsad.incoming import KAFKA, FeatureConfig, LogConfig, MappedFeatureConfig, MappingConfig, TelemetryConfig
 from tsad.operating import HttpConfig, LoggingConfig
 from tsad.renewal import Renewal
-from tsad.section import Duration, Expression, Section, Without
+from tsad.section import Duration, Section, Without
 
 RETENTION: dict[str, float] = {"scores": 30, "score_rollups": 400, "dead_letters": 30, "audit": 400, "no_data": 400}
 PRUNABLE = (*RETENTION, "alerts", "evicted_states")
@@ -39,127 +32,6 @@ NEEDED = {
     "too_short": "at least one is needed",
 }
 """What TOML calls things, by pydantic's kind of fault."""
-
-
-class FeatureConfig(Section):
-    """How one feature becomes one number a slot."""
-
-    aggregate: Literal["mean", "sum", "last", "max"] = "mean"
-    missing: Literal["leave", "zero", "carry"] = "leave"
-    carry: int = Field(default=0, ge=0, le=1000)
-    counter: bool = False
-
-    @model_validator(mode="after")
-    def _carry_goes_with_carry(self) -> "FeatureConfig":
-        if (self.missing == "carry") != (self.carry > 0):
-            raise ValueError("carry (1 to 1000 slots) goes with missing = 'carry', and only with it")
-        return self
-
-    def rule(self) -> FeatureRule:
-        """The plain value for `streaming`."""
-        return FeatureRule(self.aggregate, self.missing, self.carry, self.counter)
-
-
-KAFKA = "kafka"
-"""The source that is a topic of the configured cluster."""
-
-
-class MappedFeatureConfig(Section):
-    """A feature made of the series of a metric."""
-
-    name: str = Field(min_length=1, max_length=240)
-    metric: str = Field(min_length=1)
-    match: dict[str, str] = Field(default_factory=dict)
-    aggregate: Literal["mean", "sum", "last", "max"] | None = None
-    kind: Literal["auto", "gauge", "counter", "delta"] = "auto"
-
-
-class MappingConfig(Section):
-    """What is an entity and what a feature in OTLP and remote-write messages."""
-
-    entity: tuple[str, ...] | None = None
-    features: tuple[MappedFeatureConfig, ...] | None = None
-
-    @field_validator("features")
-    @classmethod
-    def _features_differ(cls, value: tuple[MappedFeatureConfig, ...] | None) -> tuple[MappedFeatureConfig, ...] | None:
-        names = [part.name for part in value or ()]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"features must have different names, twice there: {', '.join(twice[:20])}")
-        return value
-
-    def mapping(self) -> Mapping:
-        """The plain value for `streaming`."""
-        features = None if self.features is None else tuple(MappedFeature(**f.model_dump()) for f in self.features)
-        return Mapping(self.entity, features)
-
-
-class TelemetryConfig(Section):
-    """The telemetry of a stream: its source (`topic` or `topic_pattern` where that is Kafka), format and layout."""
-
-    source: str | None = None
-    topic: str | None = None
-    topic_pattern: Expression | None = None
-    history: str | None = None
-    format: Literal["auto", "json", "otlp", "otlp-json", "remote-write"] = "json"
-    layout: Literal["json", "wide", "long"] = "json"
-    features: tuple[str, ...] | None = None
-    entity: Without[str] = "entity"
-    time: Without[str] = "time"
-    name: str = "name"
-    value: str = "value"
-    unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
-    default_entity: str = "main"
-    ignore: tuple[str, ...] = ()
-    order: Literal["time", "arrival"] | None = None
-    mapping: MappingConfig = MappingConfig()
-
-    def settings(self) -> TelemetryFormat:
-        """The plain value for `streaming`."""
-        ours = {"source", "topic", "topic_pattern", "history", "mapping"}
-        return TelemetryFormat(**self.model_dump(exclude=ours), mapping=self.mapping.mapping())
-
-
-class LogConfig(Section):
-    """The logs of a stream: its source, its format and layout, and how templates become features."""
-
-    source: str | None = None
-    topic: str | None = None
-    topic_pattern: Expression | None = None
-    history: str | None = None
-    format: Literal["auto", "json", "otlp", "otlp-json"] = "json"
-    layout: Literal["json", "text"] = "json"
-    pattern: str | None = None
-    time_format: str | None = None
-    entity: tuple[str, ...] | None = None
-    unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
-    default_entity: str = "main"
-    order: Literal["time", "arrival"] | None = None
-    templates: int = Field(default=20, ge=1, le=500)
-    coverage: Literal["stream", "entity", "always"] = "stream"
-    max_templates: int = Field(default=5000, ge=100)
-    masks: dict[str, str] | None = None
-
-    @model_validator(mode="after")
-    def _text_needs_a_pattern(self) -> "LogConfig":
-        if self.layout == "text" and not self.pattern:
-            raise ValueError("layout = 'text' needs a pattern with the groups time and message")
-        for label, pattern in [("pattern", self.pattern or ""), *(self.masks or {}).items()]:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"{label}: {pattern!r} is no regular expression: {error}") from None
-        groups = re.compile(self.pattern).groupindex if self.pattern else {}
-        if self.layout == "text" and not {"time", "message"} <= set(groups):
-            raise ValueError(f"pattern needs the groups time and message, got {', '.join(groups) or 'none'}")
-        return self
-
-    def settings(self) -> LogFormat:
-        """The plain value for `streaming`."""
-        return LogFormat(
-            self.layout, self.pattern, self.time_format, self.unit, self.default_entity, self.order, self.format,
-            self.entity,
-        )  # fmt: skip
 
 
 class StreamConfig(Renewal):
@@ -229,12 +101,12 @@ class StreamConfig(Renewal):
             raise ValueError("scope = 'group' needs group_by, the label whose values are the groups")
         if self.telemetry is None and self.logs is None:
             raise ValueError("a stream needs telemetry, logs, or both")
-        for name, part in (("telemetry", self.telemetry), ("logs", self.logs)):
-            if part is not None and part.source == KAFKA and not (part.topic or part.topic_pattern):
+        for name, part in self.sections.items():
+            if part.source == KAFKA and not (part.topic or part.topic_pattern):
                 raise ValueError(f"{name}: source = 'kafka' needs topic, the name of what is to be read")
-            if part is not None and part.topic and part.topic_pattern:
+            if part.topic and part.topic_pattern:
                 raise ValueError(f"{name}: topic and topic_pattern exclude each other")
-            if part is not None and part.topic_pattern and self.telemetry and self.logs:
+            if part.topic_pattern and self.telemetry and self.logs:
                 raise ValueError(f"{name}: topic_pattern serves a stream of telemetry or of logs, not of both")
         if self.telemetry and self.logs and (self.telemetry.source == KAFKA) != (self.logs.source == KAFKA):
             raise ValueError("telemetry and logs of one stream come both from Kafka, or both not")
@@ -247,16 +119,18 @@ class StreamConfig(Renewal):
     @property
     def topic_pattern(self) -> str | None:
         """The pattern of the Kafka topics that this stream reads, if it reads by one."""
-        return next((part.topic_pattern for part in (self.telemetry, self.logs) if part and part.topic_pattern), None)
+        return next((part.topic_pattern for part in self.sections.values() if part.topic_pattern), None)
 
     @property
-    def topics(self) -> tuple[Literal["telemetry", "logs"], ...]:
+    def sections(self) -> dict[Topic, TelemetryConfig | LogConfig]:
+        """What is configured of each topic that this stream reads."""
+        both: dict[Topic, TelemetryConfig | LogConfig | None] = {"telemetry": self.telemetry or None, "logs": self.logs}
+        return {topic: section for topic, section in both.items() if section is not None}
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
         """The topics that this stream reads."""
-        both: tuple[tuple[Literal["telemetry", "logs"], object], ...] = (
-            ("telemetry", self.telemetry),
-            ("logs", self.logs),
-        )
-        return tuple(name for name, part in both if part is not None)
+        return tuple(self.sections)
 
     def timing(self) -> Timing:
         """The plain value for `streaming`."""
@@ -301,9 +175,9 @@ class Config(Section):
         """What goes out must not come in again."""
         for key in ("alerts_topic", "dead_letter_topic"):
             for name, stream in self.stream.items():
-                for part in (stream.telemetry, stream.logs):
+                for part in stream.sections.values():
                     told = getattr(self.kafka, key)
-                    if part and told and (part.topic == told or re.fullmatch(part.topic_pattern or "(?!)", told)):
+                    if told and (part.topic == told or re.fullmatch(part.topic_pattern or "(?!)", told)):
                         raise ValueError(f"kafka.{key} = {told!r} is what stream {name!r} reads; name another topic")
         return self
 

@@ -14,7 +14,8 @@ from pydantic.fields import FieldInfo
 from detectors.channels import timing as few_timing
 from streaming.settings import SECOND
 from tsad.cluster import KafkaConfig
-from tsad.config import Config, FeatureConfig, LogConfig, MappingConfig, StreamConfig, TelemetryConfig
+from tsad.config import Config, StreamConfig
+from tsad.incoming import FeatureConfig, LogConfig, MappingConfig, TelemetryConfig
 from tsad.operating import HttpConfig, LoggingConfig
 from tsad.section import UNITS, Section, parse_duration
 from tsad.wording import counted, one_line, utc_text

@@ -9,7 +9,7 @@ from streaming.broker.feed import numbers
 from streaming.broker.settings import BrokerError
 from streaming.broker.topics import topics
 from streaming.types import Topic
-from tsad.config import Config, LogConfig, StreamConfig, TelemetryConfig
+from tsad.config import Config, StreamConfig
 
 Numbered = Callable[[Iterable[Place]], Mapping[Place, int]]
 """Gives each place its number in the stream, and always the same."""
@@ -111,7 +111,4 @@ def topics_found(config: Config, stream: str) -> dict[str, int]:
 
 def _names(config: StreamConfig) -> dict[Topic, str]:
     """The topics that a stream reads by name."""
-    named: tuple[tuple[Topic, TelemetryConfig | LogConfig | None], ...] = (
-        ("telemetry", config.telemetry), ("logs", config.logs)
-    )  # fmt: skip
-    return {topic: part.topic for topic, part in named if part is not None and part.topic is not None}
+    return {topic: part.topic for topic, part in config.sections.items() if part.topic is not None}

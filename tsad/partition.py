@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from streaming.stretches import Amended, ClosedSlot, LogCounts, Stretch, cells_of
 from streaming.types import Codes, Floats, Ints, Records, State, Topic
 from streaming.windower import Windower
-from tsad.cases import Case, CaseBook, Evidence, Judged, runs_of, stretches_of
+from tsad.cases import Case, CaseBook, Evidence, Judged, stretches_of
 from tsad.era import Era
+from tsad.finals import Finals
 from tsad.findings import Event, Findings, Job, NotedScores
 from tsad.history import History
 from tsad.judge import EXTENDED, Change, Judge
-from tsad.readings import HourlyScores, Readings, Rollups
+from tsad.readings import Readings, Rollups
 
 NOBODY = (np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0), np.zeros(0, np.float32))
 """The readings of a slot in which no entity has a window."""
@@ -45,6 +46,7 @@ class Partition:
         self.judge = judge
         self.rollups = rollups
         self.history = history
+        self._finals = Finals(windower, judge.readings, rollups, history)
         self.book = CaseBook()
         self.findings = Findings()
         self.now_ns = 0
@@ -86,6 +88,7 @@ class Partition:
     def take(self) -> Findings:
         """What has come up since the last call."""
         done, self.findings = self.findings, Findings()
+        done.rollups = self._finals.take()
         return done
 
     def _consume(self, stretches: Iterator[Stretch]) -> None:
@@ -161,7 +164,7 @@ class Partition:
         changes: list[Change] = []
         for slots, part in stretches_of(judged, self.readings.horizon):
             changes += self._pass_empty(slots.start - 1)
-            self._finish(range(slots.start - self.readings.horizon, slots.stop - self.readings.horizon))
+            self._finals.finish(range(slots.start - self.readings.horizon, slots.stop - self.readings.horizon))
             given = (verdicts.score[part], verdicts.p[part], settled[part])
             for slot, changed in self.judge.close_all(slots, judged.rows[part], judged.ends[part], *given):
                 self._log(changed, slot)
@@ -173,7 +176,7 @@ class Partition:
         changes: list[Change] = []
         for slot in self.judge.empty_slots(until):
             final = slot - self.readings.horizon
-            self._finish(range(final, final + 1))
+            self._finals.finish(range(final, final + 1))
             changed = self.judge.close(slot, *NOBODY)
             self._log(changed, slot)
             changes += changed
@@ -312,38 +315,9 @@ class Partition:
         )
         self.findings.scores.append(noted)
 
-    def _finish(self, slots: range) -> None:
-        """`slots` are final now: they enter the hourly roll-ups and the history."""
-        rows, ends, scores = self.readings.of(slots)
-        if not len(rows):
-            return
-        for ended in self.rollups.add_all(rows, ends, scores):
-            self._give_out(ended)
-        self._keep(rows, ends, scores)
-
-    def _keep(self, rows: Codes, ends: Ints, scores: Floats) -> None:
-        """Give final slots to the history: rows in the order of `ends`."""
-        if self.history.folder is None:
-            return
-        values, names, features = self.windower.derived(rows, ends), self._names, list(self.windower.features)
-        for part in runs_of(ends):
-            here = [names[row] for row in rows[part].tolist()]
-            self.history.add(here, int(ends[part.start]), values[part], scores[part], features)
-
-    def _give_out(self, ended: HourlyScores | None) -> None:
-        if ended is not None and len(ended.rows):
-            names = self._names
-            self.findings.rollups.append(([names[row] for row in ended.rows.tolist()], ended))
-
     def _evict(self, slot: ClosedSlot) -> None:
         rows = np.array([row for _, row in slot.evicted], np.int32)
-        for final in range(slot.slot - self.readings.horizon + 1, slot.slot + 1):
-            here = rows[np.isin(rows, self.readings.at(final))]
-            if len(here):
-                scores = self.readings.score[here, final % self.readings.horizon]
-                self._give_out(self.rollups.add(here, final, scores))
-                self._keep(here, np.full(len(here), final, np.int64), scores)
-        self._give_out(self.rollups.flush(rows))
+        self._finals.leave(rows, slot.slot)
         self._record(changes := self.judge.evict(rows), None)
         self._log(changes, slot.slot)
         for name, row in slot.evicted:
@@ -371,14 +345,8 @@ class Partition:
 
         They stay open: when the stream goes on, they are given out again and replace these.
         """
-        closed = self.judge.closed
-        if closed is None:
-            return
-        hours = self.rollups.copy()
-        for slot in range(closed - self.readings.horizon + 1, closed + 1):
-            rows = self.readings.at(slot)
-            self._give_out(hours.add(rows, slot, self.readings.score[rows, slot % self.readings.horizon]))
-        self._give_out(hours.everyone())
+        if self.judge.closed is not None:
+            self._finals.so_far(self.judge.closed)
 
 
 def _by_births(segment: Sequence[ClosedSlot]) -> Iterator[list[ClosedSlot]]:

@@ -88,10 +88,10 @@ def _replay(runner: Runner, checkpoint: Checkpoint) -> list[Topic]:
         elif over:
             ended.remove(over[0])
             runner.partition.end(over[0], runner.clock())
-            runner.explain(runner.partition.take().jobs)
+            runner.explanations.of(runner.partition.take().jobs)
         elif silent:
             runner.partition.idle(silent[0], runner.clock())
-            runner.explain(runner.partition.take().jobs)
+            runner.explanations.of(runner.partition.take().jobs)
         else:
             break
     runner.forget_unsaved()
@@ -145,7 +145,7 @@ def _read(runner: Runner, topic: Topic, target: int) -> None:
         raise SourceChanged(f"{topic}: the source ends before row {target}, which was read before")
     runner.take(topic, batch)
     # alerts that open here were explained before, but their case has to know it
-    runner.explain(runner.partition.take().jobs)
+    runner.explanations.of(runner.partition.take().jobs)
     if runner.partition.history.due:
         runner.aside(runner.partition.history.flush)
 

@@ -1,7 +1,7 @@
 """One partition of a stream, run: poll, process, explain, save in one transaction, snapshot, and come back from it."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,16 @@ from storage import snapshots
 from storage.engine import Carrier, at_once
 from storage.read import Reader
 from storage.store import Store
-from storage.types import Changes, Checkpoint, DeadLetter, Explanation, LeaseLost, SnapshotRow, Template
+from storage.types import (
+    Alert,
+    Announcement,
+    Changes,
+    Checkpoint,
+    DeadLetter,
+    LeaseLost,
+    SnapshotRow,
+    Template,
+)
 from streaming.broker.source import KafkaSource
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
@@ -20,12 +29,11 @@ from streaming.settings import SECOND
 from streaming.types import Batch, Lines, Source, State, Topic
 from tsad.absence import Absence
 from tsad.announcing import Announcer
-from tsad.cases import Case, Evidence, Told
+from tsad.cases import Case
 from tsad.director import Director
-from tsad.explaining import Request, explain, packed, tells, unpacked
-from tsad.findings import Findings, Job
+from tsad.explanations import Explanations
+from tsad.findings import Findings
 from tsad.meter import Meter
-from tsad.models import Model
 from tsad.partition import Partition
 from tsad.progress import Limits, Progress, frozen_heap
 from tsad.rows import RowWriter, entity_rows, every_entity, evicted_rows
@@ -76,8 +84,13 @@ class Runner:
     meter: Meter = field(default_factory=Meter)
     _turn: int = 0
     _followed: int = 0
-    _behind: bool = True
     _dead: list[DeadLetter] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.explanations = Explanations(
+            self.writer, self.store, self.reader, self.director, self.partition.book,
+            self.limits.explain_per_poll, self._said, self.aside, self.meter,
+        )  # fmt: skip
 
     def run(self, stop: Callable[[], bool] = lambda: False, tell: Callable[[Progress], None] | None = None) -> bool:
         """Go on until the end of the sources (True) or until `stop` answers True (False); both leave a snapshot."""
@@ -107,7 +120,7 @@ class Runner:
         self.save()
         self.listen()
         if batch is not None and not len(batch.codes):
-            self.explain_waiting()  # nothing else to do
+            self.explanations.of_waiting()  # nothing else to do
         closed = self.partition.windower.closed_through
         if closed is not None and (self.snapshot_slot is None or closed - self.snapshot_slot >= self._every):
             self.snapshot()
@@ -150,11 +163,8 @@ class Runner:
         if self.clock() - self._followed >= FOLLOW_EVERY:
             self._followed = self.clock()
             self.follow(self)
-            self._behind = True
-        if explain and self._behind:
-            self._behind = self.explain_waiting(1) > 0
-            return self._behind
-        return False
+            self.explanations.behind = True
+        return explain and self.explanations.catch_up()
 
     @property
     def _every(self) -> int:
@@ -165,7 +175,7 @@ class Runner:
         """At the end of the input: the open hours, every explanation that waits, and a snapshot."""
         self.partition.so_far()
         self.save()
-        while self.explain_waiting():
+        while self.explanations.of_waiting():
             pass
         self.snapshot()
 
@@ -255,7 +265,7 @@ class Runner:
 
     def _changes(self, findings: Findings) -> Changes:
         writer = self.writer
-        explanations = self.explain(findings.jobs)
+        explanations = self.explanations.of(findings.jobs)
         dead = self._rejected()
         self.progress.alerts += findings.opened
         self._count("evicted", len(findings.evicted))
@@ -290,6 +300,10 @@ class Runner:
             changes.announcements += self.announcer.announce(alert, case.changes)
         changes.forwards = self.announcer.forward(changes.stream, changes.dead_letters)
 
+    def _said(self, alert: Alert, case: Case | None) -> list[Announcement]:
+        """What others are told of an alert whose explanation had to wait."""
+        return self.announcer.announce(alert, case.changes if case else None) if self.announcer else []
+
     def _rejected(self) -> list[DeadLetter]:
         """What the windower refused since the last save."""
         rows = []
@@ -299,57 +313,6 @@ class Runner:
             for reason, count in counts.items():
                 self._count(f"dead:{reason}", count)
         return rows
-
-    def explain(self, jobs: list[Job]) -> list[Explanation]:
-        """Explain the strongest now; the rest waits in the database with its window."""
-        jobs = sorted(jobs, key=lambda job: -job.evidence.score)
-        now, later = jobs[: self.limits.explain_per_poll], jobs[self.limits.explain_per_poll :]
-        requests = [Request(self.writer.alert_id(job.case), job.case.entity, job.evidence) for job in now]
-        rows = []
-        for job, answer in zip(now, explain(requests, self._model_of), strict=True):
-            rows += answer.rows
-            self._tell(job.case, job.evidence, answer.told)
-        for job in later:
-            waiting = self._waiting(job.case, job.evidence.slot)
-            job.case.told.window = packed([*waiting, job.evidence])
-        self._behind |= bool(later)
-        return rows
-
-    def _tell(self, case: Case, evidence: Evidence, told: Told) -> None:
-        window = packed(self._waiting(case, evidence.slot))
-        if tells(case.told.slot, evidence.slot, case.track.episode.peak):
-            case.told = told
-        case.told.window = window
-
-    def _waiting(self, case: Case, but: int) -> list[Evidence]:
-        return [evidence for evidence in unpacked(case.told.window) if evidence.slot != but]
-
-    def _model_of(self, request: Request) -> Model:
-        return self.director.model(request.evidence.version, request.evidence.features)
-
-    def explain_waiting(self, most: int | None = None) -> int:
-        """Explain `most` alerts whose explanation had to wait (else a poll's), strongest first; how many were."""
-        most = max(self.limits.explain_per_poll, 1) if most is None else most
-        waiting = self.reader.pending(self.writer.stream, self.writer.run, most)
-        held = {self.writer.alert_id(case): case for case in self.partition.book.cases.values()}
-        for alert in waiting:
-            requests = [Request(alert.id, alert.entity, evidence) for evidence in unpacked(alert.window)]
-            with self.meter.stage("explain"):
-                answers = self.aside(partial(explain, requests, self._model_of))
-            told = Told(alert.explained_by, alert.sentence, alert.evidence)
-            for answer in answers:
-                if tells(told.slot, answer.told.slot or 0, alert.peak_slot):
-                    told = answer.told
-            done = replace(
-                alert, explanation="done", explained_by=told.explained_by, sentence=told.sentence,
-                evidence=told.evidence, window=None,
-            )  # fmt: skip
-            case = held.get(alert.id)
-            said = self.announcer.announce(done, case.changes if case else None) if self.announcer else []
-            self.store.explained(done, [row for answer in answers for row in answer.rows], said)
-            if case is not None:
-                case.told = told
-        return len(waiting)
 
     def snapshot(self) -> None:
         """Keep everything in memory as a file that the database names; the next start goes on from it."""

@@ -11,9 +11,10 @@ from detectors.channels import timing
 from storage.read import AlertFilter
 from streaming.settings import SECOND
 from streaming.sniff import Sniffed, sniff
-from tsad.app import App, ensemble_settings
+from tsad.app import App
 from tsad.config import Config, ConfigError, validated
 from tsad.console import Bars, heeding
+from tsad.detection import ensemble_settings
 from tsad.pictures import draw, strongest
 from tsad.report import alert_row, alert_table
 from tsad.texts import template_texts

@@ -15,6 +15,7 @@ from streaming.settings import SECOND, LogFormat, TelemetryFormat
 from streaming.types import Batch, Topic
 from tsad.app import App
 from tsad.config import parse_config
+from tsad.inputs import Inputs
 from tsad.runner import Limits
 
 STREAM = "s"
@@ -136,6 +137,16 @@ def source(topic: Topic, lines: Sequence[bytes], columns: Columns, **crashes: se
     return ListSource(topic, lines, decoder, **crashes)
 
 
+@dataclass(frozen=True)
+class ListInputs(Inputs):
+    """Inputs whose sources are made otherwise."""
+
+    make: Callable[[Columns], dict[Topic, ListSource]] = lambda _: {}
+
+    def sources(self, given: Any, columns: Columns) -> Any:
+        return self.make(columns)
+
+
 class ListApp(App):
     """The application, reading from lists: topic -> payloads."""
 
@@ -143,7 +154,10 @@ class ListApp(App):
     crashes: dict[str, set[int]]
     sizes: dict[Topic, Callable[[], int]]
 
-    def sources(self, stream: str, paths: Any, columns: Columns) -> Any:
+    def inputs(self, stream: str) -> ListInputs:
+        return ListInputs(stream, self.config.of(stream), self.clock, self._sources)
+
+    def _sources(self, columns: Columns) -> dict[Topic, ListSource]:
         found = {}
         for topic, lines in self.lists.items():
             one = source(topic, lines, columns)

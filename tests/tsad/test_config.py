@@ -11,19 +11,8 @@ from hypothesis import strategies as st
 
 from storage import prune
 from streaming.settings import SECOND, FeatureRule, LogFormat, MappedFeature, Mapping, TelemetryFormat, Timing
-from tsad.config import (
-    PRUNABLE,
-    RETENTION,
-    Config,
-    ConfigError,
-    FeatureConfig,
-    LogConfig,
-    StreamConfig,
-    TelemetryConfig,
-    load_config,
-    parse_config,
-    validated,
-)
+from tsad.config import PRUNABLE, RETENTION, Config, ConfigError, StreamConfig, load_config, parse_config, validated
+from tsad.incoming import FeatureConfig, LogConfig, TelemetryConfig
 from tsad.section import UNITS, parse_duration
 
 

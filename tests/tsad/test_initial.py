@@ -15,17 +15,8 @@ from streaming.settings import SECOND, MappedFeature, Mapping, TelemetryFormat
 from streaming.sniff import Sniffed, sniff
 from tsad.cli import app
 from tsad.cluster import KafkaConfig
-from tsad.config import (
-    Config,
-    FeatureConfig,
-    LogConfig,
-    MappedFeatureConfig,
-    MappingConfig,
-    StreamConfig,
-    TelemetryConfig,
-    load_config,
-    parse_config,
-)
+from tsad.config import Config, StreamConfig, load_config, parse_config
+from tsad.incoming import FeatureConfig, LogConfig, MappedFeatureConfig, MappingConfig, TelemetryConfig
 from tsad.initial import configuration_text
 from tsad.operating import HttpConfig, LoggingConfig
 from tsad.section import Section

@@ -81,7 +81,7 @@ def run(
     with opened(config, database, needed=True, create=True) as opened_app, opened_app.claim():
         log = opened_app.config.log
         configure(log_format.value if log_format else log.format, log.level, stream=stream)
-        if opened_app.on_kafka(stream, _paths(source, logs)):
+        if opened_app.inputs(stream).on_kafka(_paths(source, logs)):
             _work(opened_app, stream, until_end, http, json)
             return
         with interruptible() as stopping, patiently(opened_app, stopping), serving(opened_app, stream, http) as watch:

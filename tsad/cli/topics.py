@@ -13,9 +13,10 @@ from streaming.broker.settings import BrokerSettings
 from streaming.types import Topic
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, app
 from tsad.cli.terminal import INTERRUPTED, configuration, note, show
-from tsad.config import Config, LogConfig, TelemetryConfig
+from tsad.config import Config
 from tsad.console import Bars, interruptible
 from tsad.datasets import DataSet, bundled, data_set
+from tsad.incoming import LogConfig, TelemetryConfig
 from tsad.producing import Lane, Pace, produce, speed_of
 
 NewPartitions = Annotated[

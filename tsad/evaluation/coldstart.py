@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from detectors.ensemble import Ensemble
-from tsad.app import ensemble_settings
 from tsad.config import StreamConfig
+from tsad.detection import ensemble_settings
 from tsad.evaluation.running import Scored, Stream, first_slot, fit_together
 from tsad.evaluation.series import Series
 

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from detectors.types import Rows
-from tsad.app import App
-from tsad.config import Config, ConfigError, FeatureConfig, StreamConfig, TelemetryConfig
+from tsad.config import Config, ConfigError, StreamConfig
 from tsad.evaluation.series import TEST
+from tsad.incoming import FeatureConfig, TelemetryConfig
+from tsad.inputs import Inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,7 @@ def configured_series(
     if stream.telemetry is None:
         raise ConfigError(f"stream {name!r} has no telemetry: there is nothing to evaluate")
     read = _labelled(stream, stream.telemetry, label)
-    database = f"sqlite:///{folder / 'read.db'}"
-    app = App.open(config.model_copy(update={"stream": {name: read}, "database": database}))
-    try:
-        rows = app.collect(name, {} if path is None else {"telemetry": str(path)}).rows
-    finally:
-        app.close()
+    rows = Inputs(name, read).collect({} if path is None else {"telemetry": str(path)}).rows
     if not len(rows.codes):
         raise ValueError(f"stream {name!r} has no row to evaluate")
     place = folder / quote(name, safe="")

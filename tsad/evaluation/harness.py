@@ -13,8 +13,8 @@ from typing import Any, Literal
 from detectors.channels import timing
 from streaming.channels import continuous
 from streaming.settings import SECOND
-from tsad.app import ensemble_settings
 from tsad.config import StreamConfig, validated
+from tsad.detection import ensemble_settings
 from tsad.episodes import Rule
 from tsad.evaluation.baselines import baseline, run_baseline
 from tsad.evaluation.coldstart import ColdStart

@@ -16,9 +16,9 @@ from detectors.ensemble import Ensemble
 from detectors.scorer import SlotTimes
 from streaming.types import Floats, Ints, Records, Topic
 from streaming.windower import Windower
-from tsad.app import ensemble_settings
 from tsad.cases import Judged
 from tsad.config import StreamConfig
+from tsad.detection import ensemble_settings
 from tsad.episodes import Rule
 from tsad.era import Era, begin_era, first_scorer
 from tsad.evaluation.series import Series

@@ -1,0 +1,94 @@
+"""Which alerts of a partition are explained at once, and which wait in the database until there is time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from storage.engine import Carrier
+from storage.read import Reader
+from storage.store import Store
+from storage.types import Alert, Announcement, Explanation
+from tsad.cases import Case, CaseBook, Evidence, Told
+from tsad.director import Director
+from tsad.explaining import Request, explain, packed, tells, unpacked
+from tsad.findings import Job
+from tsad.meter import Meter
+from tsad.models import Model
+from tsad.rows import RowWriter
+
+
+@dataclass
+class Explanations:
+    """The explanations of one partition's alerts, `book` being the cases that may still change.
+
+    At most `most` are made a poll; `announce` says what others are told of an alert that was explained later; `behind`
+    is False when it is known that none waits.
+    """
+
+    writer: RowWriter
+    store: Store
+    reader: Reader
+    director: Director
+    book: CaseBook
+    most: int
+    announce: Callable[[Alert, Case | None], list[Announcement]]
+    aside: Carrier
+    meter: Meter
+    behind: bool = True
+
+    def of(self, jobs: list[Job]) -> list[Explanation]:
+        """Explain the strongest now; the rest waits in the database with its window."""
+        jobs = sorted(jobs, key=lambda job: -job.evidence.score)
+        now, later = jobs[: self.most], jobs[self.most :]
+        requests = [Request(self.writer.alert_id(job.case), job.case.entity, job.evidence) for job in now]
+        rows = []
+        for job, answer in zip(now, explain(requests, self._model_of), strict=True):
+            rows += answer.rows
+            _tell(job.case, job.evidence, answer.told)
+        for job in later:
+            job.case.told.window = packed([*_waiting(job.case, job.evidence.slot), job.evidence])
+        self.behind |= bool(later)
+        return rows
+
+    def of_waiting(self, most: int | None = None) -> int:
+        """Explain `most` alerts whose explanation had to wait (else a poll's), strongest first; how many were."""
+        most = max(self.most, 1) if most is None else most
+        waiting = self.reader.pending(self.writer.stream, self.writer.run, most)
+        held = {self.writer.alert_id(case): case for case in self.book.cases.values()}
+        for alert in waiting:
+            requests = [Request(alert.id, alert.entity, evidence) for evidence in unpacked(alert.window)]
+            with self.meter.stage("explain"):
+                answers = self.aside(partial(explain, requests, self._model_of))
+            told = Told(alert.explained_by, alert.sentence, alert.evidence)
+            for answer in answers:
+                if tells(told.slot, answer.told.slot or 0, alert.peak_slot):
+                    told = answer.told
+            done = replace(
+                alert, explanation="done", explained_by=told.explained_by, sentence=told.sentence,
+                evidence=told.evidence, window=None,
+            )  # fmt: skip
+            case = held.get(alert.id)
+            self.store.explained(done, [row for answer in answers for row in answer.rows], self.announce(done, case))
+            if case is not None:
+                case.told = told
+        return len(waiting)
+
+    def catch_up(self) -> bool:
+        """Explain one that waits, if any: whether there was one."""
+        if self.behind:
+            self.behind = self.of_waiting(1) > 0
+        return self.behind
+
+    def _model_of(self, request: Request) -> Model:
+        return self.director.model(request.evidence.version, request.evidence.features)
+
+
+def _tell(case: Case, evidence: Evidence, told: Told) -> None:
+    window = packed(_waiting(case, evidence.slot))
+    if tells(case.told.slot, evidence.slot, case.track.episode.peak):
+        case.told = told
+    case.told.window = window
+
+
+def _waiting(case: Case, but: int) -> list[Evidence]:
+    return [evidence for evidence in unpacked(case.told.window) if evidence.slot != but]

@@ -1,0 +1,76 @@
+"""Slots that no late data can reach any more: out of the readings, into the hourly roll-ups and the history."""
+
+import numpy as np
+
+from streaming.types import Codes, Floats, Ints
+from streaming.windower import Windower
+from tsad.cases import runs_of
+from tsad.history import History
+from tsad.readings import HourlyScores, Readings, Rollups
+
+Given = tuple[list[str], HourlyScores]
+"""Hours that are over, with the entities' names."""
+
+
+class Finals:
+    """What is kept of a partition's final slots. `given` collects the hours that are over until somebody takes them."""
+
+    def __init__(self, windower: Windower, readings: Readings, rollups: Rollups, history: History) -> None:
+        self.rollups = rollups
+        self.history = history
+        self.given: list[Given] = []
+        self._windower = windower
+        self._readings = readings
+
+    def finish(self, slots: range) -> None:
+        """`slots` are final now."""
+        rows, ends, scores = self._readings.of(slots)
+        if not len(rows):
+            return
+        for ended in self.rollups.add_all(rows, ends, scores):
+            self._give_out(ended)
+        self._keep(rows, ends, scores)
+
+    def leave(self, rows: Codes, closed: int) -> None:
+        """The entities `rows` go after the slot `closed`: what they have is final."""
+        horizon = self._readings.horizon
+        for final in range(closed - horizon + 1, closed + 1):
+            here = rows[np.isin(rows, self._readings.at(final))]
+            if len(here):
+                scores = self._readings.score[here, final % horizon]
+                self._give_out(self.rollups.add(here, final, scores))
+                self._keep(here, np.full(len(here), final, np.int64), scores)
+        self._give_out(self.rollups.flush(rows))
+
+    def so_far(self, closed: int) -> None:
+        """Give out the open hours too, with what is not final yet, up to the slot `closed`.
+
+        They stay open: when the stream goes on, they are given out again and replace these.
+        """
+        hours, horizon = self.rollups.copy(), self._readings.horizon
+        for slot in range(closed - horizon + 1, closed + 1):
+            rows = self._readings.at(slot)
+            self._give_out(hours.add(rows, slot, self._readings.score[rows, slot % horizon]))
+        self._give_out(hours.everyone())
+
+    def take(self) -> list[Given]:
+        """The hours that came to their end since the last call."""
+        given, self.given = self.given, []
+        return given
+
+    def _keep(self, rows: Codes, ends: Ints, scores: Floats) -> None:
+        """Give final slots to the history: rows in the order of `ends`."""
+        if self.history.folder is None:
+            return
+        features = list(self._windower.features)
+        values = self._windower.derived(rows, ends)
+        for part in runs_of(ends):
+            self.history.add(self._named(rows[part]), int(ends[part.start]), values[part], scores[part], features)
+
+    def _give_out(self, ended: HourlyScores | None) -> None:
+        if ended is not None and len(ended.rows):
+            self.given.append((self._named(ended.rows), ended))
+
+    def _named(self, rows: Codes) -> list[str]:
+        names = self._windower.roster.filled
+        return [names[row] for row in rows.tolist()]

@@ -1,0 +1,114 @@
+"""What a stream reads, as its configuration says: sources, columns, miner, windower, and history cut into slots."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from streaming.columns import Columns
+from streaming.deadletters import DeadLetters
+from streaming.decoders import PayloadDecoder, decoder_of
+from streaming.files import open_source
+from streaming.logintake import LogIntake
+from streaming.masking import Masking
+from streaming.types import Source, Topic
+from streaming.windower import Windower
+from tsad.config import ConfigError, StreamConfig
+from tsad.fitting import Collected, collect
+from tsad.incoming import KAFKA
+
+Clock = Callable[[], int]
+Paths = Mapping[Topic, str]
+FIT_TEMPLATES = 500
+"""Templates that get a column while a model is fitted; the most frequent stay."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of the stream called `name`. `clock` gives the wall clock in ns."""
+
+    name: str
+    config: StreamConfig
+    clock: Clock = time.time_ns
+
+    def paths(self, given: Paths) -> dict[Topic, str]:
+        """The sources of the topics: `given`, else configured. ConfigError where one is missing or not read."""
+        sections = self.config.sections
+        for topic in given.keys() - sections.keys():
+            read = " and ".join(sections)
+            raise ConfigError(f"stream {self.name!r} is configured to read {read} only, not {topic} {given[topic]!r}")
+        found: dict[Topic, str] = {}
+        for topic, section in sections.items():
+            path = given.get(topic) or section.source
+            if path is None:
+                raise ConfigError(f"stream.{self.name}.{topic}.source is not set; name a file, a folder, or - (stdin)")
+            found[topic] = path
+        return found
+
+    def sources(self, given: Paths, columns: Columns) -> dict[Topic, Source]:
+        """Open the sources that `paths` answers."""
+        paths, sections = self.paths(given), self.config.sections
+        ahead, clock = self.config.max_ahead, self.clock
+        return {
+            topic: open_source(path, sections[topic].settings(), columns, max_ahead=ahead, clock=clock)
+            for topic, path in paths.items()
+        }
+
+    def on_kafka(self, given: Paths) -> bool:
+        """Whether the stream comes from Kafka: `given` (paths on the command line) or the configuration says so.
+
+        ConfigError where Kafka is asked for and no topic is configured, or only for one of two sources."""
+        sections = self.config.sections
+        said = {topic: given.get(topic) or section.source for topic, section in sections.items()}
+        if KAFKA not in said.values():
+            return False
+        for topic, source in said.items():
+            if source != KAFKA:
+                raise ConfigError(
+                    f"stream.{self.name}.{topic}.source = {source!r}: 'kafka' is needed, as the other one is"
+                )
+            if not sections[topic].topic and not self.config.topic_pattern:
+                raise ConfigError(f"stream.{self.name}.{topic}.topic is not set; name the topic to read")
+        return True
+
+    def decoder(self, topic: Topic, columns: Columns) -> PayloadDecoder:
+        """What decodes the messages of `topic`."""
+        return decoder_of(self.config.sections[topic].settings(), columns, max_ahead=self.config.max_ahead)
+
+    def columns(self, model_features: list[str] | None = None) -> Columns:
+        """The columns: those of the stream's model, else whatever comes."""
+        limit = max(self.config.max_features, 4096)
+        return Columns(model_features or (), open=model_features is None, max_features=limit)
+
+    def intake(self, columns: Columns, template_columns: int) -> LogIntake | None:
+        """What mines the log lines; None where there are none."""
+        logs = self.config.logs
+        if logs is None:
+            return None
+        masks = None if logs.masks is None else Masking(list(logs.masks.items()))
+        return LogIntake(self.config.timing(), columns, masks, logs.max_templates, template_columns)
+
+    def windower(self, rejects: Mapping[Topic, DeadLetters]) -> Windower:
+        """The windower; what it refuses goes to `rejects`."""
+        config = self.config
+        return Windower(
+            config.timing(),
+            config.rules(),
+            lambda topic, position, reason, detail: rejects[topic].add(position, reason, detail, None),  # type: ignore[arg-type]
+            topics=config.topics,
+            log_coverage=config.logs.coverage if config.logs else "stream",
+        )
+
+    def collect(
+        self, given: Paths, until: int | None = None, tell: Callable[[int], None] = lambda _: None
+    ) -> Collected:
+        """Cut history into closed slots, as the stream itself would."""
+        columns = self.columns()
+        intake = self.intake(columns, FIT_TEMPLATES)
+        windower = self.windower({topic: DeadLetters() for topic in self.config.topics})
+        windower.declare(columns.names)
+        sources = self.sources(given, columns)
+        try:
+            return collect(windower, sources, intake, until, tell)
+        finally:
+            for source in sources.values():
+                source.close()
