@@ -150,6 +150,24 @@ log_templates = sa.Table(
     instant("saved_at"),
 )
 
+template_aliases = sa.Table(
+    "template_aliases",
+    metadata,
+    *partition_key(),
+    name("alias", **KEY),
+    whole("template_id"),
+    instant("saved_at"),
+)
+
+template_names = sa.Table(
+    "template_names",
+    metadata,
+    name("stream", **KEY),
+    name("template", **KEY),
+    name("name"),
+    instant("saved_at"),
+)
+
 dead_letters = sa.Table(
     "dead_letters",
     metadata,

@@ -51,6 +51,7 @@ KINDS = (
     Kind("orders", schema.orders, None),
     Kind("audit", schema.audit, None),
     Kind("templates", schema.log_templates),
+    Kind("template_aliases", schema.template_aliases),
     Kind("entities", schema.entities, frozenset({"first_slot"})),
     Kind("evicted", schema.evicted_states),
     Kind("no_data", schema.no_data, frozenset({"opened_at"})),

@@ -193,6 +193,14 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateAlias:
+    """A former text of a log template of the partition's miner, by the public id of that text."""
+
+    alias: str
+    template_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class EntityRow:
     """An entity, its last labels, and the first and last slot in which it was seen."""
 
@@ -349,6 +357,7 @@ class Changes:
     forwards: list[Forward] = field(default_factory=list)
     no_data: list[NoData] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
+    template_aliases: list[TemplateAlias] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

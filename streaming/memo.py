@@ -2,7 +2,7 @@
 
 from typing import Any
 
-WILDCARD = "<*>"
+from streaming.templates import WILDCARD
 
 
 class Memo:

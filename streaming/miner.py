@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from streaming.masking import Masking
 from streaming.memo import Memo, sought
+from streaming.templates import template_id
 from streaming.types import Codes, State
 
 MAX_CHARACTERS = 8_192
@@ -52,13 +53,23 @@ class _Clusters(OrderedDict[int, Any]):
 
 
 class _Drain(Drain):  # type: ignore[misc]  # drain3 is untyped
-    """Drain in which one token of a line may always differ: short lines would each found a template otherwise."""
+    """Drain in which one token of a line may always differ: short lines would each found a template otherwise.
+
+    `former` is how the template that a line joined last read before.
+    """
+
+    former: Sequence[str] = ()
 
     def fast_match(self, cluster_ids: Sequence[int], tokens: list[str], sim_th: float, include_params: bool) -> Any:
         """The most similar template of a leaf, if it is similar enough."""
         length = max(len(tokens), 2)
         enough = min(sim_th, (length - 1) / length)
         return super().fast_match(cluster_ids, tokens, enough, include_params)
+
+    def create_template(self, seq1: Sequence[str], seq2: Sequence[str]) -> Any:
+        """What two lines of a template have in common; `seq2` is the template."""
+        self.former = seq2
+        return super().create_template(seq1, seq2)
 
 
 class Miner:
@@ -84,6 +95,7 @@ class Miner:
         self._drain.id_to_cluster = self._clusters
         self._memo = Memo(MEMO_BYTES)
         self._given: dict[str, int] = {}
+        self._former: dict[int, list[str]] = {}
 
     @property
     def evictions(self) -> int:
@@ -121,6 +133,10 @@ class Miner:
     def templates(self) -> list[tuple[int, str, int]]:
         """(id, text, lines) of the templates held, by id; `<*>` marks a varying token."""
         return [(key, cluster.get_template(), cluster.size) for key, cluster in sorted(self._clusters.items())]
+
+    def aliases(self) -> list[tuple[str, int]]:
+        """(public id of a former text, template id) of the templates held whose text has changed."""
+        return [(alias, key) for key, former in sorted(self._former.items()) for alias in former]
 
     def texts(self, ids: Iterable[int]) -> list[str | None]:
         """The current text of each template; None for one that is not held (any more)."""
@@ -165,6 +181,7 @@ class Miner:
             "pinned": list(self._clusters.pinned),
             "evictions": self._clusters.evictions,
             "given": list(self._given.items()),
+            "former": list(self._former.items()),
         }
         return State(meta=meta)
 
@@ -185,7 +202,8 @@ class Miner:
         self._drain.clusters_counter = meta["counter"]
         self._drain.root_node = _node_from_json(meta["tree"])
         self._memo = Memo(MEMO_BYTES)
-        self._given = dict(meta.get("given", ()))
+        self._given = dict(meta["given"])
+        self._former = dict(meta["former"])
 
     def masked(self, message: str) -> str:
         """What is mined of a message: its first tokens, with masks in place of what varies."""
@@ -249,8 +267,12 @@ class Miner:
         cluster, change = self._drain.add_log_message(" ".join(tokens))
         if change == "none":
             self._memo.put(key, leaf, cluster.cluster_id)
+        elif change == "cluster_created":
+            self._changed(stand_in or leaf)
         else:
-            self._changed(leaf if change == "cluster_template_changed" else stand_in or leaf)
+            former = template_id(" ".join(self._drain.former))
+            self._former.setdefault(int(cluster.cluster_id), []).append(former)
+            self._changed(leaf)
         return int(cluster.cluster_id), bool(change == "cluster_created")
 
     def _create(self, tokens: list[str]) -> int:
@@ -272,6 +294,7 @@ class Miner:
             self._memo.drop(node)
         for cluster in self._clusters.gone:
             self._memo.forget(cluster.cluster_id)
+            self._former.pop(cluster.cluster_id, None)
         if self._clusters.gone and self._clusters.evictions % self._clusters.capacity == 0:
             _prune(self._drain.root_node, self._clusters)
         self._clusters.gone.clear()

@@ -23,6 +23,7 @@ from storage.places import Places
 from storage.read import Reader
 from storage.refits import Refits
 from storage.store import Store
+from storage.templates import TemplateNames
 from storage.types import LIVE, ModelRow, Order, Restored, StoreError, StreamRow
 from streaming.broker.belonging import Belonging
 from streaming.broker.consumer import open_consumer
@@ -74,6 +75,7 @@ class App:
         self.models = Models(database, self.now)
         self.leases = Leases(database, self.now)
         self.homes = Homes(database, self.now)
+        self.template_names = TemplateNames(database, self.now)
         self.places = Places(database, self.now)
         self.aside: Carrier = at_once
         self.meter = Meter()

@@ -155,6 +155,18 @@ def dead_letter_table(rows: Iterable[Row]) -> Table:
     return _table("Dead letters", columns, rows, "No dead letters.")
 
 
+def template_table(rows: Iterable[Row]) -> Table:
+    """Log templates: id, name, lines, partitions, text."""
+    columns = (
+        _plain("id"),
+        _plain("name"),
+        Column("Lines", lambda row: _text(f"{row['lines']:,}"), justify="right"),
+        Column("Partitions", lambda row: _text(str(len(row["partitions"]))), justify="right"),
+        Column("Template", lambda row: _text(row["text"], limit=200), wraps=True),
+    )
+    return _table("Log templates", columns, rows, "No log templates yet: they are kept at each snapshot.")
+
+
 def check_table(rows: Iterable[Row]) -> Table:
     """Check results: check, ok, detail."""
     columns = (

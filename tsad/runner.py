@@ -20,6 +20,7 @@ from storage.types import (
     LeaseLost,
     SnapshotRow,
     Template,
+    TemplateAlias,
 )
 from streaming.broker.source import KafkaSource
 from streaming.columns import Columns
@@ -331,6 +332,7 @@ class Runner:
         changes.entities += every_entity(self.partition.windower.roster)
         if self.intake is not None:
             changes.templates += [Template(*row) for row in self.intake.miner.templates()]
+            changes.template_aliases += [TemplateAlias(*row) for row in self.intake.miner.aliases()]
         saved = self.store.save([changes])
         snapshots.delete(self.models_url, saved.stale_files)
         self._check(saved.lost)

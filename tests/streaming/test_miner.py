@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from streaming.masking import Masking
 from streaming.miner import MAX_CHARACTERS, MAX_TOKENS, Miner
+from streaming.templates import template_id
 from streaming.types import State
 
 WORDS = ["user", "login", "failed", "open", "close", "file", "alpha", "beta", "9", "10.0.0.1", "x1", "<*>"]
@@ -254,6 +255,17 @@ def test_later_adoptions_replace_the_oldest_pins() -> None:
     texts = [text for _, text, _ in miner.templates()]
     assert {"cache miss", "queue empty"} <= set(texts)
     assert "disk full" not in texts
+
+
+def test_the_texts_that_a_template_had_are_told_by_their_ids() -> None:
+    miner = Miner(max_templates=4)
+    miner.learn(["disk sda is full", "disk sda is empty", "disk sda was empty"])
+    assert [text for _, text, _ in miner.templates()] == ["disk sda is <*>", "disk sda was empty"]
+    aliases = miner.aliases()
+    assert aliases[0] == (template_id("disk sda is full"), 1)
+    assert revived(miner, max_templates=4).aliases() == aliases
+    miner.learn([f"{word} {word} {word}" for word in ("alpha", "beta", "gamma", "delta")])
+    assert miner.aliases() == []
 
 
 def test_adopting_more_than_half_of_the_places_is_refused() -> None:

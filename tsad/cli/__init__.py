@@ -11,6 +11,7 @@ from tsad.cli.quality import evaluate
 from tsad.cli.registers import db, dead_letters, detectors, models
 from tsad.cli.setup import check, init
 from tsad.cli.streams import demo, fit, run, try_file
+from tsad.cli.templates import templates
 from tsad.cli.terminal import fail_on
 from tsad.cli.topics import produce_topics, rekey
 from tsad.config import ConfigError
@@ -18,7 +19,8 @@ from tsad.runner import LeaseLostError
 
 __all__ = [
     "alerts", "app", "check", "cold_start", "db", "dead_letters", "demo", "detectors", "evaluate", "explain", "fit",
-    "init", "main", "models", "produce_topics", "rekey", "run", "try_file",
+    "init", "main", "models", "produce_topics", "rekey", "run", "templates",
+    "try_file",
 ]  # fmt: skip
 
 
