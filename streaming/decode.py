@@ -181,7 +181,8 @@ class LineDecoder(Decoder):
         )
 
     def _text_parser(self, format: LogFormat) -> Callable[[bytes], LogRow]:
-        """A parser of raw lines by `format.pattern`; ValueError when the pattern lacks the groups time and message."""
+        """A parser of raw records, whose first line `format.pattern` reads and whose others belong to the message;
+        ValueError when the pattern lacks the groups time and message."""
         if format.pattern is None:
             raise ValueError("text logs need a pattern with the named groups time and message")
         pattern = re.compile(format.pattern)
@@ -191,11 +192,12 @@ class LineDecoder(Decoder):
 
         def parse(payload: bytes) -> LogRow:
             try:
-                match = pattern.match(payload.decode())
+                first, *more = payload.decode().split("\n", 1)
             except UnicodeDecodeError as error:
                 raise RecordError(
                     "bad_encoding", f"not UTF-8 at byte {error.start}; text in UTF-8 is expected"
                 ) from error
+            match = pattern.match(first)
             if match is None:
                 said = f"does not match the pattern {pattern.pattern!r:.300}"
                 raise RecordError("no_match" if payload.strip() else "empty", said)
@@ -203,7 +205,8 @@ class LineDecoder(Decoder):
             if not groups["time"]:
                 raise RecordError("missing_time", "time: the pattern found none in this line")
             entity = groups.get("entity") or self.default_entity
-            return LogRow(entity, groups["time"], groups["message"] or "", groups.get("severity"))
+            message = "\n".join([groups["message"] or "", *more])
+            return LogRow(entity, groups["time"], message, groups.get("severity"))
 
         return parse
 

@@ -1,5 +1,6 @@
 """Finite sources: JSON Lines, CSV and Parquet files, folders of them, and standard input."""
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from streaming.columns import Columns
 from streaming.decode import MAX_AHEAD, MAX_RECORD_BYTES, Decoder
 from streaming.decoders import PayloadDecoder, decoder_of
 from streaming.linereader import LineReader
+from streaming.multiline import RecordReader
 from streaming.remotewrite import MAX_MESSAGE_BYTES
 from streaming.rowtables import empty_batch
 from streaming.settings import LogFormat, TelemetryFormat
@@ -23,6 +25,7 @@ from streaming.tables import CsvFeed, Feed, ParquetFeed, open_bytes
 from streaming.types import Batch, Source, SourceChanged, Topic
 
 Kind = Literal["lines", "csv", "parquet"]
+Begins = Callable[[bytes], bool] | None
 KIND_OF_SUFFIX: dict[str, Kind] = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -40,22 +43,26 @@ _SKIP_ROWS = 8192
 class LinesFeed:
     """JSON Lines or raw text. `ingested`: the ingest timestamp (ns) of what is read now."""
 
-    def __init__(self, reader: LineReader, decoder: PayloadDecoder, ingested: Callable[[], int]) -> None:
+    def __init__(self, reader: LineReader | RecordReader, decoder: PayloadDecoder, ingested: Callable[[], int]) -> None:
         self._reader = reader
         self._decoder = decoder
         self._ingested = ingested
         self._wait = True
 
     @classmethod
-    def of_file(cls, path: Path, decoder: PayloadDecoder, max_record_bytes: int) -> "LinesFeed":
-        """The lines of a file, ingested at its modification time."""
+    def of_file(cls, path: Path, decoder: PayloadDecoder, begins: Begins, max_record_bytes: int) -> "LinesFeed":
+        """The records of a file, ingested at its modification time; `begins` tells their first lines (None: all)."""
         modified = path.stat().st_mtime_ns
-        return cls(LineReader(open_bytes(path), str(path), max_record_bytes), decoder, lambda: modified)
+        lines = LineReader(open_bytes(path), str(path), max_record_bytes)
+        return cls(RecordReader(lines, begins) if begins else lines, decoder, lambda: modified)
 
     @classmethod
-    def of_stdin(cls, decoder: PayloadDecoder, max_record_bytes: int, clock: Callable[[], int]) -> "LinesFeed":
-        """Standard input, ingested when it is read; a read gives what has come and waits for the first line only."""
-        feed = cls(LineReader(sys.stdin.buffer, "standard input", max_record_bytes), decoder, clock)
+    def of_stdin(
+        cls, decoder: PayloadDecoder, begins: Begins, max_record_bytes: int, clock: Callable[[], int]
+    ) -> "LinesFeed":
+        """Standard input, ingested when it is read; a read gives what has come and waits for the first record only."""
+        lines = LineReader(sys.stdin.buffer, "standard input", max_record_bytes)
+        feed = cls(RecordReader(lines, begins) if begins else lines, decoder, clock)
         feed._wait = False
         return feed
 
@@ -213,14 +220,16 @@ def open_source(
     else:
         decoder = TableDecoder(format, columns, max_ahead=max_ahead)
 
+    begins = first_line(format)
+
     def open_feed(file: Path) -> Feed:
         if isinstance(decoder, TableDecoder):
             return (
                 ParquetFeed(file, decoder) if kind_of(file) == "parquet" else CsvFeed(file, decoder, max_record_bytes)
             )
         if not paths:
-            return LinesFeed.of_stdin(decoder, line_bytes, clock)
-        return LinesFeed.of_file(file, decoder, line_bytes)
+            return LinesFeed.of_stdin(decoder, begins, line_bytes, clock)
+        return LinesFeed.of_file(file, decoder, begins, line_bytes)
 
     arrival = "arrival" if kinds == {"lines"} and not Path(path).is_dir() else "time"
     in_order = (format.order or arrival) == "time"
@@ -232,6 +241,19 @@ def open_source(
         return source
     long = isinstance(format, TelemetryFormat) and format.layout == "long"
     return SortedSource(source, columns, long, memory_bytes)
+
+
+def first_line(format: TelemetryFormat | LogFormat) -> Begins:
+    """What tells the first line of a record of raw text (a time with a digit); None where every line is a record."""
+    if not isinstance(format, LogFormat) or format.layout != "text" or not format.join_lines or not format.pattern:
+        return None
+    pattern = re.compile(format.pattern)
+
+    def begins(line: bytes) -> bool:
+        match = pattern.match(line.decode("utf-8", "replace"))
+        return match is not None and any(letter.isdigit() for letter in match["time"] or "")
+
+    return begins
 
 
 def kind_of(path: Path) -> Kind:

@@ -135,7 +135,8 @@ class LogFormat:
     """JSON log records, or raw text whose `pattern` has the groups `time`, `message` and perhaps `entity`, `severity`.
 
     `time_format` is a strptime pattern for the raw `time` group (None = RFC 3339 or epoch). `format` as in
-    `TelemetryFormat`; `entity` as in `Mapping`, for OTLP.
+    `TelemetryFormat`; `entity` as in `Mapping`, for OTLP. `join_lines`: a line of raw text that the pattern does not
+    match belongs to the record before.
     """
 
     layout: Literal["json", "text"] = "json"
@@ -146,3 +147,4 @@ class LogFormat:
     order: Order | None = None
     format: Literal["auto", "json", "otlp", "otlp-json"] = "json"
     entity: tuple[str, ...] | None = None
+    join_lines: bool = True

@@ -106,6 +106,7 @@ class LogConfig(Section):
     coverage: Literal["stream", "entity", "always"] = "stream"
     max_templates: int = Field(default=5000, ge=100)
     masks: dict[str, str] | None = None
+    join_lines: bool = True
 
     @model_validator(mode="after")
     def _text_needs_a_pattern(self) -> "LogConfig":
@@ -125,5 +126,5 @@ class LogConfig(Section):
         """The plain value for `streaming`."""
         return LogFormat(
             self.layout, self.pattern, self.time_format, self.unit, self.default_entity, self.order, self.format,
-            self.entity,
+            self.entity, self.join_lines,
         )  # fmt: skip

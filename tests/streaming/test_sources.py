@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -260,11 +261,24 @@ def test_log_lines_can_be_put_in_order(tmp_path):
     assert reading.reasons == [(3, "broken_json")]
 
 
-def test_text_logs_from_a_file(tmp_path):
-    path = write(tmp_path / "app.log", ["2023-11-14T22:13:20Z hello", "what"])
-    reading = follow(path, LogFormat(layout="text", pattern=r"(?P<time>\S+) (?P<message>.*)", default_entity="{file}"))
-    assert reading.records == [("app", START * SECOND, "hello", -1)]
-    assert reading.counts == {"no_match": 1}
+TEXT = LogFormat(layout="text", pattern=r"(?P<time>\S+) (?P<message>.*)", default_entity="{file}")
+TRACE = ["what", "2023-11-14T22:13:20Z hello", "  File x.py", "Caused by: y", "2023-11-14T22:13:21Z ERROR bye", "why"]
+
+
+@pytest.mark.parametrize("poll", [1, 2, 5000])
+def test_text_logs_from_a_file_are_records_of_several_lines(tmp_path, poll):
+    reading = follow(write(tmp_path / "app.log", TRACE), TEXT, poll=poll)
+    assert reading.records == [
+        ("app", START * SECOND, "hello\n  File x.py\nCaused by: y", -1),
+        ("app", (START + 1) * SECOND, "ERROR bye\nwhy", -1),
+    ]
+    assert reading.reasons == [(0, "no_match")]
+
+
+def test_text_logs_of_one_line_each(tmp_path):
+    reading = follow(write(tmp_path / "app.log", TRACE), replace(TEXT, join_lines=False))
+    assert [message for _, _, message, _ in reading.records] == ["hello", "ERROR bye"]
+    assert reading.counts == {"no_match": 3, "bad_time": 1}
 
 
 def test_a_folder_is_all_its_files_in_the_order_of_time(tmp_path):
