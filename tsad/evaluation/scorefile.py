@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +11,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from streaming.checksum import Checksum
+from tsad.evaluation.imports import reached
 from tsad.evaluation.running import Scored
 
 MARK, SECONDS = b"tsad.mark", b"tsad.seconds"
 SHARE, DETECTOR = "share:", "detector:"
 SURPRISES = ("surprise", "settled_surprise")
-PACKAGES = ("streaming", "detectors", "tsad")
-READING, BASELINES = ("running", "series", "scorefile"), ("baselines", "subsequences")
+PACKAGE = "tsad.evaluation"
+SCORING, READING = ("running", "coldstart"), ("running", "series", "scorefile")
+BASELINES = ("baselines", "subsequences")
 
 
-def code_mark(baseline: bool = False) -> str:
-    """A checksum of the code by which tsad, or a baseline, scores: what measures and prints is not part of it."""
-    root = Path(__file__).parents[2]
-    packages = () if baseline else PACKAGES
-    names = (*READING, *BASELINES) if baseline else READING
-    deciding = [path for package in packages for path in sorted((root / package).glob("*.py"))]
-    deciding += [Path(__file__).with_name(f"{name}.py") for name in names]
+@cache
+def code_mark(baseline: bool = False, root: Path = Path(__file__).parents[2]) -> str:
+    """A checksum of the code by which tsad, or a baseline, scores (read once a process): what measures, prints, stores
+    or comes from other sources is not part of it."""
+    if baseline:
+        deciding = [root.joinpath(*PACKAGE.split("."), f"{name}.py") for name in (*READING, *BASELINES)]
+    else:
+        deciding = list(reached(root, [f"{PACKAGE}.{name}" for name in {*SCORING, *READING}]).values())
     digest = hashlib.sha256()
-    for path in deciding:
+    for path in sorted(deciding):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
