@@ -161,10 +161,13 @@ def broker() -> Iterator[str]:
         yield node.address
 
 
-def create_topics(address: str, names: Iterable[str], partitions: int = 1, replication: int = 1) -> None:
-    """Make topics, and return when they are there."""
+def create_topics(
+    address: str, names: Iterable[str], partitions: int = 1, replication: int = 1, **settings: object
+) -> None:
+    """Make topics, and return when they are there. `settings` are Kafka's, with underscores for dots."""
     admin = KafkaAdminClient(bootstrap_servers=address.split(","))
-    admin.create_topics([NewTopic(name, partitions, replication) for name in names])
+    configs = {key.replace("_", "."): str(value) for key, value in settings.items()}
+    admin.create_topics([NewTopic(name, partitions, replication, topic_configs=configs) for name in names])
     admin.close()
 
 

@@ -1,7 +1,11 @@
 """Ownership of partitions: epochs rise with every owner, by stream and run."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from stored_samples import Clock, empty
@@ -10,7 +14,7 @@ from storage.connect import create_engine, parse_url
 from storage.engine import Database, open_database
 from storage.leases import Leases, held
 from storage.store import Store
-from storage.types import Checkpoint
+from storage.types import Checkpoint, StoreError
 
 
 def test_each_taking_raises_the_epoch(database: Database) -> None:
@@ -85,3 +89,52 @@ def test_an_owner_that_stands_still_in_a_save_does_not_hold_its_partition_for_go
     assert Store(hung, Clock()).save([empty(epoch=mine)]).lost
     hung.close()
     other.close()
+
+
+@pytest.mark.parametrize("sending", ["rows", "copy"])
+def test_an_owner_that_stands_still_while_it_sends_is_sent_away_by_its_successor(
+    postgresql_url: str, sending: str
+) -> None:
+    """To the server a session in the middle of a pipeline or a COPY is not idle: no time-out of its own ends it."""
+    engine = create_engine(parse_url(postgresql_url), idle_ms=50)
+    hung = Database(engine)
+    other = open_database(postgresql_url)
+    mine = Leases(hung).acquire("fleet", [0, 1], "hung")[0]
+    connection = engine.raw_connection()
+    with standing_still(connection.driver_connection, sending):
+        taken = Leases(other, hung=0.4).acquire("fleet", [0, 1], "other")
+    connection.invalidate()
+    assert taken == {0: mine + 1, 1: mine + 1}
+    assert Store(hung, Clock()).save([empty(epoch=mine)]).lost, "it has woken, and its save is refused"
+    hung.close()
+    other.close()
+
+
+def test_nobody_is_sent_away_who_has_just_begun(postgresql_url: str) -> None:
+    engine = create_engine(parse_url(postgresql_url))
+    saving = Database(engine)
+    other = open_database(postgresql_url, attempts=1)
+    mine = Leases(saving).acquire("fleet", [0], "a")[0]
+    with engine.begin() as connection:
+        assert held(connection, "live", "fleet", 0, mine)
+        with pytest.raises(StoreError, match="lock timeout"):
+            Leases(other, hung=6).acquire("fleet", [0], "b")
+    assert Leases(saving).epochs("fleet") == {0: mine}
+    saving.close()
+    other.close()
+
+
+@contextmanager
+def standing_still(session: Any, sending: str) -> Iterator[None]:
+    """A session that has changed a lease's row and stands still in the middle of what it sends."""
+    change = "UPDATE leases SET epoch = epoch WHERE partition = 0"
+    if sending == "copy":
+        session.execute(change)
+        with suppress(psycopg.OperationalError), session.cursor().copy("COPY audit FROM STDIN"):
+            yield
+    else:
+        with suppress(psycopg.OperationalError), session.pipeline():
+            session.execute(change)
+            session.pgconn.send_flush_request()
+            session.pgconn.flush()
+            yield

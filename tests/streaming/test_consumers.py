@@ -105,6 +105,20 @@ def test_a_paused_place_gives_nothing_until_it_is_resumed(member: Consumer, topi
     assert [at for _, at, _ in read(member, 39)] == list(range(10, 40))
 
 
+def test_what_was_fetched_of_a_place_that_was_paused_then_comes_after_all(
+    member: Consumer, topic: str, kafka_server: str
+) -> None:
+    """Though nothing else comes meanwhile, and what came last was of another place."""
+    first = read(member, 6, most=7)
+    member.pause([(topic, 0)])
+    publish(kafka_server, topic, [(None, b"other")], partition=1)
+    others = next(found for _ in range(400) if (found := member.poll(0.1, 100)))
+    assert list(others) == [(topic, 1)]
+    member.resume([(topic, 0)])
+    rest = read(member, 39)
+    assert [at for _, at, _ in first + rest] == list(range(40))
+
+
 def test_what_a_topic_holds_is_told(member: Consumer, topic: str, kafka_server: str) -> None:
     places: list[Place] = [(topic, 0), (topic, 1)]
     assert member.span(places) == {(topic, 0): (0, 40), (topic, 1): (0, 0)}
