@@ -7,7 +7,9 @@ alone, so it carries them itself). Times are aware datetimes in UTC; a naive one
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
+
+import msgspec
 
 from storage.documents import dump_json
 
@@ -117,16 +119,16 @@ class Explanation:
     target: str = "decision"
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreRow:
-    """The judgement of one entity's window that ends with `slot`; `time` is that slot's event time."""
+class ScoreRow(NamedTuple):
+    """The judgement of one entity's window that ends with `slot`; `time` is that slot's event time. `votes` may be JSON
+    already: thousands a save come so."""
 
     entity: str
     slot: int
     time: datetime
     score: float
     p: float
-    votes: dict[str, Vote]
+    votes: dict[str, Vote] | msgspec.Raw
     model_version: str
 
 

@@ -1,22 +1,24 @@
 """Many rows into a table at once, by key: the fast way of each database."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import repeat
+from math import isfinite, isnan
 from operator import attrgetter
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
 
+from storage.documents import dump_json
+
 Row = tuple[Any, ...]
 
-COPY_ROWS = 100
-"""From this many rows on, PostgreSQL gets them by COPY into a staging table (6 us a row; an upsert each takes 22)."""
-
-
-def processors(table: sa.Table, dialect: Dialect) -> list[Callable[[Any], Any] | None]:
-    """What turns each column's values into the driver's; None where they pass as they are."""
-    return [column.type.dialect_impl(dialect).bind_processor(dialect) for column in table.columns]
+COPY_ROWS = 50
+"""From this many rows on, PostgreSQL gets them by COPY into a staging table (2 us a row; an upsert each takes 22)."""
+_NULL = "\\N"
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 def encode(table: sa.Table, dialect: Dialect, records: Sequence[Any], shared: dict[str, Any]) -> list[Row]:
@@ -26,15 +28,39 @@ def encode(table: sa.Table, dialect: Dialect, records: Sequence[Any], shared: di
     datetime, TypeError for what JSON cannot say.
     """
     columns: list[Iterable[Any]] = []
-    for column, process in zip(table.columns, processors(table, dialect), strict=True):
+    for column in table.columns:
         if column.name in shared:
-            value = shared[column.name]
-            columns.append(repeat(process(value) if process else value, len(records)))
+            (value,) = encoded(column, dialect, [shared[column.name]])
+            columns.append(repeat(value, len(records)))
         else:
-            values = map(attrgetter(column.name), records)
-            columns.append(map(process, values) if process else values)
+            columns.append(encoded(column, dialect, list(map(attrgetter(column.name), records))))
     size = len(table.primary_key.columns)
     return list({row[:size]: row for row in zip(*columns, strict=True)}.values())
+
+
+def encoded(column: sa.Column[Any], dialect: Dialect, values: list[Any]) -> list[Any]:
+    """`values` as the driver takes them: JSON as text, all else by the column's type, where they are not so already.
+
+    A look at all values together costs a tenth of a call for each.
+    """
+    if isinstance(column.type, sa.JSON):
+        return list(map(dump_json, values))
+    process = column.type.dialect_impl(dialect).bind_processor(dialect)
+    kinds = set(map(type, values))
+    if process is None or _ready(kinds, values):
+        return values
+    if kinds != {datetime}:
+        return list(map(process, values))
+    known = {value: process(value) for value in set(values)}  # times repeat
+    return [known[value] for value in values]
+
+
+def _ready(kinds: set[type], values: Sequence[Any]) -> bool:
+    """Whether all `values`, of these types, are bytes, numbers or names that every driver takes as they are."""
+    if kinds == {str}:
+        text = "".join(values)
+        return text.isascii() and "\0" not in text
+    return kinds <= {bytes, type(None)} or kinds == {int} or (kinds == {float} and not isnan(sum(values)))
 
 
 def quoted(columns: Iterable[str]) -> str:
@@ -72,12 +98,40 @@ def upsert(connection: Connection, table: sa.Table, rows: Sequence[Row], keep: f
         connection.exec_driver_sql(statement, list(rows))
 
 
-def copy_rows(connection: Connection, statement: str, rows: Iterable[Row]) -> None:
-    """Feed `rows` to a COPY; psycopg's cursor alone knows how."""
+def copy_rows(connection: Connection, statement: str, rows: Sequence[Row]) -> None:
+    """Feed `rows` to a COPY, as text, column by column; psycopg's own way, value by value, takes five times as long."""
+    texts = [copy_texts(values) for values in zip(*rows, strict=True)]
     cursor: Any = connection.connection.cursor()
     try:
         with cursor.copy(statement) as copy:
-            for row in rows:
-                copy.write_row(row)
+            copy.write("".join(_lines(texts)))
     finally:
         cursor.close()
+
+
+def _lines(texts: Sequence[Sequence[str]]) -> Iterator[str]:
+    for fields in zip(*texts, strict=True):
+        yield "\t".join(fields)
+        yield "\n"
+
+
+def copy_texts(values: Sequence[Any]) -> Sequence[str]:
+    """A column's values in COPY's text format."""
+    kinds = set(map(type, values))
+    if kinds == {str}:
+        whole = "".join(values)
+        return [value.translate(_ESCAPES) for value in values] if any(one in whole for one in "\\\t\n\r") else values
+    if kinds == {int}:
+        return list(map(str, values))
+    if kinds == {float} and isfinite(sum(values)):
+        return msgspec.json.encode(values).decode()[1:-1].split(",")
+    known = {value: _text(value) for value in set(values)}
+    return [known[value] for value in values]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return _NULL
+    if isinstance(value, str):
+        return value.translate(_ESCAPES)
+    return "\\\\x" + value.hex() if isinstance(value, bytes) else str(value)

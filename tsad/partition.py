@@ -301,15 +301,15 @@ class Partition:
         return evidence
 
     def _note(self, judged: Judged, which: NDArray[np.int64]) -> None:
-        """Keep the windows `which` for the table of scores, as plain numbers: numpy's own, one by one, cost more."""
+        """Keep the windows `which` for the table of scores."""
         verdicts, names = judged.verdicts, self._names
         noted = NotedScores(
             [names[row] for row in judged.rows[which].tolist()],
             judged.ends[which].tolist(),
             verdicts.score[which].tolist(),
             verdicts.p[which].tolist(),
-            verdicts.tails[:, which].T.tolist(),
-            verdicts.votes[:, which].T.tolist(),
+            verdicts.tails[:, which].T,
+            verdicts.votes[:, which].T,
             verdicts.detectors,
             judged.version,
         )

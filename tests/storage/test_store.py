@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from stored_samples import START, WINDOW, Clock, alert, at, bundle, empty, explanation, stored
 
 from storage.arrays import unpack
+from storage.documents import dump_json
 from storage.engine import Database
 from storage.leases import Leases
 from storage.read import AlertFilter, Reader
@@ -328,6 +330,25 @@ def test_ten_thousand_rows_of_a_kind_in_a_save(store: Store, database: Database)
     row = Reader(database).scores("fleet", "host-04711")[0]
     assert (row["score"], row["slot"], row["time"]) == (4711.5, 4711 % 7, at(4711 % 7))
     assert row["votes"] == {"forecast": {"p": 0.01, "voted": True}}
+
+
+@pytest.mark.parametrize("copies", [1, 60], ids=["row by row", "all at once"])
+def test_scores_come_back_whatever_they_are(store: Store, database: Database, copies: int) -> None:
+    """Few rows and many take two ways into PostgreSQL; votes may be JSON already."""
+    votes = {"\\back\tslash": {"p": 1e-300, "voted": True}, "none\n": {"p": None, "voted": False}}
+    ready = msgspec.Raw(dump_json(votes).encode())
+    numbers = [0.1 + 0.2, 1e-300, 5e-324, 1.7e308, -0.0, 3.0, np.float32(0.1), np.int64(7)]
+    rows = [
+        ScoreRow(name, np.int64(slot), at(slot % 3), score, 0.5, ready if slot % 2 else votes, "m\\1")
+        for name in NAMES
+        for slot, score in enumerate(numbers * copies)
+    ]
+    store.save([empty(scores=rows)])
+    for name in NAMES:
+        found = {row["slot"]: row for row in Reader(database).scores("fleet", name, limit=10_000)}
+        assert [found[slot]["score"] for slot in range(len(numbers))] == [float(number) for number in numbers]
+        assert {row["time"] for row in found.values()} == {at(0), at(1), at(2)}
+        assert all(row["votes"] == votes and row["model_version"] == "m\\1" for row in found.values())
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
