@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import structlog
 
 from storage import snapshots
@@ -302,7 +303,7 @@ class Runner:
 
     def explain(self, jobs: list[Job]) -> list[Explanation]:
         """Explain the strongest now; the rest waits in the database with its window."""
-        jobs = sorted(jobs, key=lambda job: -job.evidence.score)
+        jobs = sorted(jobs, key=lambda job: -np.nan_to_num(job.evidence.score))
         now, later = jobs[: self.limits.explain_per_poll], jobs[self.limits.explain_per_poll :]
         requests = [Request(self.writer.alert_id(job.case), job.case.entity, job.evidence) for job in now]
         rows = []
