@@ -12,6 +12,8 @@ from detectors.types import Verdicts
 from streaming.types import Codes, Floats, Ints, State
 from tsad.judge import Track
 
+NUMBERS = ("score", "p", "confidence")
+"""NaN (JSON's null) in evidence that nobody has an opinion of: late data may move an opening or a peak there."""
 ARRAYS = ("window", "observed", "origin", "width", "shares", "tails", "votes")
 
 
@@ -54,7 +56,8 @@ class Evidence:
     def restored(cls, state: State) -> "Evidence":
         """What `state` gave."""
         names = {name: tuple(state.meta[name]) for name in ("features", "detectors")}
-        values: dict[str, Any] = {**state.meta, **names, **state.arrays}
+        numbers = {name: float("nan") for name in NUMBERS if state.meta[name] is None}
+        values: dict[str, Any] = {**state.meta, **names, **numbers, **state.arrays}
         return cls(**values)
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
+
 from storage.engine import Carrier
 from storage.read import Reader
 from storage.store import Store
@@ -38,7 +40,7 @@ class Explanations:
 
     def of(self, jobs: list[Job]) -> list[Explanation]:
         """Explain the strongest now; the rest waits in the database with its window."""
-        jobs = sorted(jobs, key=lambda job: -job.evidence.score)
+        jobs = sorted(jobs, key=lambda job: -np.nan_to_num(job.evidence.score))
         now, later = jobs[: self.most], jobs[self.most :]
         requests = [Request(self.writer.alert_id(job.case), job.case.entity, job.evidence) for job in now]
         rows = []

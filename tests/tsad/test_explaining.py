@@ -149,6 +149,14 @@ def test_waiting_evidence_comes_back_as_it_was() -> None:
     assert unpacked(None) == []
 
 
+def test_evidence_of_which_nobody_has_an_opinion_comes_back_as_it_was() -> None:
+    """NaN is null in JSON; a worker that had met one in its snapshot died of it whenever it was started again."""
+    silent = replace(evidence(0), score=np.nan, p=np.nan, confidence=np.nan)
+    (again,) = unpacked(packed([silent]))
+    assert np.isnan([again.score, again.p, again.confidence]).all()
+    assert again.slot == silent.slot
+
+
 def test_explained_later_is_explained_the_same(model: Model) -> None:
     now = Request("x", "a", evidence(4))
     later = Request("x", "a", unpacked(packed([now.evidence]))[0])
