@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,13 +48,14 @@ def tool(*arguments: str) -> list[str]:
 
 @dataclass
 class Node:
-    """One broker (and controller): its files, address and process."""
+    """One broker (and controller): its files, address and process; `listeners` are further ones (SSL://...)."""
 
     folder: Path
     number: int
     port: int
     controller: int
     properties: Mapping[str, object] = field(default_factory=dict)
+    listeners: Sequence[str] = ()
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -62,14 +63,15 @@ class Node:
         return f"127.0.0.1:{self.port}"
 
     def write(self, voters: str) -> Path:
+        heard = [f"PLAINTEXT://{self.address}", *self.listeners]
         settings: dict[str, object] = {
             "process.roles": "broker,controller",
             "node.id": self.number,
             "controller.quorum.voters": voters,
-            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{self.controller}",
-            "advertised.listeners": f"PLAINTEXT://{self.address}",
+            "listeners": ",".join([*heard, f"CONTROLLER://127.0.0.1:{self.controller}"]),
+            "advertised.listeners": ",".join(heard),
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL",
             "inter.broker.listener.name": "PLAINTEXT",
             "log.dirs": self.folder / "data",
             "group.initial.rebalance.delay.ms": 0,
@@ -125,20 +127,27 @@ def cluster_id() -> str:
 
 
 @contextmanager
-def cluster(nodes: int = 1, properties: Mapping[str, object] | None = None) -> Iterator[list[Node]]:
-    """`nodes` brokers that know each other, ready. NoServerError where there is no Kafka."""
+def cluster(
+    nodes: int = 1,
+    properties: Mapping[str, object] | None = None,
+    listeners: Sequence[str] = (),
+    formatting: Sequence[str] = (),
+) -> Iterator[list[Node]]:
+    """`nodes` brokers that know each other, ready. NoServerError where there is no Kafka.
+
+    `listeners` are further ones (of a single broker), `formatting` what the tool that formats is told besides."""
     folder = Path(tempfile.mkdtemp(prefix="tsad-kafka-"))
     settings = (ONE_NODE if nodes == 1 else {}) | dict(properties or {})
     made = []
     try:
         for number in range(1, nodes + 1):
             (folder / str(number)).mkdir()
-            made.append(Node(folder / str(number), number, free_port(), free_port(), settings))
+            made.append(Node(folder / str(number), number, free_port(), free_port(), settings, listeners))
         voters = ",".join(f"{node.number}@127.0.0.1:{node.controller}" for node in made)
         identity = cluster_id()
         for node in made:
             node.write(voters)
-            node.format(identity)
+            node.format(identity, *formatting)
         with ExitStack() as stack:
             for node in made:
                 stack.callback(node.kill)

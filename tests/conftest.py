@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from brokers import broker
+from secured import Secured, secured
 from servers import NoServerError, postgresql
 
 from storage.engine import Database, open_database
@@ -48,6 +49,16 @@ def kafka_server() -> Iterator[str]:
     try:
         with broker() as address:
             yield address
+    except NoServerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def secured_kafka() -> Iterator[Secured]:
+    """A broker that encrypts and asks who is there; skipped, saying why, where there is none."""
+    try:
+        with secured() as found:
+            yield found
     except NoServerError as error:
         pytest.skip(str(error))
 

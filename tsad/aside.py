@@ -61,8 +61,8 @@ class Aside:
         """What `work` gives or raises, however long that takes."""
         return self.within(None, work)
 
-    def within(self, seconds: float | None, work: Callable[[], Result]) -> Result:
-        """Likewise; GivenUpError when it takes longer than `seconds`."""
+    def within(self, seconds: float | None, work: Callable[[], Result], grace: float | None = None) -> Result:
+        """Likewise; GivenUpError when it takes longer than `seconds`, or than another `grace` from a stop on."""
         if threading.get_ident() != self._owner:
             return work()
         task: Future[Result] = Future()
@@ -75,13 +75,13 @@ class Aside:
                 if task.done():
                     raise  # its own
             self.meanwhile()
-            self._check(began, seconds)
+            self._check(began, seconds, self._grace if grace is None else grace)
 
-    def _check(self, began: float, seconds: float | None) -> None:
+    def _check(self, began: float, seconds: float | None, grace: float) -> None:
         now = self._clock()
         if self._asked is None and self._stopping():
             self._asked = now
-        if self._asked is not None and now - self._asked >= self._grace:
+        if self._asked is not None and now - self._asked >= grace:
             raise GivenUpError(
                 f"stopped, {now - began:.0f} s after it was begun; what was not saved is read again by the next run"
             )

@@ -239,7 +239,8 @@ def _fault(fault: Any) -> str:
         return f"{place} is unknown; allowed here: {', '.join(section.model_fields)}"
     message = NEEDED.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
     # a whole table says nothing about the fault, and may hold an address with a password
-    return f"{place}: {message}" if isinstance(fault["input"], dict) else f"{place} = {fault['input']!r}: {message}"
+    secret = isinstance(fault["input"], dict) or fault["loc"][-1:] == ("password",)
+    return f"{place}: {message}" if secret else f"{place} = {fault['input']!r}: {message}"
 
 
 _TABLES: dict[tuple[Any, ...], type[Section]] = {

@@ -38,11 +38,23 @@ class Standings(Collector):
         ready = GaugeMetricFamily("tsad_ready", "1 where /health/ready answers 200.", labels=["stream"])
         ready.add_metric([self._watch.stream], float(not self._watch.troubles()))
         yield ready
+        yield from _of_inboxes(self._watch.held())
         if standing is None:
             return
         for family in (*_of_partitions(standing.partitions), *_counted(standing.partitions), *_of_run(standing)):
             if family.samples:
                 yield family
+
+
+def _of_inboxes(held: tuple[int, int] | None) -> Iterator[Metric]:
+    """As it is now, whatever the run's own thread waits for."""
+    if held is not None:
+        records = GaugeMetricFamily("tsad_inbox_messages", "Messages that were fetched and wait to be worked on.")
+        records.add_metric([], held[0])
+        yield records
+        size = GaugeMetricFamily("tsad_inbox_bytes", "Bytes of them.")
+        size.add_metric([], held[1])
+        yield size
 
 
 def _of_partitions(parts: Iterable[PartitionStanding]) -> list[Metric]:

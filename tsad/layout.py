@@ -92,6 +92,10 @@ def topics_found(config: Config, stream: str) -> dict[str, int]:
     BrokerError where one is missing, partition counts of one stream differ, or no topic matches the pattern.
     """
     pattern, names = config.of(stream).topic_pattern, _names(config.of(stream)).values()
+    with topics(config.kafka.settings()) as look:
+        for topic in [*config.kafka.told, *names]:
+            look.partitions(topic)  # says whether we may see it
+        like = {} if pattern is None else look.matching(pattern)
     with reading(config.kafka.settings()) as consumer:
         counts = {topic: consumer.partitions(topic) for topic in [*config.kafka.told, *names]}
     for topic, count in counts.items():
@@ -99,8 +103,7 @@ def topics_found(config: Config, stream: str) -> dict[str, int]:
             raise BrokerError(f"topic {topic!r} does not exist")
     found = {topic: counts[topic] for topic in names}
     if pattern is not None:
-        with topics(config.kafka.settings()) as look:
-            found = look.matching(pattern)
+        found = like
         if not found:
             raise BrokerError(f"no topic is named as topic_pattern = {pattern!r} has it")
     elif len(set(found.values())) > 1:

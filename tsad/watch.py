@@ -151,6 +151,11 @@ class Watch:
         idle = time.monotonic() - self.worker.feed.pumped
         return idle if idle > self.stuck_after else None
 
+    def held(self) -> tuple[int, int] | None:
+        """Messages that were fetched and wait, and their bytes; None where the run is no member of a group. Asked from
+        any thread."""
+        return None if self.worker is None else self.worker.feed.held()
+
     def _partition(self, number: int, runner: Runner) -> PartitionStanding:
         windower = runner.partition.windower
         closed, step = windower.closed_through, runner.writer.step

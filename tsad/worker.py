@@ -27,6 +27,31 @@ LONGEST = 10.0
 """Seconds between two attempts at a cluster that does not answer."""
 
 
+def attempts(patience: int, stop: Callable[[], bool], again: Callable[[RetryCallState], None]) -> Retrying:
+    """Attempts at a cluster that does not answer: for `patience` (ns), less and less often; `again` is told of each."""
+
+    def doze(seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not stop():
+            time.sleep(0.1)
+
+    return Retrying(
+        retry=retry_if_exception_type(OutageError),
+        wait=wait_random_exponential(multiplier=0.5, max=LONGEST),
+        stop=stop_after_delay(patience / SECOND),
+        sleep=doze,
+        before_sleep=again,
+        reraise=True,
+    )
+
+
+def tell_outage(state: RetryCallState, log: Any) -> str:
+    """Log an attempt that met no answer, and say what it met."""
+    reason = str(state.outcome and state.outcome.exception())
+    log.warning("the cluster does not answer", attempt=state.attempt_number, reason=reason)
+    return reason
+
+
 @dataclass
 class Worker:
     """Runs the partitions of one stream, which lie as `layout` says. `make` brings a partition back to where it was,
@@ -80,21 +105,7 @@ class Worker:
 
     def _ride_out(self, work: Callable[[], object], stop: Callable[[], bool]) -> None:
         """Do `work`; while the cluster does not answer it is tried again, until `stop` or the end of patience."""
-
-        def doze(seconds: float) -> None:
-            until = time.monotonic() + seconds
-            while time.monotonic() < until and not stop():
-                time.sleep(0.1)
-
-        tries = Retrying(
-            retry=retry_if_exception_type(OutageError),
-            wait=wait_random_exponential(multiplier=0.5, max=LONGEST),
-            stop=stop_after_delay(self.patience / SECOND),
-            sleep=doze,
-            before_sleep=self._again,
-            reraise=True,
-        )
-        for attempt in tries:
+        for attempt in attempts(self.patience, stop, self._again):
             if stop():
                 return
             with attempt:
@@ -102,8 +113,7 @@ class Worker:
                 self.fault = None
 
     def _again(self, state: RetryCallState) -> None:
-        self.retries, self.fault = self.retries + 1, str(state.outcome and state.outcome.exception())
-        self.log.warning("the cluster does not answer", attempt=state.attempt_number, reason=self.fault)
+        self.retries, self.fault = self.retries + 1, tell_outage(state, self.log)
 
     def meanwhile(self) -> None:
         """What must go on while something takes long: the membership. Full inboxes pause their partitions."""

@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from typing_extensions import override
 
 from streaming.broker.consumer import LEAVING, MILLISECOND, REFRESH_MS, Consumer, Messages, Place
+from streaming.broker.meeting import refuse, spans
 from streaming.broker.settings import BrokerError, BrokerSettings, OutageError
 
 PATIENCE = 10.0
@@ -48,20 +49,29 @@ class ConfluentConsumer(Consumer):
         logger = logging.getLogger("confluent_kafka")
         with broker_faults(", ".join(settings.bootstrap)):
             self._client = rd.Consumer(_options(settings, topics, group, instance) | told, logger=logger)
-            self._reach()
+            try:
+                self._reach(settings)
+            except BaseException:
+                self._client.close()
+                raise
             self._admin = AdminClient(settings.librdkafka(), logger=logger)
             if topics:
                 self._client.subscribe(list(topics), on_assign=self._dealt, on_revoke=self._revoked)
 
-    def _reach(self) -> None:
+    def _reach(self, settings: BrokerSettings) -> None:
         """The first answer of the cluster; its refusal is told by what the library was heard to say meanwhile."""
-        try:
-            self._client.list_topics(timeout=PATIENCE)
-        except KafkaException as error:
-            self._client.poll(0)
-            said = self._said
-            self._client.close()
-            raise KafkaException(said or error.args[0]) from error
+        met: list[str] = []
+        for span in spans(PATIENCE):
+            try:
+                self._client.list_topics(timeout=span)
+            except KafkaException as error:
+                self._client.poll(0)  # what it has to say comes with a poll
+                last = error
+            else:
+                return
+            met += [self._said.str()] if self._said is not None else []
+            refuse(settings, met)
+        raise KafkaException(self._said or last.args[0]) from last
 
     def _heard(self, error: KafkaError) -> None:
         if self._said is None or self._said.code() not in _FATAL:

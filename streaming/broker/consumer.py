@@ -14,6 +14,7 @@ from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 from typing_extensions import override
 
+from streaming.broker.meeting import meet
 from streaming.broker.settings import BrokerError, BrokerSettings, OutageError
 from streaming.types import Ints
 
@@ -38,6 +39,11 @@ class Messages:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @property
+    def bytes(self) -> int:
+        """Of the values."""
+        return sum(map(len, self.values))
 
     def part(self, start: int, stop: int) -> "Messages":
         """Those from `start` up to `stop`."""
@@ -130,24 +136,24 @@ class PureConsumer(Consumer):
     ) -> None:
         self._listener = _Listener()
         by_pattern = bool(topics) and topics[0].startswith("^")
+        told = {
+            "group_id": group,
+            "group_instance_id": instance,
+            "enable_auto_commit": False,
+            "auto_offset_reset": "earliest",
+            "isolation_level": "read_committed",  # what a producer has taken back never was
+            # range keeps equal numbers together, and gives all topics of one partition to the same member
+            "partition_assignment_strategy": (RoundRobinPartitionAssignor if by_pattern else RangePartitionAssignor,),
+            "metadata_max_age_ms": REFRESH_MS if by_pattern else 300_000,
+            "max_partition_fetch_bytes": 4 << 20,
+            "allow_auto_create_topics": False,
+            "session_timeout_ms": settings.session_ms,
+            "max_poll_interval_ms": settings.poll_ms,
+            "heartbeat_interval_ms": max(settings.session_ms // 10, 300),
+            **settings.pure(),
+        }
+        self._client = meet(settings, lambda limit: KafkaConsumer(bootstrap_timeout_ms=limit, **told))
         with broker_faults(", ".join(settings.bootstrap)):
-            self._client = KafkaConsumer(
-                group_id=group,
-                group_instance_id=instance,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                isolation_level="read_committed",  # what a producer has taken back never was
-                # range keeps equal numbers together, and gives all topics of one partition to the same member
-                partition_assignment_strategy=(RoundRobinPartitionAssignor if by_pattern else RangePartitionAssignor,),
-                metadata_max_age_ms=REFRESH_MS if by_pattern else 300_000,
-                max_partition_fetch_bytes=4 << 20,
-                allow_auto_create_topics=False,
-                session_timeout_ms=settings.session_ms,
-                max_poll_interval_ms=settings.poll_ms,
-                heartbeat_interval_ms=max(settings.session_ms // 10, 300),
-                bootstrap_timeout_ms=10_000,
-                **settings.pure(),
-            )
             if by_pattern:
                 self._client.subscribe(pattern=topics[0], listener=self._listener)
             elif topics:

@@ -13,6 +13,10 @@ from streaming.types import SourceChanged
 
 FULL = 20_000
 """Messages of an inbox from which on its place is paused; it is fetched again when half of them are taken."""
+HELD = 256 << 20
+"""Bytes of all inboxes together, likewise: each has its share."""
+LEAST = 4 << 20
+"""Bytes of the share of an inbox at least."""
 EMPTY = Messages((), np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
@@ -28,6 +32,7 @@ class _Inbox:
     next: int
     waiting: deque[Messages] = field(default_factory=deque)
     size: int = 0
+    bytes: int = 0
     paused: bool = False
 
     def put(self, messages: Messages) -> None:
@@ -36,6 +41,7 @@ class _Inbox:
         if len(fresh):
             self.waiting.append(fresh)
             self.size += len(fresh)
+            self.bytes += fresh.bytes
             self.next = int(fresh.offsets[-1]) + 1
 
     def take(self, below: int, most: int) -> Messages:
@@ -48,8 +54,9 @@ class _Inbox:
             self.waiting.popleft()
         elif count:
             self.waiting[0] = first.part(count, len(first))
-        self.size -= count
         taken = first.part(0, count)
+        self.size -= count
+        self.bytes -= taken.bytes
         # offsets may leave gaps (compaction, transactions): where nothing lies below, the place goes on there
         self.at = int(taken.offsets[-1]) + 1 if count else min(below, int(first.offsets[0]))
         return taken
@@ -58,9 +65,9 @@ class _Inbox:
 class Feed:
     """Pumps a consumer's messages into inboxes. Places without one are paused, and what comes of them is dropped."""
 
-    def __init__(self, consumer: Consumer, fetch: int = 5000) -> None:
+    def __init__(self, consumer: Consumer, fetch: int = 5000, held: int = HELD) -> None:
         self.consumer = consumer
-        self._fetch = fetch
+        self._fetch, self._held = fetch, held
         self._inboxes: dict[Place, _Inbox] = {}
         self._moved = False
         self.pumped = time.monotonic()
@@ -121,6 +128,11 @@ class Feed:
         inbox = self._inboxes.get(place)
         return 0 if inbox is None else inbox.size
 
+    def held(self) -> tuple[int, int]:
+        """Messages that are here and were not taken, and their bytes; of all places, asked from any thread."""
+        inboxes = list(self._inboxes.values())
+        return sum(inbox.size for inbox in inboxes), sum(inbox.bytes for inbox in inboxes)
+
     def drained(self, place: Place) -> bool:
         """Whether all that `place` holds now was taken."""
         return not self._inbox(place).size and self.consumer.drained(place)
@@ -144,10 +156,10 @@ class Feed:
 
     def _hold(self) -> None:
         """Pause full inboxes, resume those that have room again."""
-        full = [place for place, inbox in self._inboxes.items() if not inbox.paused and inbox.size >= FULL]
-        free = [place for place, inbox in self._inboxes.items() if inbox.paused and inbox.size <= FULL // 2]
-        self._turn(full, True)
-        self._turn(free, False)
+        share = max(self._held // max(len(self._inboxes), 1), LEAST)
+        filled = {place: max(inbox.size / FULL, inbox.bytes / share) for place, inbox in self._inboxes.items()}
+        self._turn([place for place, part in filled.items() if part >= 1 and not self._inboxes[place].paused], True)
+        self._turn([place for place, part in filled.items() if part <= 0.5 and self._inboxes[place].paused], False)
 
     def _turn(self, places: Iterable[Place], paused: bool) -> None:
         wanted = list(places)

@@ -9,7 +9,7 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
 
-from streaming.broker.consumer import broker_faults
+from streaming.broker.meeting import meet
 from streaming.broker.settings import BrokerError, BrokerSettings
 
 PATIENCE = 10.0
@@ -64,19 +64,18 @@ class Producer:
 
     def _connected(self) -> Any:
         limit = int(self._patience * 1000)
-        with broker_faults(", ".join(self._settings.bootstrap)):
-            return KafkaProducer(
-                acks="all",
-                enable_idempotence=True,
-                max_in_flight_requests_per_connection=5,
-                linger_ms=5,
-                max_request_size=LARGEST,
-                max_block_ms=limit,
-                request_timeout_ms=limit - 100,
-                delivery_timeout_ms=limit,
-                bootstrap_timeout_ms=limit,
-                **self._settings.pure(),
-            )
+        told = {
+            "acks": "all",
+            "enable_idempotence": True,
+            "max_in_flight_requests_per_connection": 5,
+            "linger_ms": 5,
+            "max_request_size": LARGEST,
+            "max_block_ms": limit,
+            "request_timeout_ms": limit - 100,
+            "delivery_timeout_ms": limit,
+            **self._settings.pure(),
+        }
+        return meet(self._settings, lambda most: KafkaProducer(bootstrap_timeout_ms=most, **told), self._patience)
 
     def _write(self, messages: Sequence[Outgoing]) -> list[BrokerError | None]:
         if self._spoilt:

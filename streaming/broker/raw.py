@@ -14,6 +14,7 @@ from kafka.partitioner.default import murmur2
 from kafka.structs import OffsetAndMetadata
 
 from streaming.broker.consumer import broker_faults
+from streaming.broker.meeting import meet
 from streaming.broker.producer import LARGEST
 from streaming.broker.settings import BrokerError, BrokerSettings
 
@@ -51,17 +52,16 @@ class Merged:
         self, settings: BrokerSettings, topic: str, group: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.topic, self._clock = topic, clock
-        with broker_faults(", ".join(settings.bootstrap)):
-            self._client = KafkaConsumer(
-                group_id=group,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                isolation_level="read_committed",
-                max_partition_fetch_bytes=4 << 20,
-                allow_auto_create_topics=False,
-                bootstrap_timeout_ms=10_000,
-                **settings.pure(),
-            )
+        told = {
+            "group_id": group,
+            "enable_auto_commit": False,
+            "auto_offset_reset": "earliest",
+            "isolation_level": "read_committed",
+            "max_partition_fetch_bytes": 4 << 20,
+            "allow_auto_create_topics": False,
+            **settings.pure(),
+        }
+        self._client = meet(settings, lambda most: KafkaConsumer(bootstrap_timeout_ms=most, **told))
         with broker_faults(topic):
             numbers = sorted(self._client.partitions_for_topic(topic) or ())
             self._places = {number: TopicPartition(topic, number) for number in numbers}
@@ -148,19 +148,18 @@ class Writer:
     def __init__(self, settings: BrokerSettings, topic: str, name: str | None = None) -> None:
         self.topic, self._name = topic, name
         limit = int(PATIENCE * 1000)
-        with broker_faults(", ".join(settings.bootstrap)):
-            self._client = KafkaProducer(
-                acks="all",
-                enable_idempotence=True,
-                transactional_id=name,
-                linger_ms=20,
-                batch_size=1 << 18,  # each batch wakes the sender
-                max_request_size=LARGEST,
-                max_block_ms=limit,
-                delivery_timeout_ms=limit,
-                bootstrap_timeout_ms=10_000,
-                **settings.pure(),
-            )
+        told = {
+            "acks": "all",
+            "enable_idempotence": True,
+            "transactional_id": name,
+            "linger_ms": 20,
+            "batch_size": 1 << 18,  # each batch wakes the sender
+            "max_request_size": LARGEST,
+            "max_block_ms": limit,
+            "delivery_timeout_ms": limit,
+            **settings.pure(),
+        }
+        self._client = meet(settings, lambda most: KafkaProducer(bootstrap_timeout_ms=most, **told))
         if name is not None:
             with broker_faults(topic):
                 self._client.init_transactions()

@@ -1,5 +1,6 @@
 """How a Kafka cluster is reached. Plain values, validated by the caller, in the words of each client."""
 
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +48,20 @@ class BrokerSettings:
             path = getattr(self, name)
             if path is not None and not Path(path).is_file():
                 raise BrokerError(f"kafka.{name}: there is no file {path!r}")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            if self.ca is not None:
+                context.load_verify_locations(self.ca)
+        except (OSError, ValueError) as error:
+            raise BrokerError(f"kafka.ca = {self.ca!r} holds no certificates in PEM: {_short(error)}") from error
+        try:
+            if self.certificate is not None:
+                context.load_cert_chain(self.certificate, self.key, password=lambda: b"")
+        except (OSError, ValueError) as error:
+            raise BrokerError(
+                f"kafka.certificate = {self.certificate!r} and kafka.key = {self.key!r} are not a certificate in PEM "
+                f"and its key (without a passphrase): {_short(error)}"
+            ) from error
 
     def pure(self) -> dict[str, Any]:
         """Options of kafka-python. BrokerError for a file that is not there."""
@@ -76,3 +91,7 @@ class BrokerSettings:
             "sasl.password": self.password,
         }
         return {name: value for name, value in options.items() if value is not None}
+
+
+def _short(error: Exception) -> str:
+    return error.reason if isinstance(error, ssl.SSLError) and error.reason else str(error)

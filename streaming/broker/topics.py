@@ -7,8 +7,10 @@ from typing import Any
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import TopicAuthorizationFailedError
 
 from streaming.broker.consumer import MILLISECOND, broker_faults
+from streaming.broker.meeting import meet
 from streaming.broker.settings import BrokerError, BrokerSettings
 
 _OF_TOPIC = "DYNAMIC_TOPIC_CONFIG"
@@ -18,13 +20,18 @@ STAMPS = "message.timestamp.type"
 class Topics:
     """The topics of a cluster. Every fault is a BrokerError."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, settings: BrokerSettings) -> None:
         self._client = client
+        named = settings.username or settings.certificate
+        which = "username" if settings.username else "certificate"
+        self._me = f"kafka.{which} = {named!r}" if named else "who has no kafka.username"
 
     def partitions(self, name: str) -> int:
-        """How many partitions a topic has; 0 where it does not exist."""
+        """How many partitions a topic has; 0 where it does not exist. BrokerError where we may not see it."""
         with broker_faults(name):
             found = self._client.describe_topics([name])
+        if any(topic["error_code"] == TopicAuthorizationFailedError.errno for topic in found):
+            raise BrokerError(f"topic {name!r}: {self._me} may not see it (topic authorization failed)")
         return sum(len(topic["partitions"]) for topic in found if not topic["error_code"])
 
     def matching(self, pattern: str) -> dict[str, int]:
@@ -83,9 +90,8 @@ class Topics:
 @contextmanager
 def topics(settings: BrokerSettings) -> Iterator[Topics]:
     """A look at the topics of a cluster."""
-    with broker_faults(", ".join(settings.bootstrap)):
-        client = KafkaAdminClient(bootstrap_timeout_ms=10_000, **settings.pure())
+    client = meet(settings, lambda limit: KafkaAdminClient(bootstrap_timeout_ms=limit, **settings.pure()))
     try:
-        yield Topics(client)
+        yield Topics(client, settings)
     finally:
         client.close()

@@ -4,12 +4,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
 from brokers import create_topics, publish
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from secured import Secured
 
 from streaming.broker.consumer import Consumer, Place, open_consumer, reading
 from streaming.broker.feed import Feed
@@ -276,10 +276,8 @@ def test_a_static_member_that_starts_again_keeps_its_partitions(settings: Broker
     two.close()
 
 
-def test_both_libraries_are_told_the_same_of_tls_and_sasl(tmp_path: Path) -> None:
-    files = [str(tmp_path / name) for name in ("ca.pem", "c.pem", "k.pem")]
-    for file in files:
-        Path(file).touch()
+def test_both_libraries_are_told_the_same_of_tls_and_sasl(secured_kafka: Secured) -> None:
+    files = [str(path) for path in (secured_kafka.ca, secured_kafka.certificate, secured_kafka.key)]
     told = BrokerSettings(("a:1", "b:2"), True, *files, "scram-sha-512", "me", "secret", "confluent")
     pure, native = told.pure(), told.librdkafka()
     assert native.pop("bootstrap.servers") == ",".join(pure.pop("bootstrap_servers"))

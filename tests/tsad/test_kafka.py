@@ -174,11 +174,13 @@ def test_sigkill_and_sigterm(wide: KafkaStream, undisturbed: dict[str, list[Any]
     running_until(killed, lambda: saved() > 0)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
+    before = app.leases.epochs(STREAM)  # on a busy machine it may have read all before it was killed
     stopped = started(home, "run", STREAM, "--json")
-    running_until(stopped, lambda: saved() == len(BROKEN))
+    running_until(stopped, lambda: saved() == len(BROKEN) and app.leases.epochs(STREAM) != before)
     stopped.send_signal(signal.SIGTERM)
     said = finished(stopped)
-    assert (said.code, said.json["ended"]) == (0, False), said.err
+    assert said.code == 0, said.err
+    assert said.json["ended"] is False
     assert tsad(home, "run", STREAM, "--until-end", "--json").json["ended"] is True
     assert differences(final_rows(app), undisturbed) == []
 

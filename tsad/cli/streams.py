@@ -1,15 +1,18 @@
 """`tsad fit`, `tsad run`, `tsad try` and `tsad demo`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
+from tenacity import RetryCallState
 
 from streaming.types import Topic
 from tsad.app import App
-from tsad.aside import patiently
+from tsad.aside import Aside, GivenUpError, patiently
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
 from tsad.cli.registers import model_row
 from tsad.cli.terminal import INTERRUPTED, note, opened, print_line, show
@@ -18,6 +21,7 @@ from tsad.logs import configure
 from tsad.progress import Progress
 from tsad.report import as_json, model_table, run_table
 from tsad.serving import noting, serving
+from tsad.worker import Worker, attempts, tell_outage
 
 
 def _paths(telemetry: str | None, logs: str | None) -> dict[Topic, str]:
@@ -112,7 +116,10 @@ def _work(opened_app: App, stream: str, until_end: bool, http: str | None, json:
         serving(opened_app, stream, http) as watch,
         Bars() as bars,
     ):
-        watch.worker = worker = opened_app.worker(stream)
+        watch.worker = worker = joined(opened_app, stream, stopping, aside)
+        if worker is None:  # stopped before the cluster has answered: nothing was read
+            _summary(stream, Progress(), {}, False, json)
+            return
         aside.meanwhile = worker.meanwhile
         tell = noting(watch, lambda: worker.runners, bars.standing(stream))
         if until_end:
@@ -120,6 +127,21 @@ def _work(opened_app: App, stream: str, until_end: bool, http: str | None, json:
         else:
             worker.run(stopping, tell)
     _summary(stream, worker.progress, worker.counts, until_end and not stopping(), json)
+
+
+def joined(opened_app: App, stream: str, stopping: Callable[[], bool], aside: Aside) -> Worker | None:
+    """A member of the stream's group once the cluster answers, or nothing where `stopping` says so before."""
+    log = structlog.get_logger(stream=stream)
+
+    def again(state: RetryCallState) -> None:
+        tell_outage(state, log)
+
+    for attempt in attempts(opened_app.config.patience, stopping, again):
+        if stopping():
+            return None
+        with attempt, suppress(GivenUpError):
+            return aside.within(None, lambda: opened_app.worker(stream), grace=0)
+    return None
 
 
 def _note_cold(missing: int | None) -> None:
