@@ -14,6 +14,7 @@ from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 from typing_extensions import override
 
+from streaming.broker.batches import by_batches, gathered
 from streaming.broker.settings import BrokerError, BrokerSettings, OutageError
 from streaming.types import Ints
 
@@ -48,7 +49,7 @@ class Consumer(Protocol):
     """What a client library has to give. Nothing is committed on its own; every fault is a BrokerError."""
 
     def poll(self, seconds: float, most: int) -> dict[Place, Messages]:
-        """Up to `most` messages, waiting for the first at most `seconds`; keeps the membership alive."""
+        """About `most` messages, waiting for the first at most `seconds`; keeps the membership alive."""
         ...
 
     def moved(self) -> bool:
@@ -129,6 +130,7 @@ class PureConsumer(Consumer):
         self, settings: BrokerSettings, topics: Sequence[str], group: str | None, instance: str | None
     ) -> None:
         self._listener = _Listener()
+        self._each = 64  # messages of a batch, as of the last poll: the client counts batches
         by_pattern = bool(topics) and topics[0].startswith("^")
         with broker_faults(", ".join(settings.bootstrap)):
             self._client = KafkaConsumer(
@@ -148,6 +150,7 @@ class PureConsumer(Consumer):
                 bootstrap_timeout_ms=10_000,
                 **settings.pure(),
             )
+            by_batches(self._client)
             if by_pattern:
                 self._client.subscribe(pattern=topics[0], listener=self._listener)
             elif topics:
@@ -159,8 +162,11 @@ class PureConsumer(Consumer):
         if self._joining():
             seconds = max(seconds, _JOINING)
         with broker_faults("poll"):
-            found = self._client.poll(timeout_ms=int(seconds * 1000), max_records=most)
-        return {(place.topic, place.partition): _messages(records) for place, records in found.items()}
+            found = self._client.poll(timeout_ms=int(seconds * 1000), max_records=max(most // self._each, 1))
+        messages = {(place.topic, place.partition): _messages(records) for place, records in found.items()}
+        if messages:
+            self._each = max(sum(map(len, messages.values())) // sum(map(len, found.values())), 1)
+        return messages
 
     def _joining(self) -> bool:
         coordinator = self._client._coordinator
@@ -245,13 +251,9 @@ def broker_faults(what: object) -> Iterator[None]:
 
 
 def _messages(records: Sequence[Any]) -> Messages:
-    count = len(records)
-    stamps = np.fromiter((record.timestamp for record in records), np.int64, count)
-    return Messages(
-        [record.value or b"" for record in records],
-        np.fromiter((record.offset for record in records), np.int64, count),
-        np.where(stamps < 0, -1, stamps * MILLISECOND),
-    )
+    batch = gathered(records)
+    stamps = batch.timestamps
+    return Messages(batch.values, batch.offsets, np.where(stamps < 0, -1, stamps * MILLISECOND))
 
 
 def open_consumer(
