@@ -14,6 +14,7 @@ from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 from typing_extensions import override
 
+from streaming.broker.batches import by_batches, gathered
 from streaming.broker.meeting import meet
 from streaming.broker.settings import BrokerError, BrokerSettings, OutageError
 from streaming.types import Ints
@@ -54,7 +55,7 @@ class Consumer(Protocol):
     """What a client library has to give. Nothing is committed on its own; every fault is a BrokerError."""
 
     def poll(self, seconds: float, most: int) -> dict[Place, Messages]:
-        """Up to `most` messages, waiting for the first at most `seconds`; keeps the membership alive."""
+        """About `most` messages, waiting for the first at most `seconds`; keeps the membership alive."""
         ...
 
     def moved(self) -> bool:
@@ -135,6 +136,7 @@ class PureConsumer(Consumer):
         self, settings: BrokerSettings, topics: Sequence[str], group: str | None, instance: str | None
     ) -> None:
         self._listener = _Listener()
+        self._each = 64  # messages of a batch, as of the last poll: the client counts batches
         by_pattern = bool(topics) and topics[0].startswith("^")
         told = {
             "group_id": group,
@@ -153,6 +155,7 @@ class PureConsumer(Consumer):
             **settings.pure(),
         }
         self._client = meet(settings, lambda limit: KafkaConsumer(bootstrap_timeout_ms=limit, **told))
+        by_batches(self._client)
         with broker_faults(", ".join(settings.bootstrap)):
             if by_pattern:
                 self._client.subscribe(pattern=topics[0], listener=self._listener)
@@ -166,8 +169,11 @@ class PureConsumer(Consumer):
             seconds = max(seconds, _JOINING)
         self._make_room()
         with broker_faults("poll"):
-            found = self._client.poll(timeout_ms=int(seconds * 1000), max_records=most)
-        return {(place.topic, place.partition): _messages(records) for place, records in found.items()}
+            found = self._client.poll(timeout_ms=int(seconds * 1000), max_records=max(most // self._each, 1))
+        messages = {(place.topic, place.partition): _messages(records) for place, records in found.items()}
+        if messages:
+            self._each = max(sum(map(len, messages.values())) // sum(map(len, found.values())), 1)
+        return messages
 
     def _make_room(self) -> None:
         """kafka-python 3.0.12 brings back what it holds of a place that was paused only where nothing else is in line,
@@ -259,13 +265,9 @@ def broker_faults(what: object) -> Iterator[None]:
 
 
 def _messages(records: Sequence[Any]) -> Messages:
-    count = len(records)
-    stamps = np.fromiter((record.timestamp for record in records), np.int64, count)
-    return Messages(
-        [record.value or b"" for record in records],
-        np.fromiter((record.offset for record in records), np.int64, count),
-        np.where(stamps < 0, -1, stamps * MILLISECOND),
-    )
+    batch = gathered(records)
+    stamps = batch.timestamps
+    return Messages(batch.values, batch.offsets, np.where(stamps < 0, -1, stamps * MILLISECOND))
 
 
 def open_consumer(
