@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from detectors.inject import inject, noise
 from detectors.robust import mean, median, spread
+from detectors.trees import tree_explainer
 from streaming.types import Floats, State, Windows
 
 Scoring = Callable[[Windows], NDArray[Any]]
@@ -139,10 +140,7 @@ class Surrogate:
 
     @cached_property
     def _tree(self) -> Any:
-        import shap
-
-        self.booster.set_param({"nthread": 1})
-        return shap.TreeExplainer(self.booster)
+        return tree_explainer(self.booster)
 
     def state(self) -> State:
         """UBJ, arrays and the held-out fidelity."""

@@ -1,5 +1,6 @@
 """The schema's versions: bring a database up to the code's, or say what is wrong with it."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -47,11 +48,16 @@ def current(connection: Connection) -> str | None:
 
 def known(revision: str | None, database: str) -> bool:
     """Whether there is something to upgrade from `revision`; StoreError for a version that this code does not know."""
-    scripts = ScriptDirectory(str(MIGRATIONS))
-    head = scripts.get_current_head()
-    if revision is not None and revision not in {script.revision for script in scripts.walk_revisions()}:
+    head, *older = _revisions(MIGRATIONS)
+    if revision is not None and revision not in (head, *older):
         raise StoreError(f"{database} has schema version {revision}, written by a newer tsad (this one knows {head})")
     return revision != head
+
+
+@cache
+def _revisions(folder: Path) -> tuple[str, ...]:
+    """Every schema version, newest first; read once, since each is a file that is run."""
+    return tuple(script.revision for script in ScriptDirectory(str(folder)).walk_revisions())
 
 
 def check(connection: Connection, database: str) -> None:

@@ -25,13 +25,14 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @contextmanager
-def app_maker(room: Path, fitted: Any) -> Iterator[Any]:
+def app_maker(room: Path, fitted: Any, template: Path) -> Iterator[Any]:
     """Makes applications on a fresh database each, with the fitted model active (or none: `cold=True`)."""
     made: list[ListApp] = []
 
     def make(lists: Any, crashes: Any = None, cold: bool = False, url: str | None = None, **stream: Any) -> ListApp:
         folder = room / str(len(made))
         folder.mkdir()
+        shutil.copy(template, folder / "tsad.db")
         config = configuration(folder, url or f"sqlite:///{folder}/tsad.db", **stream)
         models, row = fitted
         (folder / "models").mkdir()
@@ -49,16 +50,16 @@ def app_maker(room: Path, fitted: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def make_app(tmp_path: Path, fitted: Any) -> Iterator[Any]:
+def make_app(tmp_path: Path, fitted: Any, sqlite_template: Path) -> Iterator[Any]:
     """`app_maker` for one test."""
-    with app_maker(tmp_path, fitted) as make:
+    with app_maker(tmp_path, fitted, sqlite_template) as make:
         yield make
 
 
 @pytest.fixture(scope="module")
-def make_shared(tmp_path_factory: pytest.TempPathFactory, fitted: Any) -> Iterator[Any]:
+def make_shared(tmp_path_factory: pytest.TempPathFactory, fitted: Any, sqlite_template: Path) -> Iterator[Any]:
     """`app_maker` for what several tests of a file look at, and none changes."""
-    with app_maker(tmp_path_factory.mktemp("shared"), fitted) as make:
+    with app_maker(tmp_path_factory.mktemp("shared"), fitted, sqlite_template) as make:
         yield make
 
 

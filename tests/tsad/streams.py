@@ -86,11 +86,10 @@ def normal(slots: int, entities: Sequence[str], seed: int) -> dict[tuple[str, in
     rng = np.random.default_rng(seed)
     cells = {}
     for number, entity in enumerate(entities):
-        phase = rng.uniform(0, 6, 2)
-        for slot in range(slots):
-            swing = np.sin(slot / 15 + phase[0]), np.cos(slot / 40 + phase[1])
-            base = np.array([swing[0], swing[0] * 0.8, swing[1], swing[0] - swing[1]]) + 3 * number
-            cells[entity, slot] = base + rng.normal(0, 0.1, 4)
+        phase, slot = rng.uniform(0, 6, 2), np.arange(slots)
+        swing = np.sin(slot / 15 + phase[0]), np.cos(slot / 40 + phase[1])
+        base = np.stack([swing[0], swing[0] * 0.8, swing[1], swing[0] - swing[1]], axis=1) + 3 * number
+        cells |= {(entity, place): row for place, row in enumerate(base + rng.normal(0, 0.1, (slots, 4)))}
     return cells
 
 

@@ -1,6 +1,7 @@
 """A promotion in mid-stream: an order from a slot on, the old version for what lies before, and a replay that obeys."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,12 @@ GPU_FROM = 340
 
 def live(late: bool = False) -> list[bytes]:
     """The stream of the other tests, with `gpu` in its later part: calm but for a jump of `b` at 400."""
+    return shuffled_late(list(on_time()), 17, 12) if late else list(on_time())
+
+
+@cache
+def on_time() -> tuple[bytes, ...]:
+    """`live`, in event-time order."""
     rng = np.random.default_rng(9)
     lines = []
     for (entity, slot), values in sorted(cells_with_anomalies().items(), key=lambda item: (item[0][1], item[0][0])):
@@ -44,7 +51,7 @@ def live(late: bool = False) -> list[bytes]:
             named["gpu"] = level + (9 if entity == "b" and 400 <= slot < 405 else 0)
         if slot >= FIT_SLOTS:
             lines.append(record(entity, slot, named))
-    return shuffled_late(lines, 17, 12) if late else lines
+    return tuple(lines)
 
 
 def history(gpu: bool) -> list[bytes]:

@@ -1,7 +1,9 @@
 """Telemetry and log lines in one stream: the same rows however the two are interleaved, and logs that count."""
 
 import random
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,16 +78,17 @@ def fitted_with_logs(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return folder / "models", row
 
 
-@pytest.fixture
-def make_log_app(tmp_path: Path, fitted_with_logs: Any) -> Any:
+@contextmanager
+def log_app_maker(room: Path, fitted_with_logs: Any, template: Path) -> Iterator[Any]:
     """Makes applications that read both topics, with the fitted model active (or none: `cold`)."""
     models, row = fitted_with_logs
     made: list[Any] = []
 
     def make(lists: Any = LIVE, crashes: Any = None, cold: bool = False, **stream: Any) -> Any:
-        folder = tmp_path / f"logs{len(made)}"
+        folder = room / f"logs{len(made)}"
         (folder / "models").mkdir(parents=True)
         (folder / "models" / "models").symlink_to(models / "models")
+        shutil.copy(template, folder / "tsad.db")
         app = list_app(configuration(folder, f"sqlite:///{folder}/tsad.db", **(LOGS | stream)), lists, crashes)
         if not cold:
             app.models.add(row)
@@ -99,10 +102,19 @@ def make_log_app(tmp_path: Path, fitted_with_logs: Any) -> Any:
 
 
 @pytest.fixture
-def undisturbed(make_log_app: Any) -> Any:
-    app = make_log_app()
-    run_through(app, Limits())
-    return app
+def make_log_app(tmp_path: Path, fitted_with_logs: Any, sqlite_template: Path) -> Iterator[Any]:
+    """`log_app_maker` for one test."""
+    with log_app_maker(tmp_path, fitted_with_logs, sqlite_template) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, fitted_with_logs: Any, sqlite_template: Path) -> Any:
+    """Both topics, run to the end. Not to be changed."""
+    with log_app_maker(tmp_path_factory.mktemp("undisturbed"), fitted_with_logs, sqlite_template) as make:
+        app = make()
+        run_through(app, Limits())
+        yield app
 
 
 def alerts(app: Any, entity: str, slots: range) -> list[Any]:
