@@ -1,5 +1,6 @@
 """Points a second of each message format, on one core: `python benchmarks/formats.py` (the messages are the tests')."""
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -60,7 +61,9 @@ def points_a_second(form: Any, payloads: list[bytes]) -> float:
 
 def main() -> None:
     """Print a line for each format."""
-    minutes = range(1, 21)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=int, default=20, help="messages of each format")
+    minutes = range(1, parser.parse_args().minutes + 1)
     encodings: dict[str, list[bytes]] = {
         "otlp": [otlp(minute).SerializeToString() for minute in minutes],
         "otlp-json": [as_json(otlp(minute)) for minute in minutes],

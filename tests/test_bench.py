@@ -88,7 +88,11 @@ def test_a_run_stays_on_one_core() -> None:
 
 def test_every_format_of_messages_is_measured() -> None:
     run = subprocess.run(
-        [sys.executable, "benchmarks/formats.py"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "benchmarks/formats.py", "--minutes", "3"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, run.stderr
     said = [line.split()[:3] for line in run.stdout.splitlines()]

@@ -20,6 +20,7 @@ from tsad.detection import ensemble_settings
 from tsad.fitting import collect
 from tsad.inputs import FIT_TEMPLATES, Inputs
 from tsad.layout import topics_found
+from tsad.models import features_of
 from tsad.sizing import need, replayed
 from tsad.wording import counted, one_line
 
@@ -136,7 +137,7 @@ def _sizing(app: App, name: str) -> str:
     features = len(telemetry.features or ()) if telemetry else 0
     if active is not None:
         with suppress(FileRefusedError):  # said of the model itself
-            features = len(app.shelf(name).read(active).ensemble.features)
+            features = len(features_of(read_model(app.config.models, active)))
     if not features:
         return "told once there is a model, or telemetry.features names the channels"
     entities = max(known, config.expected_entities or 0) or config.max_entities

@@ -40,6 +40,12 @@ class Model:
         return cls(ensemble, explainer, content.meta["templates"], content.meta["figures"])
 
 
+def features_of(content: ModelContent) -> list[str]:
+    """The features of the model that gave `content`, which is not built: that takes the learning libraries."""
+    whole = State(content.arrays, content.meta, content.blobs)
+    return list(whole.part("ensemble").meta["ensemble"]["features"])
+
+
 def cold_model(settings: EnsembleSettings, features: Sequence[str]) -> Model:
     """The model of a stream that was never fitted."""
     ensemble = Ensemble.cold(settings, list(features))

@@ -348,3 +348,23 @@ def test_the_package_is_a_command(tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout) == tsad(tmp_path, "detectors", "--json").json
+
+
+SEEN = """
+import json, sys
+from tsad.cli import main
+try:
+    main()
+finally:
+    print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("alerts", "--json"), ("check", "--json"), ("models", "--json")])
+def test_who_only_looks_does_not_wait_for_the_learning_libraries(
+    watched_home: Path, arguments: tuple[str, ...]
+) -> None:
+    ran = subprocess.run([sys.executable, "-c", SEEN, *arguments], cwd=watched_home, capture_output=True, check=False)
+    loaded = set(json.loads(ran.stderr.splitlines()[-1]))
+    assert "tsad" in loaded
+    assert not loaded & {"torch", "shap", "xgboost", "sklearn", "scipy", "pandas", "matplotlib"}

@@ -30,6 +30,12 @@ def files(app: App) -> dict[str, dict[str, bytes]]:
     return {folder.name: contents(folder) for folder in sorted(app.history_folder(STREAM).iterdir())}
 
 
+def rows_saved(app: App) -> int:
+    """Up to where the three partitions are saved: what two workers have read after each other counts once."""
+    kept = [app.store.restore("live", STREAM, number).checkpoint for number in range(3)]
+    return sum(one.positions["telemetry"]["row"] for one in kept if one is not None)
+
+
 def test_workers_that_die_and_come_leave_the_history_of_a_single_one(wide: KafkaStream, postgresql_url: str) -> None:
     whole, app = wide.app(**SETTINGS), wide.app(postgresql_url, **SETTINGS)
     read_out(whole)
@@ -53,7 +59,7 @@ def test_one_of_two_workers_fits_on_the_slots_of_both(wide: KafkaStream, postgre
         app.clock = lambda: now[0]
     workers = [app.worker(STREAM, limits=Limits(poll=60)) for app in apps]
     step_until(workers, lambda: all(worker.runners for worker in workers))
-    step_until(workers, lambda: rows_read(workers) == len(LIVE), 2000)
+    step_until(workers, lambda: rows_saved(apps[0]) == len(LIVE), 2000)
     now[0] += 7 * DAY
     children: list[Any] = []
 
