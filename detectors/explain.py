@@ -1,5 +1,6 @@
 """Why: SHAP values of alerts' windows, with the evidence that a person checks them against."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -17,6 +18,7 @@ from streaming.types import Floats, State, Windows
 
 ForecastInputs = Callable[[Windows, int], tuple[Any, Floats, Sequence[str]]]
 """What the forecast of one channel looked at: a one-output booster, its inputs (B x K), their names."""
+_TREES_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ class Explainer:
     surrogate: Surrogate | None = None
     settings: ExplainSettings = field(default_factory=ExplainSettings)
     _background: Background = field(init=False, repr=False)
+    _trees: OrderedDict[int, tuple[Any, Any]] = field(default_factory=OrderedDict, repr=False)
 
     def __post_init__(self) -> None:
         self._background = Background(self.background)
@@ -235,12 +238,22 @@ class Explainer:
         for number, (_, channel) in enumerate(pairs.T):
             at = np.flatnonzero(np.ravel(of) == number)
             booster, inputs, names = forecast(suspects.windows.take(at), int(channel))
-            effects = np.asarray(tree_explainer(booster).shap_values(inputs), np.float64)
+            effects = np.asarray(self._tree(booster).shap_values(inputs), np.float64)
             effects *= np.nan_to_num(suspects.width[at, channel], nan=1.0)[:, None]
             for row, b in enumerate(at):
                 top = np.argsort(-np.abs(effects[row]), kind="stable")[: self.settings.top_inputs]
                 found[b] = tuple(ForecastInput(names[k], float(inputs[row, k]), float(effects[row, k])) for k in top)
         return found
+
+    def _tree(self, booster: Any) -> Any:
+        """Its explainer, kept by the booster's identity: to compare trees costs as much as to ask. The booster is kept
+        beside it, so that no other can take its identity."""
+        if id(booster) not in self._trees:
+            self._trees[id(booster)] = booster, tree_explainer(booster)
+            if len(self._trees) > _TREES_KEPT:
+                self._trees.popitem(last=False)
+        self._trees.move_to_end(id(booster))
+        return self._trees[id(booster)][1]
 
 
 def seed_of(alert: str, slot: int) -> int:

@@ -1,4 +1,4 @@
-"""shap's explainer of boosted trees: to build one costs a hundred times what it costs to ask it."""
+"""shap's explainer of boosted trees: to build one costs several times what it costs to ask it."""
 
 from functools import lru_cache
 from typing import Any
