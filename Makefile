@@ -2,7 +2,7 @@
 # looks (a CPU or a CUDA build), everything else by hash from the lock of this Python.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lint format bench bench-quality bench-stream chaos lock clean
+.PHONY: help setup demo test check lint format bench bench-quality bench-logs bench-stream chaos lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -48,6 +48,9 @@ bench-quality: $(BENCH_STAMP) ## Measure detection beside its peers on DATA, int
 	$(BIN)/python benchmarks/quality.py --data $(DATA) $(if $(SETS),--sets $(SETS)) $(if $(PARTS),--parts $(PARTS)) \
 	  $(if $(PROFILES),--profiles $(PROFILES)) $(if $(SCOPES),--scopes $(SCOPES)) $(if $(LIMIT),--limit $(LIMIT)) \
 	  $(if $(WORKERS),--workers $(WORKERS))
+
+bench-logs: $(STAMP) ## Measure log mining beside drain3 on DATA, into benchmarks/out/logs.json
+	$(BIN)/python benchmarks/logs.py --data $(DATA)
 
 # STREAM passes options, for instance STREAM="--client confluent --profile fast"; KAFKA_HOME as for the tests.
 bench-stream: $(STAMP) ## Measure a stream from a real broker into PostgreSQL, into benchmarks/out/stream.json

@@ -16,15 +16,12 @@ _METHOD = "(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE) "
 _ADDRESS = r"/?\d+\.\d+\.\d+\.\d+(?::\d+)?"
 
 DEFAULT_MASKS: tuple[tuple[str, str], ...] = (
+    ("UUID", rf"(?=[-{_HEX}]*\d)[{_HEX}]{{1,8}}(?:-[{_HEX}]{{1,4}}){{3}}-[{_HEX}]{{1,12}}"),
     (
         "TIME",
         rf"(?:\d+[-/]\d+[-/]\d+(?:[T -]\d+[:.]\d+(?:[:.]\d+(?:[.,]\d+)?)?)?|{_CLOCK}"
         rf"|(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )?{_MONTH} +\d+,?(?: \d+)? {_CLOCK}(?: \d+)?)"
         r"(?:Z| ?[+-]\d+:?\d+)?",
-    ),
-    (
-        "UUID",
-        rf"(?=[-{_HEX}]*\d)(?=[-\d]*[A-Fa-f])[{_HEX}]{{1,8}}(?:-[{_HEX}]{{1,4}}){{3}}-[{_HEX}]{{1,12}}",
     ),
     ("IP", rf"{_ADDRESS}(?:,{_ADDRESS})*|(?=[:A-Fa-f]*\d)(?:[{_HEX}]{{1,4}}:){{4,7}}[{_HEX}]{{1,4}}"),
     # a hexadecimal number is a number: one that happens to have no letter must read the same

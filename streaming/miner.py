@@ -261,12 +261,18 @@ class Miner:
         return template[:MAX_CHARACTERS].split()[:MAX_TOKENS]
 
     def _add(self, key: bytes | str) -> tuple[int, bool]:
-        """The template of a line that the memo does not know, and whether the line founded it."""
+        """The template of a line whose shape the memo does not know, and whether the line founded it."""
         tokens = self._tokens(key)
-        leaf, stand_in = self._sought(tokens)
-        cluster, change = self._drain.add_log_message(" ".join(tokens))
+        text, (leaf, stand_in) = " ".join(tokens), self._sought(tokens)
+        known = self._memo.ids.get(text)
+        if known is not None:
+            self._touch([known])
+            self._memo.put(key, leaf, known)
+            return known, False
+        cluster, change = self._drain.add_log_message(text)
         if change == "none":
-            self._memo.put(key, leaf, cluster.cluster_id)
+            for same in {key, text}:
+                self._memo.put(same, leaf, cluster.cluster_id)
         elif change == "cluster_created":
             self._changed(stand_in or leaf)
         else:
