@@ -50,6 +50,12 @@ class Homes:
             self._database.write(lambda connection: self._stray(connection, run, stream, partition, news))
         return {entity: found[name].partition for entity, name in names.items()}
 
+    def of(self, stream: str, entities: Iterable[str], run: str = LIVE) -> dict[str, int]:
+        """The partition of each of `entities` that has a home; none is given one."""
+        names = {entity: storable(entity) for entity in entities}
+        found = self._database.read(lambda connection: _of(connection, run, stream, sorted(set(names.values()))))
+        return {entity: found[name].partition for entity, name in names.items() if name in found}
+
     def strays(self, stream: str, run: str = LIVE) -> list[Home]:
         """The entities that two partitions have had records of, by name."""
         mine = sa.and_(homes.c.run == run, homes.c.stream == stream, homes.c.stray.is_not(None))
