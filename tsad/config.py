@@ -18,7 +18,14 @@ from tsad.operating import HttpConfig, LoggingConfig
 from tsad.renewal import Renewal
 from tsad.section import Duration, Section, Without
 
-RETENTION: dict[str, float] = {"scores": 30, "score_rollups": 400, "dead_letters": 30, "audit": 400, "no_data": 400}
+RETENTION: dict[str, float] = {
+    "scores": 30,
+    "score_rollups": 400,
+    "dead_letters": 30,
+    "audit": 400,
+    "no_data": 400,
+    "homes": 400,
+}
 PRUNABLE = (*RETENTION, "alerts", "evicted_states")
 
 
