@@ -1,8 +1,8 @@
 """Which partition an entity belongs to: the first that had a record of it, for good.
 
-A row is written before any record of its entity takes effect and is never changed, so that whoever reads a partition,
-however often, gets the same answer. It needs no lease: that a partition holds an entity is true of its records, whoever
-has read them.
+A row is written before any record of its entity takes effect and is never changed but by people (`move`), so that
+whoever reads a partition, however often, gets the same answer. It needs no lease: that a partition holds an entity is
+true of its records, whoever has read them.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from storage.engine import Database, chunks
 from storage.leases import Clock, utc_now
 from storage.schema import homes
-from storage.types import LIVE, storable
+from storage.types import LIVE, StoreError, storable
 from storage.upsert import encode, upsert
 
 
@@ -49,6 +49,28 @@ class Homes:
         if news:
             self._database.write(lambda connection: self._stray(connection, run, stream, partition, news))
         return {entity: found[name].partition for entity, name in names.items()}
+
+    def of(self, stream: str, entities: Iterable[str], run: str = LIVE) -> dict[str, int]:
+        """The partition of each of `entities` that has a home; none is given one."""
+        names = {entity: storable(entity) for entity in entities}
+        found = self._database.read(lambda connection: _of(connection, run, stream, sorted(set(names.values()))))
+        return {entity: found[name].partition for entity, name in names.items() if name in found}
+
+    def move(self, stream: str, entity: str, partition: int | None = None, run: str = LIVE) -> tuple[int, int]:
+        """Give `entity` to `partition`, else to the one that had records of it too: where it was, and where it is now.
+
+        Only while nobody reads the stream: who does remembers. StoreError where there is nothing to move."""
+        name = storable(entity)
+        found = self._database.read(lambda connection: _of(connection, run, stream, [name])).get(name)
+        if found is None:
+            raise StoreError(f"stream {stream!r} has no entity {entity!r} that belongs to a partition")
+        target = found.stray if partition is None else partition
+        if target is None:
+            raise StoreError(f"entity {entity!r} has come on partition {found.partition} alone; say --partition N")
+        mine = sa.and_(homes.c.run == run, homes.c.stream == stream, homes.c.entity == name)
+        told = sa.update(homes).where(mine).values(partition=target, stray=None, strayed_at=None)
+        self._database.write(lambda connection: connection.execute(told).rowcount)
+        return found.partition, target
 
     def strays(self, stream: str, run: str = LIVE) -> list[Home]:
         """The entities that two partitions have had records of, by name."""

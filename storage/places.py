@@ -39,6 +39,10 @@ class Places:
             known = self._database.write(lambda connection: self._numbered(connection, run, stream, asked))
         return {place: known[place] for place in asked}
 
+    def count(self, stream: str, run: str = LIVE) -> int:
+        """How many places of the stream have a number."""
+        return len(self._database.read(lambda connection: _of(connection, run, stream)))
+
     def _numbered(
         self, connection: Connection, run: str, stream: str, asked: list[tuple[str, int]]
     ) -> dict[tuple[str, int], int]:

@@ -19,6 +19,7 @@ PRUNABLE = {
         schema.audit,
         schema.evicted_states,
         schema.no_data,
+        schema.homes,
     )
 }
 
@@ -26,7 +27,8 @@ PRUNABLE = {
 def prune(database: Database, days: Mapping[str, float], now: datetime, batch: int = 5000) -> dict[str, int]:
     """Delete what was last saved more than `days[table]` days before `now`: rows gone by table.
 
-    Alerts go only when resolved or retracted, and their explanations with them. An entity's newest evicted state stays.
+    Alerts go only when resolved or retracted, and their explanations with them. An entity's newest evicted state stays,
+    and its home as long as a snapshot has known it since.
     ValueError for a table that has no retention, or a negative number of days.
     """
     for table, count in days.items():
@@ -40,7 +42,7 @@ def prune(database: Database, days: Mapping[str, float], now: datetime, batch: i
 def prune_table(database: Database, table: sa.Table, before: datetime, batch: int) -> int:
     """Delete the table's old rows, `batch` in a transaction."""
     key = list(table.primary_key.columns)
-    old = [table.c.saved_at < before, *sparing(table)]
+    old = [table.c.saved_at < before, *sparing(table, before)]
     chosen = sa.select(*key).where(*old).limit(batch)
     # Said twice: PostgreSQL looks at the outer conditions again when a row was changed since it was chosen.
     statement = sa.delete(table).where(sa.tuple_(*key).in_(chosen), *old)
@@ -54,12 +56,16 @@ def prune_table(database: Database, table: sa.Table, before: datetime, batch: in
     return total
 
 
-def sparing(table: sa.Table) -> list[sa.ColumnElement[bool]]:
+def sparing(table: sa.Table, before: datetime) -> list[sa.ColumnElement[bool]]:
     """What an old row must fulfil besides to be deleted."""
     if table is schema.alerts:
         return [table.c.state.in_(["resolved", "retracted"])]
     if table is schema.no_data:
         return [table.c.resolved_at.is_not(None)]
+    if table is schema.homes:
+        seen = schema.entities
+        same = [seen.c[column] == table.c[column] for column in ("run", "stream", "entity")]
+        return [~sa.exists().where(*same, seen.c.saved_at >= before)]
     if table is schema.evicted_states:
         newer = table.alias("newer")
         same = [newer.c[column] == table.c[column] for column in ("run", "stream", "partition", "entity")]

@@ -111,7 +111,8 @@ class App:
         """A member of the stream's consumer group. BrokerError where the cluster or the topics cannot be used."""
         config, kafka = self.config.of(stream), self.config.kafka
         self.store.put_stream(StreamRow(run, stream, config.step, {"profile": config.profile}))
-        layout = lay_out(self.config, stream, lambda wanted: self.places.numbers(stream, wanted, run))
+        numbered = partial(self.places.numbers, stream, run=run)
+        layout = lay_out(self.config, stream, numbered, partial(self.places.count, stream, run))
         inputs = self.inputs(stream)
         consumer = open_consumer(kafka.settings(), layout.subscription, f"{kafka.group}.{stream}", kafka.instance)
         feed = Feed(consumer)

@@ -8,8 +8,8 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ import structlog
 
 from storage.read import Stretch
 from storage.types import FileRefusedError, ModelRow, StoreError
+from streaming.broker.settings import BrokerError
 from tsad.app import App
 from tsad.archive import Archive
 from tsad.config import ConfigError, validated
 from tsad.detection import ensemble_settings
 from tsad.fitting import fit_model
+from tsad.rereading import reread
 from tsad.retraining import Training, calm, check_length, training
 from tsad.shadow import shadowed
 
@@ -37,42 +39,52 @@ def answer(request: dict[str, Any]) -> Answer:
             return fit(app, stream) if request["step"] == "fit" else shadow(app, stream, request["detail"])
         finally:
             app.close()
-    except (ValueError, OSError, ConfigError, StoreError, FileRefusedError) as error:
+    except (ValueError, OSError, ConfigError, StoreError, FileRefusedError, BrokerError) as error:
         return {"failed": " ".join(str(error).split())}
 
 
 def fit(app: App, stream: str) -> Answer:
     """Fit a version on what is kept, without incidents, and write its file."""
-    config, archive = app.config.of(stream), archive_of(app, stream)
-    through = archive.newest()
-    if through is None:
-        raise ValueError("there is no history yet, and nothing to judge a candidate by")
-    found = _named(app, stream) if config.history else training(archive, _stretches(app, stream), config.fit_after)
+    config = app.config.of(stream)
+    with archive_of(app, stream) as (archive, kept):
+        through = archive.newest()
+        if through is None:
+            raise ValueError("there is no history yet, and nothing to judge a candidate by")
+        found = _named(app, stream) if config.history else training(archive, _stretches(app, stream), config.fit_after)
     labels = {row["entity"]: row["labels"] for row in app.reader.entities(stream)}
     templates = config.logs.templates if config.logs else 0
     model = fit_model(found.rows, ensemble_settings(config, labels), found.texts, templates)
     row = app.shelf(stream).write(model, app.now())
     slots = found.rows.slots
     figures = {"rows": len(slots), "left_out": found.left_out, "first": int(slots.min()), "last": int(slots.max())}
-    columns = {str(partition): names for partition, names in found.columns.items()}
+    # read again, templates may be numbered otherwise
+    columns = {str(partition): names for partition, names in found.columns.items()} if kept else {}
     place = {"version": row.version, "file": row.file, "checksum": row.checksum}
     return {"model": place, "figures": figures, "through": through, "columns": columns}
 
 
 def shadow(app: App, stream: str, detail: dict[str, Any]) -> Answer:
     """Judge the slots behind the fit with the candidate: `detail` is what the fit has left."""
-    config, archive, first = app.config.of(stream), archive_of(app, stream), detail["through"] + 1
+    config, first = app.config.of(stream), detail["through"] + 1
     model = app.shelf(stream).read(ModelRow(stream, **detail["model"], created_at=app.now()))
     columns = {int(partition): names for partition, names in detail["columns"].items()}
     last = first + config.shadow // config.step - 1
     opened = [one for one in app.reader.stretches(stream, first, last) if one.opened_slot >= first]
-    figures = shadowed(archive, model, config, first, columns, len(opened))
+    with archive_of(app, stream) as (archive, _):
+        figures = shadowed(archive, model, config, first, columns, len(opened))
     return {"figures": figures.told(), "refused": figures.refused}
 
 
-def archive_of(app: App, stream: str) -> Archive:
-    """The stream's closed slots."""
-    return Archive(app.history_folder(stream), app.config.of(stream).step)
+@contextmanager
+def archive_of(app: App, stream: str) -> Iterator[tuple[Archive, bool]]:
+    """The stream's closed slots, and whether they are its history; else its topics were read again."""
+    config = app.config.of(stream)
+    kept = Archive(app.history_folder(stream), config.step)
+    if not config.from_kafka or (config.history_days and kept.newest() is not None):
+        yield kept, True
+        return
+    with reread(app, stream) as again:
+        yield again, False
 
 
 def _stretches(app: App, stream: str) -> Any:

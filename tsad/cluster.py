@@ -1,7 +1,7 @@
 """The table `[kafka]` of `tsad.toml`: the cluster that `source = "kafka"` reads, and who we are there."""
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -67,6 +67,11 @@ class KafkaConfig(Section):
     def told(self) -> tuple[str, ...]:
         """The topics that are written."""
         return tuple(topic for topic in (self.alerts_topic, self.dead_letter_topic) if topic)
+
+    def whole(self) -> dict[str, Any]:
+        """As JSON with the password, for a process of our own."""
+        password = self.password.get_secret_value() if self.password else None
+        return self.model_dump(mode="json") | {"password": password}
 
     def settings(self) -> BrokerSettings:
         """The plain value for `streaming`."""

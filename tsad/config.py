@@ -8,6 +8,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationError, field_validator, model_validator
+from typing_extensions import override
 
 from streaming.settings import SECOND, FeatureRules, Timing
 from streaming.types import Topic
@@ -17,7 +18,14 @@ from tsad.operating import HttpConfig, LoggingConfig
 from tsad.renewal import Renewal
 from tsad.section import Duration, Section, Without
 
-RETENTION: dict[str, float] = {"scores": 30, "score_rollups": 400, "dead_letters": 30, "audit": 400, "no_data": 400}
+RETENTION: dict[str, float] = {
+    "scores": 30,
+    "score_rollups": 400,
+    "dead_letters": 30,
+    "audit": 400,
+    "no_data": 400,
+    "homes": 400,
+}
 PRUNABLE = (*RETENTION, "alerts", "evicted_states")
 
 
@@ -115,6 +123,12 @@ class StreamConfig(Renewal):
             entity = self.telemetry.mapping.entity
             object.__setattr__(self, "logs", self.logs.model_copy(update={"entity": entity}))
         return self
+
+    @property
+    @override
+    def from_kafka(self) -> bool:
+        """Whether the stream is configured to come from Kafka."""
+        return all(part.source == KAFKA for part in (self.telemetry, self.logs) if part)
 
     @property
     def topic_pattern(self) -> str | None:

@@ -1,8 +1,8 @@
 """History in, a model version out: the same windower as on the stream collects the rows, then everything is fitted."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,13 +13,21 @@ from detectors.types import Rows
 from streaming.logfeatures import fold_templates
 from streaming.logintake import LogIntake
 from streaming.stretches import Amended, Stretch
-from streaming.types import Floats, Lines, Source, Topic
+from streaming.types import Batch, Floats, Lines, Source, Topic
 from streaming.windower import Windower
 from tsad.director import feature_order
 from tsad.models import Model
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total)."""
+
+
+class Pollable(Protocol):
+    """A finite source, as far as it is read here."""
+
+    def poll(self, max_records: int = 5000) -> Batch | None:
+        """The next records; None at the end."""
+        ...
 
 
 @dataclass(slots=True)
@@ -78,26 +86,42 @@ def collect(
     tell: Callable[[int], None] = lambda _: None,
 ) -> Collected:
     """Read `sources` to their end (or the first `until` records) and keep what closes."""
-    parts, going, read = _Parts(), list(sources), 0
+    parts = _Parts()
     positions: dict[str, dict[str, Any]] = {}
+
+    def note(topic: Topic, batch: Batch, read: int) -> None:
+        tell(read)
+        positions[topic] = sources[topic].position(batch.next_position)
+
+    for stretch in closing(windower, sources, intake, until, note):
+        parts.add(windower, stretch)
+    texts = intake.features.texts() if intake is not None else {}
+    return Collected(parts.rows(windower.features), texts, dict(windower.roster.labels), positions)
+
+
+def closing(
+    windower: Windower,
+    sources: Mapping[Topic, Pollable],
+    intake: LogIntake | None,
+    until: int | None = None,
+    note: Callable[[Topic, Batch, int], None] = lambda *_: None,
+) -> Iterator[Stretch]:
+    """What closes as `sources` are read to their end (or the first `until` records), by turns; `note` is told of each
+    batch, and how many records were read by then."""
+    going, read = list(sources), 0
     while going:
         topic = next((name for name in going if not windower.paused(name)), going[0])
         wanted = 5000 if until is None else min(5000, until - read)
         batch = sources[topic].poll(wanted) if wanted > 0 else None
         if batch is None:
             going.remove(topic)
-            stretches = windower.end(topic)
-        else:
-            read += len(batch.codes) + sum(batch.dead_counts.values())
-            tell(read)
-            positions[topic] = sources[topic].position(batch.next_position)
-            going.append(going.pop(going.index(topic)))
-            taken = intake.take(batch) if isinstance(batch, Lines) and intake else batch
-            stretches = windower.process(topic, taken)  # type: ignore[arg-type]  # lines never come without an intake
-        for stretch in stretches:
-            parts.add(windower, stretch)
-    texts = intake.features.texts() if intake is not None else {}
-    return Collected(parts.rows(windower.features), texts, dict(windower.roster.labels), positions)
+            yield from windower.end(topic)
+            continue
+        read += len(batch.codes) + sum(batch.dead_counts.values())
+        note(topic, batch, read)
+        going.append(going.pop(going.index(topic)))
+        taken = intake.take(batch) if isinstance(batch, Lines) and intake else batch
+        yield from windower.process(topic, taken)  # type: ignore[arg-type]  # lines never come without an intake
 
 
 def worth_fitting(rows: Rows, texts: Mapping[str, str], templates: int) -> Rows:

@@ -31,6 +31,10 @@ class Layout(Protocol):
         """Where the stream's partition `number`, which was dealt, lies."""
         ...
 
+    def size(self, consumer: Consumer) -> int:
+        """How many partitions the stream has, all members' together."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Equal(Layout):
@@ -51,14 +55,20 @@ class Equal(Layout):
         """Partition `number` of each."""
         return {topic: (name, number) for topic, name in self.topics.items()}
 
+    def size(self, consumer: Consumer) -> int:
+        """Those of any topic."""
+        return consumer.partitions(next(iter(self.topics.values())))
+
 
 @dataclass(slots=True)
 class Each(Layout):
-    """Each partition of each topic that a pattern matches is one of the stream, whose number `numbered` knows."""
+    """Each partition of each topic that a pattern matches is one of the stream, whose number `numbered` knows; `known`
+    says how many have one."""
 
     topic: Topic
     pattern: str
     numbered: Numbered
+    known: Callable[[], int]
     _places: dict[int, Place] = field(default_factory=dict)
 
     @property
@@ -76,14 +86,18 @@ class Each(Layout):
         """The one place."""
         return {self.topic: self._places[number]}
 
+    def size(self, consumer: Consumer) -> int:  # noqa: ARG002 -- the database knows those of all topics
+        """All that have a number."""
+        return self.known()
 
-def lay_out(config: Config, stream: str, numbered: Numbered) -> Layout:
+
+def lay_out(config: Config, stream: str, numbered: Numbered, known: Callable[[], int]) -> Layout:
     """How `stream` lies in its topics. BrokerError where the cluster or a topic cannot be used."""
     found, of = topics_found(config, stream), config.of(stream)
     if of.topic_pattern is None:
         return Equal(_names(of))
     numbered([(name, number) for name, count in found.items() for number in range(count)])
-    return Each(of.topics[0], of.topic_pattern, numbered)
+    return Each(of.topics[0], of.topic_pattern, numbered, known)
 
 
 def topics_found(config: Config, stream: str) -> dict[str, int]:

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from tempfile import TemporaryFile
@@ -26,6 +27,15 @@ THREADS = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL
 """The stream keeps its cores."""
 SECRET = {"kafka", "http", "log"}
 """What a fit does not need to know of the configuration."""
+
+
+def request_of(config: Config, stream: str, now: int, step: str, detail: Mapping[str, Any]) -> dict[str, Any]:
+    """What a process is asked: `step` ("fit" or "shadow") of `stream`. Of the cluster it knows where it may have to
+    read topics."""
+    told = json.loads(config.model_dump_json(exclude=SECRET))
+    if config.of(stream).from_kafka:
+        told["kafka"] = config.kafka.whole()
+    return {"config": told, "stream": stream, "now": now, "step": step, "detail": detail}
 
 
 class Child:
@@ -133,11 +143,8 @@ class Refitter:
         now = self._clock()
         if taken.step == "fit":
             taken = replace(taken, detail={"beside": active, "begun": now.isoformat()})
-        config = json.loads(self._config.model_dump_json(exclude=SECRET))
         clock = (now - EPOCH) // timedelta(microseconds=1) * 1000
-        request = {
-            "config": config, "stream": self._stream, "now": clock, "step": taken.step, "detail": taken.detail
-        }  # fmt: skip
+        request = request_of(self._config, self._stream, clock, taken.step, taken.detail)
         self._log.info("refit begins" if taken.step == "fit" else "shadow is judged", stream=self._stream)
         try:
             self._work = taken, Child(request)

@@ -27,6 +27,11 @@ class Renewal(Section):
         parts: dict[Topic, Any] = {topic: getattr(self, topic, None) for topic in TOPICS}
         return {topic: part.history for topic, part in parts.items() if part and part.history}
 
+    @property
+    def from_kafka(self) -> bool:
+        """Whether topics can be read again."""
+        return False
+
     @model_validator(mode="after")
     def _refits_have_a_history(self) -> "Renewal":
         """ValueError where refits are asked for that could never come."""
@@ -34,8 +39,8 @@ class Renewal(Section):
             raise ValueError("refit and shadow must be longer than 0s (refit = false: none)")
         if self.history and any(getattr(self, topic, None) and topic not in self.history for topic in TOPICS):
             raise ValueError("telemetry.history and logs.history go together")
-        if self.refit is None or self.step <= 0:
-            return self
+        if self.refit is None or self.step <= 0 or (self.from_kafka and not self.history_days):
+            return self  # topics are read again
         kept = self.history_days * DAY / self.step
         if kept * self.step < self.shadow:
             raise ValueError(f"refit needs history_days of at least shadow, got history_days = {self.history_days:g}")

@@ -39,7 +39,8 @@ def training(archive: Archive, stretches: Stretches, least: int) -> Training:
     first, last = extent(archive)
     features, texts, columns = _features(archive, first, last)
     rows, scores = _read(archive, first, last, features, columns)
-    kept = calm(rows, scores, stretches(first, last))
+    unscored = bool(np.isnan(scores).all())
+    kept = calm(rows, None if unscored else scores, stretches(first, last))
     check_length(kept, least)
     return Training(kept, texts, columns, len(rows.codes) - len(kept.codes))
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from storage.engine import Database
+from storage.types import StoreError
 from streaming.broker.settings import BrokerError
 from streaming.broker.source import KafkaSource
 from tsad.relay import Relay
@@ -106,7 +107,7 @@ class Watch:
         self._noted = now
         if now - self._asked >= SELDOM:
             self._asked, self._more = now, tuple(self.more())
-            self._partitions_of = self._count(runners)
+            self._partitions_of = self._count()
         relay = None if self.worker is None else self.worker.relay
         self.standing = Standing(
             tuple(self._partition(number, runner) for number, runner in sorted(runners.items())),
@@ -179,14 +180,12 @@ class Watch:
             () if runner.absence is None else tuple(runner.absence.open),
         )
 
-    def _count(self, runners: Mapping[int, Runner]) -> int | None:
-        """How many partitions the topics of `runners` have."""
+    def _count(self) -> int | None:
+        """How many partitions the stream has."""
         if self.worker is None:
             return None
-        consumer = self.worker.feed.consumer
-        names = {source.name for runner in runners.values() for source in _sources(runner)}
-        with suppress(BrokerError):  # asked again
-            return max(map(consumer.partitions, names), default=None)
+        with suppress(BrokerError, StoreError):  # asked again
+            return self.worker.layout.size(self.worker.feed.consumer) or None
         return self._partitions_of
 
     def _waiting(self, relay: Relay | None) -> dict[int, tuple[int, float]]:

@@ -51,6 +51,9 @@ class Messages:
         return Messages(self.values[start:stop], self.offsets[start:stop], self.timestamps[start:stop])
 
 
+EMPTY = Messages((), np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
 class Consumer(Protocol):
     """What a client library has to give. Nothing is committed on its own; every fault is a BrokerError."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from streaming.broker.consumer import Consumer, Messages, Place
+from streaming.broker.consumer import EMPTY, Consumer, Messages, Place
 from streaming.broker.settings import BrokerError
 from streaming.types import SourceChanged
 
@@ -17,7 +17,6 @@ HELD = 256 << 20
 """Bytes of all inboxes together, likewise: each has its share."""
 LEAST = 4 << 20
 """Bytes of the share of an inbox at least."""
-EMPTY = Messages((), np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 class PartitionLostError(Exception):

@@ -2,10 +2,12 @@
 
 import threading
 
+import pytest
 from stored_samples import START, Clock
 
 from storage.engine import Database
 from storage.homes import Home, Homes
+from storage.types import StoreError
 
 
 def test_the_first_partition_keeps_an_entity(database: Database) -> None:
@@ -64,3 +66,26 @@ def test_those_who_claim_at_the_same_time_agree(database: Database) -> None:
         thread.join()
     assert said[0] == said[1] == said[2] == said[3]
     assert set(said[0]) == set(names)
+
+
+def test_who_asks_gives_no_home(database: Database) -> None:
+    homes = Homes(database)
+    homes.claim("fleet", 2, ["web-1", "a\ud800"])
+    assert homes.of("fleet", ["web-1", "web-2", "a\ud800"]) == {"web-1": 2, "a\ud800": 2}
+    assert homes.of("fleet", ["web-1"], run="backfill") == homes.of("other", ["web-1"]) == {}
+    assert homes.claim("fleet", 0, ["web-2"]) == {"web-2": 0}
+
+
+def test_an_entity_is_moved_to_where_it_came_too_or_where_one_says(database: Database) -> None:
+    homes = Homes(database)
+    homes.claim("fleet", 2, ["web-1", "web-2"])
+    homes.claim("fleet", 0, ["web-1"])
+    assert homes.move("fleet", "web-1") == (2, 0)
+    assert homes.strays("fleet") == []
+    assert homes.claim("fleet", 0, ["web-1"]) == {"web-1": 0}
+    assert homes.move("fleet", "web-1", 5) == (0, 5)
+    with pytest.raises(StoreError, match="has come on partition 2 alone; say --partition N"):
+        homes.move("fleet", "web-2")
+    with pytest.raises(StoreError, match="no entity 'web-3' that belongs to a partition"):
+        homes.move("fleet", "web-3", 1)
+    assert homes.of("fleet", ["web-1", "web-2", "web-3"]) == {"web-1": 5, "web-2": 2}

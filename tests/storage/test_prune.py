@@ -6,11 +6,12 @@ import pytest
 from stored_samples import START, Clock, alert, at, bundle, empty, explanation, stored
 
 from storage.engine import Database
+from storage.homes import Homes
 from storage.leases import Leases
 from storage.prune import PRUNABLE, prune
 from storage.read import AlertFilter, Reader
 from storage.store import Store
-from storage.types import Audit, DeadLetter, EvictedState, Rollup, ScoreRow
+from storage.types import Audit, DeadLetter, EntityRow, EvictedState, Rollup, ScoreRow
 
 DAYS = dict.fromkeys(PRUNABLE, 30.0)
 
@@ -98,3 +99,18 @@ def test_wrong_retention_is_refused_naming_what_is_legal(database: Database) -> 
         prune(database, {"checkpoints": 1}, START)
     with pytest.raises(ValueError, match="retention of scores is -1 days"):
         prune(database, {"scores": -1}, START)
+
+
+def test_a_home_goes_when_its_entity_was_not_seen_for_as_long(database: Database, clock: Clock) -> None:
+    """Both were claimed on the first day; a snapshot has known one of them since."""
+    homes, store = Homes(database, clock), Store(database, clock)
+    homes.claim("fleet", 2, ["gone", "here"])
+    homes.claim("other", 1, ["here"])
+    store.save([empty(entities=[EntityRow("gone", {}, 0, 0), EntityRow("here", {}, 0, 0)])])
+    clock.now = START + timedelta(days=25)
+    store.save([empty(entities=[EntityRow("here", {}, 0, 9)])])
+    homes.claim("fleet", 0, ["new"])
+    assert prune(database, {"homes": 30}, START + timedelta(days=29)) == {"homes": 0}
+    assert prune(database, {"homes": 30}, START + timedelta(days=31)) == {"homes": 2}
+    assert homes.of("fleet", ["gone", "here", "new"]) == {"here": 2, "new": 0}
+    assert homes.of("other", ["here"]) == {}

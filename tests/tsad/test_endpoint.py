@@ -3,6 +3,8 @@
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from brokers import create_topics
 from prometheus_client.parser import text_string_to_metric_families
 from servers import free_port
@@ -149,6 +152,25 @@ def test_what_else_is_wrong_is_asked_for_and_told(make_app: Callable[..., Any]) 
     with served(app, more=lambda: [Trouble("wrong_partition", "'a' is on 0 and 1")]) as (watch, port):
         watch.note({0: app.runner(STREAM, {})})
         assert unready(port) == {"wrong_partition": "'a' is on 0 and 1"}
+
+
+def test_the_health_check_of_the_containers_passes_once_the_run_is_ready(make_app: Callable[..., Any]) -> None:
+    """Its own command, at another port."""
+    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["worker"]
+    _, python, *words, code = service["healthcheck"]["test"]
+    assert python == "python"
+
+    def healthy(port: int) -> bool:
+        asked = [sys.executable, *words, code.replace(":9464/", f":{port}/")]
+        return subprocess.run(asked, capture_output=True, check=False).returncode == 0
+
+    app = make_app({"telemetry": LIVE})
+    with served(app) as (watch, port):
+        assert not healthy(port)
+        watch.note({0: app.runner(STREAM, {})})
+        assert unready(port) == {}
+        assert healthy(port)
+    assert not healthy(port)
 
 
 # --- streams from Kafka

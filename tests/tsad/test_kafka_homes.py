@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from brokers import publish, read_topic
 
+from streaming.broker.raw import partition_of
+from tests.tsad.command_line import tsad
 from tests.tsad.kafka_streams import KafkaStream, died, key_of, read_out, rows_read, step_until
 from tests.tsad.streams import (
     FIT_SLOTS,
@@ -45,10 +47,15 @@ def home_of(stream: KafkaStream, entity: str) -> int:
 def settled(stream: KafkaStream, **more: Any) -> Any:
     """An application that has read the first half."""
     app = stream.app(**more)
-    worker = app.worker(STREAM, limits=Limits(poll=40))
-    step_until([worker], lambda: rows_read([worker]) == HALF)
-    worker.close()
+    read_on(app, HALF)
     return app
+
+
+def read_on(app: Any, rows: int) -> None:
+    """A worker reads so many rows, and stops."""
+    worker = app.worker(STREAM, limits=Limits(poll=40))
+    step_until([worker], lambda: rows_read([worker]) == rows)
+    worker.close()
 
 
 def send_strays(stream: KafkaStream, values: Sequence[bytes], topic: Any = "telemetry") -> tuple[int, int]:
@@ -126,3 +133,33 @@ def test_check_names_both_partitions(stream: KafkaStream) -> None:
         "rejected as wrong_partition: key the topics by entity (tsad rekey)"
     )
     assert not found["ok"]
+
+
+def test_an_entity_whose_first_record_came_on_the_wrong_partition_is_moved(stream: KafkaStream, tmp_path: Path) -> None:
+    """Its records are taken where its key leads to from then on; only what was rejected before stays so."""
+    right = partition_of(b"a", stream.partitions)
+    wrong = (right + 1) % stream.partitions
+    early, then, later = LIVE[:120], LIVE[120:240], LIVE[240:]
+    others, of_a = ([one for one in early if (key_of(one) == b"a") is ours] for ours in (False, True))
+    stream.fill({"telemetry": others})
+    publish(stream.address, stream.topics["telemetry"], [(b"a", of_a[-1])], wrong)
+    app = stream.app()
+    read_on(app, len(others) + 1)
+    stream.fill({"telemetry": then})
+    read_on(stream.again(app), len(then))
+    rejected = [row["reason"] for row in app.reader.dead_letters(STREAM, limit=1000)]
+    assert rejected == ["wrong_partition"] * sum(key_of(one) == b"a" for one in then)
+    command = ("rehome", STREAM, "a", "--database", app.config.database)
+    assert tsad(tmp_path, *command, "--json").json == {
+        "stream": STREAM, "entity": "a", "partition": right, "before": wrong
+    }  # fmt: skip
+    stream.fill({"telemetry": later})
+    read_on(stream.again(app), len(later))
+    assert len(app.reader.dead_letters(STREAM, limit=1000)) == len(rejected)
+    assert {(row["entity"], row["partition"]) for row in app.reader.entities(STREAM)} >= {("a", wrong), ("a", right)}
+    assert app.homes.of(STREAM, ["a"]) == {"a": right}
+    assert f"has come on partition {right} alone; say --partition N" in tsad(tmp_path, *command).error
+    assert tsad(tmp_path, *command, "--partition", "0").code == 0
+    assert app.homes.of(STREAM, ["a"]) == {"a": 0}
+    assert "there is no stream 'x'" in tsad(tmp_path, "rehome", "x", *command[2:]).error
+    assert "no entity 'nobody'" in tsad(tmp_path, "rehome", STREAM, "nobody", *command[3:]).error

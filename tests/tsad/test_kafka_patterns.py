@@ -17,6 +17,7 @@ from tests.tsad.streams import FIT_SLOTS, STREAM, cells_with_anomalies, differen
 from tsad.checks import check_all
 from tsad.config import ConfigError, parse_config
 from tsad.runner import Limits
+from tsad.watch import Watch
 
 LIVE = payloads(cells_with_anomalies(), FIT_SLOTS)
 BROKEN = b'{"entity":"c","time":'
@@ -174,3 +175,23 @@ def test_patterns_that_are_refused(section: dict[str, Any], said: str) -> None:
 def test_a_pattern_of_logs_alone_is_legal() -> None:
     section = {"telemetry": False, "logs": {"source": "kafka", "topic_pattern": "logs-.*"}}
     assert parse_config({"stream": {"s": section}}).of("s").topic_pattern == "logs-.*"
+
+
+def test_the_alert_budget_is_shared_by_the_partitions_of_all_topics(topics: Patterned, postgresql_url: str) -> None:
+    """The model knows three entities, and the stream has three partitions: one entity a partition is to be expected."""
+    app = topics.app(url=postgresql_url)
+    workers = [topics.again(app).worker(STREAM) for _ in range(2)]
+    step_until(workers, lambda: rows_read(workers) == len(LIVE))
+    step_until(workers, lambda: sorted(len(worker.runners) for worker in workers) == [1, 2])
+    expected = {}
+    for worker in workers:
+        watch = Watch(STREAM, app.database, app.clock)
+        watch.worker = worker
+        watch.note(worker.runners)
+        assert watch.standing is not None
+        assert watch.standing.partitions_of == 3
+        if watch.standing.budget is not None:  # a member whose partitions are empty has no model in force
+            expected[len(worker.runners)] = watch.standing.budget[1]
+        worker.close()
+    assert expected
+    assert all(count == entities for count, entities in expected.items())

@@ -159,7 +159,8 @@ def test_training_never_sees_a_confirmed_incident(watch: Any) -> None:
         one for one in alerts if one.first_slot <= FIRST + INCIDENT[-1] and one.last_slot >= FIRST + INCIDENT[0]
     ]
     assert alert.state == "resolved"
-    found = training(archive_of(app, STREAM), lambda first, last: app.reader.stretches(STREAM, first, last), 100)
+    with archive_of(app, STREAM) as (archive, _):
+        found = training(archive, lambda first, last: app.reader.stretches(STREAM, first, last), 100)
     rows = found.rows
     of_a = rows.slots[rows.codes == rows.names.index("a")]
     assert set(of_a.tolist()).isdisjoint(range(alert.first_slot, alert.last_slot + 1))

@@ -13,13 +13,13 @@ from tsad.cli.setup import check, init
 from tsad.cli.streams import demo, fit, run, try_file
 from tsad.cli.templates import templates
 from tsad.cli.terminal import fail_on
-from tsad.cli.topics import produce_topics, rekey
+from tsad.cli.topics import produce_topics, rehome, rekey
 from tsad.config import ConfigError
 from tsad.runner import LeaseLostError
 
 __all__ = [
     "alerts", "app", "check", "cold_start", "db", "dead_letters", "demo", "detectors", "evaluate", "explain", "fit",
-    "init", "main", "models", "produce_topics", "rekey", "run", "templates",
+    "init", "main", "models", "produce_topics", "rehome", "rekey", "run", "templates",
     "try_file",
 ]  # fmt: skip
 

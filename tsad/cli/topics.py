@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from storage.types import LIVE
 from streaming.broker.settings import BrokerSettings
 from streaming.types import Topic
-from tsad.cli.commands import CONFIG, AsJson, ConfigPath, app
-from tsad.cli.terminal import INTERRUPTED, configuration, note, show
+from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
+from tsad.cli.terminal import INTERRUPTED, configuration, known_stream, note, opened, show
 from tsad.config import Config
 from tsad.console import Bars, interruptible
 from tsad.datasets import DataSet, bundled, data_set
@@ -72,6 +73,28 @@ def rekey(
     if stopped:
         note("interrupted; run it again, and it goes on from here")
         raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def rehome(
+    stream: Annotated[str, typer.Argument(help="The stream, as configured.")],
+    entity: Annotated[str, typer.Argument(help="The entity.")],
+    partition: Annotated[int | None, typer.Option(min=0, help="Where it belongs; else where it came too.")] = None,
+    config: ConfigPath = CONFIG,
+    database: DatabaseUrl = None,
+    json: AsJson = False,
+) -> None:
+    """Give an entity of a stream from Kafka to another partition: the one where its first record came was wrong.
+
+    Stop the stream's workers before (SIGTERM), and start them again behind it.
+    """
+    with opened(config, database) as opened_app:
+        known_stream(opened_app, stream, LIVE)
+        before, now = opened_app.homes.move(stream, entity, partition)
+    found = {"stream": stream, "entity": entity, "partition": now, "before": before}
+    table = Table("Entity", "Partition", "Before")
+    table.add_row(entity, str(now), str(before))
+    show(found, table, json)
 
 
 def _section(config: Config, stream: str, topic: str) -> TelemetryConfig | LogConfig:
