@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -48,8 +49,9 @@ from tsad.runner import Limits, frozen_heap  # noqa: E402
 from tsad.worker import Worker  # noqa: E402
 
 CLIENTS, KINDS = ("kafka-python", "confluent"), ("fast", "default")
-WARM, WHOLE, TAIL = 30, 64, 2
-"""Slots before a measurement; those that a ring holds; those behind a snapshot, which a recovery replays."""
+WARM, WHOLE, TAIL = 40, 64, 2
+"""Slots before a measurement (the longest that a detector reads); those that a ring holds; those behind a snapshot,
+which a recovery replays."""
 _serial = count()
 
 
@@ -251,8 +253,10 @@ class Bench:
         name = f"bench_{os.getpid()}_{next(_serial)}"
         with psycopg.connect(f"{self.postgresql}postgres", autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
+        models = self.folder / f"{name}-models"  # of its own: who starts removes snapshots that its database knows not
+        shutil.copytree(fitted / "models", models)
         case = Case(
-            task, self.kafka, f"{self.postgresql}{name}", str(fitted / "models"), str(self.folder / name), topic,
+            task, self.kafka, f"{self.postgresql}{name}", str(models), str(self.folder / name), topic,
             client, profile, self.given.entities, name, **more,
         )  # fmt: skip
         kept, app = open_database(f"sqlite:///{fitted}/tsad.db"), case.app()
@@ -334,7 +338,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--case", help="a worker's case as JSON: print its result as JSON")
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)), help="the worker's core")
     parser.add_argument("--entities", type=int, default=10_000)
-    parser.add_argument("--slots", type=int, default=WHOLE - WARM, help="slots that are measured, behind 30 of warm-up")
+    parser.add_argument("--slots", type=int, default=WHOLE - WARM, help="slots that are measured, behind 40 of warm-up")
     parser.add_argument("--partitions", type=int, default=1, help="of the topic; one worker reads them all")
     parser.add_argument("--client", action="append", choices=CLIENTS, help="only this one (may be repeated)")
     parser.add_argument("--profile", action="append", choices=KINDS, help="only this one (may be repeated)")

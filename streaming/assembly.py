@@ -63,6 +63,7 @@ class Assembly:
         typed, shape, astuple = self._typed, self._shape, msgspec.structs.astuple
         width = len(self._packed_names())
         pack_packed, pack_named = _packer(width), _packer(len(self._fields))
+        doubles = struct.Struct(f"{width}d").pack
 
         def pack(row: Any) -> Any:
             if row.v is not None:
@@ -77,7 +78,10 @@ class Assembly:
             v = row.v
             if v is None or len(v) != width:
                 return pack(row)
-            row.v = pack_packed(v)
+            try:
+                row.v = doubles(*v)
+            except struct.error:  # a null among them
+                row.v = pack_packed(v)
             return row
 
         return parse, pack

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streaming.columns import MAX_NAME, legal_name
+from streaming.columns import MAX_NAME, all_legal, legal_name
 from streaming.deadletters import DeadLetters, DeadReason
 from streaming.json_records import RecordError
 from streaming.timestamps import OK, REASON_OF_FAULT, EventTimes
@@ -30,17 +30,17 @@ class Intake:
     def parse(self, fast: Callable[[bytes], Any], careful: Callable[[bytes], Any]) -> list[Any]:
         """Rows of the payloads that parse: by `fast`, and where that raises, by `careful`."""
         rows: list[Any] = []
-        add, limit = rows.append, self._limit
-        for i, payload in enumerate(self.payloads):
+        if max(map(len, self.payloads), default=0) > self._limit:
+            fast, careful = self._bounded(fast), self._bounded(careful)
+        going = iter(self.payloads)
+        while len(rows) < len(self.payloads):
             try:
-                if len(payload) > limit:
-                    raise RecordError("too_long", f"longer than {limit} bytes, the most that is allowed")
-                add(fast(payload))
+                rows.extend(map(fast, going))  # those before one that raises stay
             except (ValueError, RecursionError):
-                add(self._carefully(i, careful))
+                rows.append(self._carefully(len(rows), careful))
             except RecordError as error:
-                self.refuse(i, error)
-                add(None)
+                self.refuse(len(rows), error)
+                rows.append(None)
         if self._rejects:
             self.accept([i for i, row in enumerate(rows) if row is not None])
             return [row for row in rows if row is not None]
@@ -70,6 +70,8 @@ class Intake:
 
     def judge_entities(self, entities: Sequence[str]) -> None:
         """Reject rows (M) whose entity has a name that cannot be stored."""
+        if all_legal(entities):
+            return
         illegal = {name for name in set(entities) if not legal_name(name)}
         if illegal:
             for row in [i for i, name in enumerate(entities) if name in illegal]:
@@ -89,6 +91,16 @@ class Intake:
         for i in sorted(self._rejects):
             reject = self._rejects[i]
             dead.add(int(positions[i]), reject.reason, reject.detail, self.payloads[i])
+
+    def _bounded(self, parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+        """`parse`, which refuses what is too long."""
+
+        def bounded(payload: bytes) -> Any:
+            if len(payload) > self._limit:
+                raise RecordError("too_long", f"longer than {self._limit} bytes, the most that is allowed")
+            return parse(payload)
+
+        return bounded
 
     def _carefully(self, i: int, careful: Callable[[bytes], Any]) -> Any:
         try:

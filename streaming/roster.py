@@ -1,6 +1,7 @@
 """The entities of a partition: which row of the ring is whose, and who was seen when."""
 
 from collections.abc import Sequence
+from itertools import repeat
 
 import numpy as np
 
@@ -39,8 +40,7 @@ class Roster:
 
     def rows(self, names: Sequence[str]) -> Codes:
         """The row of each name, -1 for an unknown one."""
-        get = self._rows.get
-        return np.fromiter((get(name, -1) for name in names), np.int32, len(names))
+        return np.fromiter(map(self._rows.get, names, repeat(-1)), np.int32, len(names))
 
     def admit(self, names: Sequence[str]) -> list[int]:
         """Give a row to each of `names`, all of them unknown."""
