@@ -11,10 +11,13 @@ from brokers import publish
 from pydantic import SecretStr
 
 from storage.read import AlertFilter
+from storage.types import ModelRow
 from streaming.settings import SECOND
 from tests.tsad.kafka_streams import KafkaStream, read_out, rows_read, step_until
 from tests.tsad.streams import FIT_SLOTS, NOW, STREAM, payloads, record
 from tests.tsad.test_refit import DAY, FIRST, FIT_AT, JUDGED_AT, SETTINGS, cells
+from tests.tsad.test_two_topics import LIVE as WITH_LOGS
+from tests.tsad.test_two_topics import LOGS, fitted_with_logs
 from tsad.app import App
 from tsad.archive import Archive
 from tsad.background import answer
@@ -24,6 +27,7 @@ from tsad.rereading import reread
 from tsad.runner import Limits
 
 LIVE = payloads(cells(), FIT_SLOTS)
+__all__ = ["fitted_with_logs"]
 UNKEPT = SETTINGS | {"history_days": 0}
 
 
@@ -155,3 +159,29 @@ def test_what_is_no_topic_needs_its_history() -> None:
     parse_config({"stream": {"s": kafka}})
     with pytest.raises(ConfigError, match="refit needs history_days of at least shadow"):
         parse_config({"stream": {"s": kafka | {"telemetry": {"source": "m.jsonl"}}}})
+
+
+@pytest.fixture
+def with_logs(kafka_server: str, tmp_path: Path, fitted_with_logs: Any) -> Iterator[KafkaStream]:
+    """Telemetry and log lines on two partitions."""
+    made = KafkaStream(kafka_server, tmp_path / "kafka", fitted_with_logs, partitions=2)
+    made.fill(dict(WITH_LOGS))  # type: ignore[arg-type]
+    yield made
+    made.close()
+
+
+def test_log_lines_are_read_again_and_known_by_their_templates(with_logs: KafkaStream) -> None:
+    """A fit has columns of templates, whatever partition saw their lines; a shadow finds them again by text."""
+    logs = {"source": "kafka", "topic": with_logs.topics["logs"], **LOGS["logs"]}
+    app = with_logs.app(**UNKEPT | {"fit_after": 100, "shadow": "1h"}, logs=logs)
+    read_out(app)
+    said = answer(request_of(app.config, STREAM, NOW, "fit", {}))
+    assert "failed" not in said, said
+    model = app.shelf(STREAM).read(ModelRow(STREAM, **said["model"], created_at=app.now()))
+    assert {"cpu", "log.lines", "log.severity.error"} <= set(model.ensemble.features)
+    assert any(text.startswith("GET") for text in model.templates.values())
+    assert said["columns"] == {}
+    detail = {"model": said["model"], "columns": {}, "through": said["through"] - 61}
+    judged = answer(request_of(app.config, STREAM, NOW, "shadow", detail))
+    assert judged["figures"]["slots"] == judged["figures"]["wanted"] == 60, judged
+    assert judged["figures"]["windows"] > 0
