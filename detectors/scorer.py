@@ -11,7 +11,7 @@ from detectors.calibration import Calibrator
 from detectors.ensemble import Ensemble, evidence_only, fuse, newest_only
 from detectors.entity_arrays import EntityArrays, Field
 from detectors.fusion import blend_shares, decided, decisive, ratios, settled_mean
-from detectors.movement import blamed
+from detectors.movement import REACH, blamed
 from detectors.onebyone import judge_slots
 from detectors.scaling import NO_HOUR, Scaling
 from detectors.types import Scores, Verdicts
@@ -99,8 +99,8 @@ class Scorer:
         """Origin and width (B x F each) of the scaling of `entities` at `slot`: raw = origin + width x scaled."""
         return self._scaling.inverse(entities, self._hours(slot))
 
-    def score(self, windows: Windows, learn: bool = True) -> Verdicts:
-        """Judge B windows ordered by (end slot, entity), each once.
+    def score(self, windows: Windows, learn: bool = True, near: float = -np.inf) -> Verdicts:
+        """Judge B windows ordered by (end slot, entity), each once. `shares` are 0 where the score is not above `near`.
 
         Each slot is judged by what was learnt up to the slot before it, then learnt from. Without `learn` (windows
         that late data amended) nothing is learnt, and the ratios kept for settled scores are overwritten. ValueError
@@ -123,16 +123,16 @@ class Scorer:
         p, confidence = judge_slots(self._immediate, windows.entities, now, slots, learn)
         settled_p, _ = judge_slots(self._settled, windows.entities, then, slots, learn)
         alpha = self.ensemble.alpha
-        shares = [None if opinion is None else opinion.shares for opinion in given]
+        score = (np.log(p) / np.log(alpha)).astype(np.float32)
         return Verdicts(
             detectors=tuple(self.ensemble.detectors),
             ratios=own,
             tails=tails,
             fused=fused,
             p=p,
-            score=(np.log(p) / np.log(alpha)).astype(np.float32),
+            score=score,
             votes=tails < alpha,
-            shares=self._blamed(windows, known, blend_shares(decisive(own, self._quiet), shares)),
+            shares=self._shares(windows, known, own, given, np.flatnonzero(~(score <= near))),
             settled=settled,
             settled_p=settled_p,
             confidence=confidence,
@@ -225,10 +225,17 @@ class Scorer:
             raise EnsembleError("every detector failed") from last
         return given
 
-    def _blamed(self, windows: Windows, known: Ints, detectors: Floats) -> Floats:
-        """Shares by what channels did themselves; the detectors' own before the first fit."""
+    def _shares(self, windows: Windows, known: Ints, own: Floats, given: Sequence[Scores | None], at: Ints) -> Floats:
+        """Shares of the windows `at` (the others' are 0) by what channels did themselves; the detectors' own before the
+        first fit. `own` are ratios (D x B)."""
+        shares = np.zeros((len(windows), len(windows.features)), np.float32)
+        if not len(at):
+            return shares
+        detectors = [None if opinion is None else opinion.shares[at] for opinion in given]
+        blend = blend_shares(decisive(own[:, at], self._quiet), detectors)
         moves = self.ensemble.moves
-        return blamed(windows.values, moves[:, known], detectors) if moves.shape[1] else detectors
+        shares[at] = blamed(windows.values[at, -REACH - 1 :], moves[:, known[at]], blend) if moves.shape[1] else blend
+        return shares
 
     def _settle(self, windows: Windows, own: Floats) -> Floats:
         """Keep the ratios (D x B), and answer the settled ones of the slot `settle` - 1 before each window's end."""

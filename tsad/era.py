@@ -95,14 +95,17 @@ class Era:
         if len(rows):
             self.plane.write(rows, slots, self.scorer.scale(rows, slots, self.project(values), learn=False))
 
-    def judge_windows(self, rows: Codes, ends: Ints, names: Sequence[str], learn: bool) -> Judged:
-        """The windows of `rows` that end with `ends` (ordered by end, row), and what the scorer says of them."""
+    def judge_windows(
+        self, rows: Codes, ends: Ints, names: Sequence[str], learn: bool, near: float = -np.inf
+    ) -> Judged:
+        """The windows of `rows` that end with `ends` (ordered by end, row), and what the scorer says of them: shares of
+        those whose score is above `near`."""
         features, span = self.ensemble.features, self._span
         parts = []
         for start in range(0, max(len(rows), 1), BLOCK):
             part = slice(start, start + BLOCK)
             windows = Windows(rows[part], ends[part], self.plane.gather(rows[part], ends[part], span), features, names)
-            parts.append(self.scorer.score(windows, learn=learn))
+            parts.append(self.scorer.score(windows, learn, near))
         return Judged(rows, ends, features, joined(parts), self.version, self.ensemble.alpha)
 
 

@@ -19,6 +19,8 @@ from tsad.history import History
 from tsad.judge import EXTENDED, Change, Judge
 from tsad.readings import Readings, Rollups
 
+NEAR = 0.9
+"""Scores from which on shares are looked at: those of flags (above 1) become evidence."""
 NOBODY = (np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0), np.zeros(0, np.float32))
 """The readings of a slot in which no entity has a window."""
 
@@ -39,7 +41,7 @@ class Partition:
         history: History,
         recall: Callable[[Sequence[str], int], dict[str, State]],
         next_era: Callable[["Partition", int], Callable[[], Era | None] | None],
-        witness: Callable[[Judged], None] = lambda _: None,
+        witness: Callable[[Judged], None] | None = None,
     ) -> None:
         self.windower = windower
         self.eras: list[Era] = []
@@ -135,8 +137,10 @@ class Partition:
             parts.append(cells_of(run))
             self.era.take_in(*parts[-1])
         rows, ends = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
-        judged = self.era.judge_windows(rows, ends, self._names, learn=True)
-        self._witness(judged)
+        near = NEAR if self._witness is None else -np.inf
+        judged = self.era.judge_windows(rows, ends, self._names, learn=True, near=near)
+        if self._witness is not None:
+            self._witness(judged)
         self._decide(judged)
         self._note(judged, np.flatnonzero(judged.verdicts.score > 0.5))
         self.findings.closed += len(segment)

@@ -70,7 +70,7 @@ def observed_of(evidence: Evidence, places: Sequence[int]) -> list[list[float | 
 
 
 def _numbers(values: Floats) -> list[float | None]:
-    return [None if np.isnan(value) else value for value in map(float, values)]
+    return [None if isnan(value) else value for value in values.tolist()]
 
 
 def severity_of(case: Case) -> Severity:

@@ -102,6 +102,24 @@ def test_verdicts_say_what_they_say(ensemble):
     assert verdicts["ratios"].shape == (2, 4 * SLOTS)
 
 
+def test_shares_can_be_had_of_the_strange_windows_alone(ensemble):
+    values = noise(4, SLOTS, seed=4)
+    values[2, 50, 1] += 60
+    values[1, 20:24, 0] = np.nan
+
+    def judged(near):
+        scorer = scorer_of(ensemble, len(values))
+        scaled = planes(scorer, values)
+        return [scorer.score(windows_of(ensemble, scaled, slots), near=near) for slots in polls(SLOTS, [10])]
+
+    every, strange = joined(judged(-np.inf)), joined(judged(0.9))
+    loud = every["score"] > 0.9
+    assert 0 < loud.sum() < len(loud) / 2
+    assert strange["shares"][loud].tobytes() == every["shares"][loud].tobytes()
+    assert (strange["shares"][~loud] == 0).all() and (every["shares"][~loud].sum(axis=1) > 0.9).any()
+    same({name: array for name, array in strange.items() if name != "shares"}, every)
+
+
 def test_settled_speaks_of_the_slot_settle_minus_one_before(ensemble):
     settle = ensemble.settings.settle
     values = noise(4, SLOTS, seed=5)
