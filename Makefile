@@ -56,7 +56,8 @@ bench-logs: $(STAMP) ## Measure log mining beside drain3 on DATA, into benchmark
 bench-stream: $(STAMP) ## Measure a stream from a real broker into PostgreSQL, into benchmarks/out/stream.json
 	$(BIN)/python benchmarks/stream.py $(STREAM)
 
-# ROUNDS says how many; KAFKA_HOME (or TSAD_TEST_KAFKA) names the broker, as for the tests.
+# ROUNDS says how many, of ten kinds: up to 20 rounds have 17,000 records each, more 200,000, unless CHAOS says otherwise,
+# for instance CHAOS="--full --first 17". KAFKA_HOME names the broker's programs, as for the tests.
 chaos: $(STAMP) ## Kill, stop and scale workers on a real broker; compare every row
 	$(BIN)/python benchmarks/chaos.py $(if $(ROUNDS),--rounds $(ROUNDS)) $(CHAOS)
 

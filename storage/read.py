@@ -1,6 +1,6 @@
 """What the commands and pages ask of the database. Nothing here writes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -120,12 +120,27 @@ class Reader:
         query = sa.select(*(table.c[name] for name in names)).where(mine, there)
         return self._records(Stretch, query.order_by(table.c.opened_slot, table.c.entity))
 
-    def pending(self, stream: str, run: str = LIVE, limit: int = 50) -> list[Alert]:
-        """Alerts that wait for their explanation, strongest first."""
+    def pending(self, stream: str, run: str = LIVE, limit: int = 50, partition: int | None = None) -> list[Alert]:
+        """Alerts (of one partition) that wait for their explanation, strongest first."""
         table = schema.alerts
         mine = sa.and_(table.c.run == run, table.c.stream == stream, table.c.explanation == "pending")
+        if partition is not None:
+            mine = sa.and_(mine, table.c.partition == partition)
         query = sa.select(table).where(mine).order_by(table.c.score.desc(), table.c.id).limit(limit)
         return self._records(Alert, query)
+
+    def waiting(self, alerts: Iterable[str]) -> dict[str, bytes]:
+        """What of these alerts (ids) waits to be explained, by id."""
+        table = schema.alerts
+
+        def work(connection: Connection) -> dict[str, bytes]:
+            found: dict[str, bytes] = {}
+            for part in chunks(list(alerts)):
+                query = sa.select(table.c.id, table.c.window).where(table.c.id.in_(part), table.c.window.is_not(None))
+                found |= dict(connection.execute(query).tuples().all())
+            return found
+
+        return self._database.read(work)
 
     def no_data(self, which: AlertFilter = AlertFilter()) -> list[tuple[str, int, NoData]]:
         """Stream, partition and row of those topics that have brought nothing, the newest first; of `which` run,

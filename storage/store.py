@@ -186,12 +186,17 @@ class Store:
         self._database.write(lambda connection: upsert(connection, schema.streams, rows, frozenset()))
 
     def explained(
-        self, alert: Alert, explanations: Sequence[Explanation], announcements: Sequence[Announcement] = ()
-    ) -> None:
-        """Store what was explained later of an alert that no pipeline holds any more: needs no lease.
+        self,
+        alert: Alert,
+        explanations: Sequence[Explanation],
+        announcements: Sequence[Announcement] = (),
+        waited: bytes | None = None,
+    ) -> bool:
+        """Store what was explained of an alert that waited for it: needs no lease.
 
         Only what explains is written (status, by what, sentence, window, evidence, attribution), and `announcements`
-        of it; StoreError if there is no such alert.
+        of it; nothing, and False, where another window waits by now than `waited`, with which the alert was read.
+        StoreError if there is no such alert.
         """
         rows = encode(schema.explanations, self._database.dialect, explanations, {})
         names = ("explanation", "explained_by", "sentence", "window", "evidence", "attribution")
@@ -201,18 +206,24 @@ class Store:
             .values({name: getattr(alert, name) for name in names})
         )
 
+        there = sa.select(schema.alerts.c.id).where(schema.alerts.c.id == alert.id)
         place = (alert.run, alert.stream, alert.partition)
+        if waited is not None:
+            update = update.where(schema.alerts.c.window == waited)
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> bool:
             if announcements:
                 numbers(connection, place, 0)
             if connection.execute(update).rowcount != 1:
-                raise StoreError(f"{self._database.name}: there is no alert {alert.id}")
+                if connection.execute(there).first() is None:
+                    raise StoreError(f"{self._database.name}: there is no alert {alert.id}")
+                return False
             replace_explanations(connection, explanations)
             upsert(connection, schema.explanations, rows, frozenset())
             self._post(connection, place, announcements, [])
+            return True
 
-        self._database.write(work)
+        return self._database.write(work)
 
 
 def replace_explanations(connection: Connection, explanations: Sequence[Explanation]) -> None:

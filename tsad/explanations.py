@@ -55,7 +55,7 @@ class Explanations:
     def of_waiting(self, most: int | None = None) -> int:
         """Explain `most` alerts whose explanation had to wait (else a poll's), strongest first; how many were."""
         most = max(self.most, 1) if most is None else most
-        waiting = self.reader.pending(self.writer.stream, self.writer.run, most)
+        waiting = self.reader.pending(self.writer.stream, self.writer.run, most, self.writer.partition)
         held = {self.writer.alert_id(case): case for case in self.book.cases.values()}
         for alert in waiting:
             requests = [Request(alert.id, alert.entity, evidence) for evidence in unpacked(alert.window)]
@@ -70,10 +70,19 @@ class Explanations:
                 evidence=told.evidence, window=None,
             )  # fmt: skip
             case = held.get(alert.id)
-            self.store.explained(done, [row for answer in answers for row in answer.rows], self.announce(done, case))
-            if case is not None:
+            rows = [row for answer in answers for row in answer.rows]
+            if self.store.explained(done, rows, self.announce(done, case), waited=alert.window) and case is not None:
                 case.told = told
         return len(waiting)
+
+    def wait_again(self) -> None:
+        """What waits to be explained goes on waiting: a replay, whose polls are cut in another way, explains others at
+        once than were explained when they were saved, and writes nothing."""
+        held = {self.writer.alert_id(case): case for case in self.book.cases.values()}
+        for alert, window in self.reader.waiting(held).items():
+            told = held[alert].told
+            again = {evidence.slot: evidence for part in (window, told.window) for evidence in unpacked(part)}
+            told.window = packed(list(again.values()))
 
     def catch_up(self) -> bool:
         """Explain one that waits, if any: whether there was one."""

@@ -25,6 +25,7 @@ def recover(runner: Runner, kept: Restored) -> None:
     left: list[Topic] = []
     if newest is None or newest.position != checkpoint.positions or runner.silence.open:
         left = _replay(runner, checkpoint)
+        runner.explanations.wait_again()
     _tell_truncated(runner)
     places = checkpoint.positions | {topic: runner.positions.get(topic) for topic in left}
     runner.positions = {topic: place for topic, place in places.items() if topic != ENDED and place}

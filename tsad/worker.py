@@ -134,7 +134,7 @@ class Worker:
         """Go on to where the topics end now and close every open slot, as the end of a file does."""
         while not self.runners and not stop():
             self._ride_out(self.step, stop)
-        ends = {place: end for place, (_, end) in self.feed.consumer.span(self.feed.consumer.assigned()).items()}
+        ends: dict[Place, int] = {}
         self.run(stop, tell, self.finish, lambda: self._reached(ends))
 
     def finish(self) -> None:
@@ -143,10 +143,15 @@ class Worker:
             self._guarded(number, runner.close_all)
 
     def _reached(self, ends: dict[Place, int]) -> bool:
-        for number in [n for n, runner in self.runners.items() if not runner.waiting]:
-            self._guarded(number, partial(self.runners[number].listen, last=True))
-        mine = [place for number in self.runners for place in self.layout.places(number).values()]
-        return all(self.feed.at(place) >= ends.get(place, 0) for place in mine)
+        """Whether all that is ours was read up to `ends`, which learns of a place when it is first seen."""
+        with suppress(OutageError):  # met again, and told, by the next step
+            for number in [n for n, runner in self.runners.items() if not runner.waiting]:
+                self._guarded(number, partial(self.runners[number].listen, last=True))
+            mine = {place for number in self.runners for place in self.layout.places(number).values()}
+            if fresh := mine - ends.keys():
+                ends |= {place: end for place, (_, end) in self.feed.consumer.span(fresh).items()}
+            return all(self.feed.at(place) >= ends[place] for place in mine)
+        return False
 
     @property
     def counts(self) -> dict[str, int]:

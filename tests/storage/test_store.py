@@ -154,6 +154,24 @@ def test_an_alert_explained_later_changes_in_what_explains_only(store: Store, da
         store.explained(alert("nobody"), [])
 
 
+def test_an_explanation_of_less_than_what_waits_by_now_is_not_taken(store: Store, database: Database) -> None:
+    """Its owner has saved the alert with more to explain since it was read: what was explained is not all."""
+    one, reader = alert(state="open", explanation="pending", window=b"opening"), Reader(database)
+    store.save([empty(alerts=[one])])
+    (read,) = reader.pending("fleet", partition=one.partition)
+    assert reader.pending("fleet", partition=one.partition + 1) == []
+    store.save([empty(alerts=[replace(one, window=b"opening and peak")])])
+    done = replace(read, explanation="done", window=None)
+    assert store.explained(done, [explanation(one)], waited=read.window) is False
+    assert reader.waiting([one.id, "nobody"]) == {one.id: b"opening and peak"}
+    assert reader.alert(one.id)[1] == []
+    assert store.explained(done, [explanation(one)], waited=b"opening and peak") is True
+    assert reader.waiting([one.id]) == {}
+    assert reader.alert(one.id)[1] == [explanation(one)]
+    with pytest.raises(StoreError, match="no alert"):
+        store.explained(alert("nobody"), [], waited=b"opening")
+
+
 def test_what_refers_to_nothing_fails_the_whole_save(store: Store, database: Database) -> None:
     before = stored(database)
     wrong = bundle(explanations=[explanation(alert("never saved"))])

@@ -6,7 +6,7 @@ import signal
 import time
 from dataclasses import dataclass
 
-from brokers import Node, create_topics
+from brokers import Node
 from kafka import KafkaAdminClient
 from servers import Server
 
@@ -23,9 +23,10 @@ class Mortal(Ground):
     nodes: tuple[Node, ...] = ()
     server: Server | None = None
 
-    def create(self, topics: list[str], partitions: int) -> None:
-        """As many replicas as there are nodes."""
-        create_topics(self.kafka, topics, partitions, len(self.nodes))
+    @property
+    def replicas(self) -> int:
+        """One on each node."""
+        return len(self.nodes)
 
 
 def _ground(played: Round) -> Mortal:
@@ -60,7 +61,7 @@ def broker_restarted(played: Round, crew: Crew, rng: random.Random) -> None:
     (node,) = _ground(played).nodes
     _reading(played, crew, rng)
     node.kill()
-    time.sleep(rng.uniform(0, 5))
+    time.sleep(rng.uniform(0, 3))
     node.start()
     node.ready()
     crew.reach(played.ends)
@@ -72,7 +73,7 @@ def broker_frozen(played: Round, crew: Crew, rng: random.Random) -> None:
     _reading(played, crew, rng)
     assert node.process is not None
     os.kill(node.process.pid, signal.SIGSTOP)
-    time.sleep(rng.uniform(8, 15))
+    time.sleep(rng.uniform(7, 10))
     os.kill(node.process.pid, signal.SIGCONT)
     crew.reach(played.ends)
 

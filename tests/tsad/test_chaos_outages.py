@@ -19,7 +19,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Round]:
     try:
         with cluster() as nodes, database_server() as server:
             ground = Mortal(nodes[0].address, server.url.removesuffix("postgres"), folder, tuple(nodes), server)
-            yield Round.begin(ground, Traffic(entities=12, slots=120), 3)
+            yield Round.begin(ground, Traffic(entities=9, slots=120, lines=1), 3)
     except NoServerError as error:
         pytest.skip(str(error))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from brokers import create_topics
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
 from storage.types import StoreError
 from streaming.broker.settings import BrokerError
@@ -25,6 +25,7 @@ from tests.tsad.streams import (
     run_through,
 )
 from tsad.config import ConfigError
+from tsad.progress import Progress
 from tsad.runner import Limits
 
 LIVE = payloads(cells_with_anomalies(), FIT_SLOTS)
@@ -133,6 +134,28 @@ def test_workers_come_and_go(wide: KafkaStream, undisturbed: dict[str, list[Any]
     assert max(app.leases.epochs(STREAM).values()) >= 2
 
 
+def test_to_the_end_means_that_of_partitions_too_that_are_dealt_on_the_way(
+    stream: KafkaStream, postgresql_url: str
+) -> None:
+    """Another member leaves while one reads to the end: what it had is read to its end too, not closed where it was."""
+    stream.partitions = 4
+    stream.fill({"telemetry": []})
+    app, limits = stream.app(postgresql_url), Limits(poll=11)
+    first, second = app.worker(STREAM, limits=limits), stream.again(app).worker(STREAM, limits=limits)
+    step_until([first, second], lambda: len(second.runners) == 2 and len(first.runners) == 2)
+    stream.fill({"telemetry": BROKEN})
+
+    def leave(_: Progress) -> None:
+        if len(second.runners) == 2:
+            first.close()
+            step_until([second], lambda: len(second.runners) == 4)
+
+    second.read_out(tell=leave)
+    calm = stream.app()
+    read_out(calm)
+    assert differences(final_rows(app), final_rows(calm)) == []
+
+
 def test_a_partition_that_nobody_else_had_goes_on_from_memory(wide: KafkaStream, postgresql_url: str) -> None:
     app = wide.app(postgresql_url)
     worker = app.worker(STREAM, limits=Limits(poll=11))
@@ -218,11 +241,22 @@ def test_what_a_producer_has_taken_back_is_never_read(stream: KafkaStream, make_
         producer.flush()
         (producer.commit_transaction if keep else producer.abort_transaction)()
     producer.close()
+    settled(stream, 60 + 2 * (30 + 1))
     stream.fill({"telemetry": LIVE[90:]})
     from_kafka, from_list = stream.app(), make_app({"telemetry": LIVE})
     assert read_out(from_kafka).progress.rows == len(LIVE)
     run_through(from_list, Limits())
     assert differences(final_rows(from_kafka), final_rows(from_list)) == []
+
+
+def settled(stream: KafkaStream, end: int) -> None:
+    """Until the markers of all transactions are written, which is soon after the broker has said yes, a topic ends for
+    its readers where the first of them began."""
+    place = TopicPartition(stream.topics["telemetry"], 0)
+    consumer = KafkaConsumer(bootstrap_servers=stream.address, isolation_level="read_committed")
+    while consumer.end_offsets([place])[place] < end:
+        pass
+    consumer.close()
 
 
 # --- what is refused

@@ -98,9 +98,11 @@ def come_to(app: Any, stage: tuple[int, int], **limits: int) -> None:
 
 
 def come_to_in_lives(app: Any, stage: tuple[int, int], steps: int) -> None:
-    """Likewise, but with a death after every few steps, and no snapshot at all."""
+    """Likewise, but with a death after every few steps, and no snapshot at all. The group deals in its own time: a life
+    begins when it has."""
     while standing(app) != stage:
         dying, turns = member(app, poll=17), count()
+        step_until([dying], lambda dying=dying: bool(dying.runners))
         step_until([dying], lambda turns=turns: next(turns) == steps or standing(app) == stage)
         died(dying)
 

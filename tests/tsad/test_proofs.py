@@ -240,6 +240,25 @@ def test_a_storm_is_explained_in_the_end_and_nothing_stays_pending(make_app: Any
     assert differences(final_rows(app), final_rows(plain)) == []
 
 
+@pytest.mark.parametrize("poll", [1, 7, 1000])
+def test_what_waited_to_be_explained_waits_whatever_a_replay_explains_at_once(make_app: Any, poll: int) -> None:
+    """A replay writes nothing: what it explains, since it polls otherwise, was still to be explained then."""
+    lists = {"telemetry": storm()}
+    plain = make_app(lists)
+    run_through(plain, Limits(poll=1000))
+    app = make_app(lists)
+    limits = Limits(poll=(346 - FIT_SLOTS) * 3 // 2, explain_per_poll=1, snapshot_every=10_000)
+    dying = app.runner(STREAM, {}, limits=limits)
+    dying.step()  # and a snapshot
+    dying.step()
+    waiting = app.reader.pending(STREAM)
+    assert len(waiting) > 1
+    assert {alert.state for alert in waiting} & {"open", "confirmed"}, "more will be saved of them"
+    app.runner(STREAM, {}, limits=Limits(poll=poll, explain_per_poll=5)).run()
+    assert app.reader.pending(STREAM) == []
+    assert differences(final_rows(app), final_rows(plain)) == []
+
+
 def test_postgresql_gives_the_rows_of_sqlite(make_app: Any, postgresql_url: str) -> None:
     lite, big = make_app({"telemetry": TELEMETRY}), make_app({"telemetry": TELEMETRY}, url=postgresql_url)
     for app in (lite, big):

@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count, cycle
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,19 @@ BROKEN = {
     "bad_time": b'{"entity":"e1","time":"yesterday","values":{"cpu":1}}',
     "mixed_time_unit": b'{"entity":"e1","time":1700000000000,"values":{"cpu":1}}',
     "missing_values": b'{"entity":"e1","time":1700000000}',
+    "packed_length": b'{"entity":"e1","time":1700000000,"v":[1,2]}',
     "infinite_value": b'{"entity":"e1","time":1700000000,"values":{"cpu":1e39}}',
     "too_long": b'{"entity":"e1","time":1700000000,"values":{"' + b"x" * (1 << 20) + b'":1}}',
 }
 """A message of each reason that a JSON topic can meet; `future` and `too_late` are made of good ones."""
+LINES = {
+    **{reason: BROKEN[reason] for reason in ("empty", "bad_encoding", "broken_json", "missing_entity", "bad_entity")},
+    "missing_time": b'{"entity":"e1","message":"GET"}',
+    "bad_time": b'{"entity":"e1","time":"yesterday","message":"GET"}',
+    "wrong_type": b'{"entity":"e1","time":1700000000,"message":["GET"]}',
+    "missing_values": b'{"entity":"e1","time":1700000000}',
+}
+"""Likewise for lines."""
 TEXTS = ("GET /item/{} took {} ms", "user u{} logged in from 10.0.0.{}", "cache {} rebuilt in {} s")
 
 
@@ -43,7 +53,8 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """`entities` over `slots` of a minute, behind `calm` slots that are history to fit on."""
+    """`entities` over `slots` of a minute, behind `calm` slots that are history to fit on; so many `lines` of each in a
+    slot, and so many slots `between` two of its anomalies. `late`, `twice`, `broken` and `stray` are shares."""
 
     entities: int = 24
     slots: int = 200
@@ -53,6 +64,8 @@ class Traffic:
     twice: float = 0.01
     broken: float = 0.01
     stray: float = 0.004
+    lines: int = 2
+    between: tuple[int, int] = (14, 24)
 
     def history(self) -> list[bytes]:
         """Calm telemetry before the first slot, in order."""
@@ -72,7 +85,7 @@ class Traffic:
     def _telemetry(self, rng: random.Random) -> Iterator[Message]:
         block = self._values(0, self.slots)
         late = self._plant(block, rng)
-        reasons = list(BROKEN)
+        bad = _rotating(BROKEN)
         for slot in range(self.slots):
             for entity in range(self.entities):
                 key, at = f"e{entity}".encode(), START + 60 * slot + rng.uniform(0, 50)
@@ -83,23 +96,22 @@ class Traffic:
                 if rng.random() < self.twice:
                     yield Message("telemetry", key, message.value, message.at + 1)
                 if rng.random() < self.broken:
-                    # a record of a megabyte is as broken as the others, and slower
-                    reason = rng.choice(reasons[:-1]) if rng.random() < 0.98 else "too_long"
-                    yield Message("telemetry", key, BROKEN[reason], at + 2)
+                    yield Message("telemetry", key, next(bad), at + 2)
                 if rng.random() < self.broken / 2:
                     yield Message("telemetry", key, self._record(entity, slot + 10_000, block[slot, entity]), at + 3)
 
     def _lines(self, rng: random.Random) -> Iterator[Message]:
+        bad = _rotating(LINES)
         for slot in range(self.slots):
             for entity in range(self.entities):
-                said = [rng.choice(TEXTS).format(rng.randrange(900), rng.randrange(99)) for _ in range(2)]
+                said = [rng.choice(TEXTS).format(rng.randrange(900), rng.randrange(99)) for _ in range(self.lines)]
                 if rng.random() < 0.004:
                     said += [f"ERROR connection to database {rng.randrange(9)} refused"] * 8
                 for place, text in enumerate(said):
                     second = START + 60 * slot + 3 * place
                     late = 60 * rng.choice((1, 4, LATE_HORIZON + 4)) if rng.random() < self.late else 0
                     body = {"entity": f"e{entity}", "time": second, "message": text}
-                    value = b"not a record" if rng.random() < self.broken / 2 else json.dumps(body).encode()
+                    value = next(bad) if rng.random() < self.broken else json.dumps(body).encode()
                     yield Message("logs", f"e{entity}".encode(), value, second + late + rng.uniform(0, 40))
 
     def _strays(self, messages: list[Message], rng: random.Random) -> Iterator[Message]:
@@ -119,7 +131,7 @@ class Traffic:
                 block[slot : slot + length, entity, : rng.randrange(1, 5)] += size
                 if rng.random() < 0.33:
                     late |= {(at, entity) for at in range(slot, slot + min(length, 3))}
-                slot += length + rng.randrange(14, 40)
+                slot += length + rng.randrange(*self.between)
         return late
 
     def _values(self, first: int, last: int) -> np.ndarray:
@@ -135,6 +147,19 @@ class Traffic:
         named = {name: round(float(value), 4) for name, value in zip(FEATURES, values, strict=True)}
         body: dict[str, Any] = {"entity": f"e{entity}", "time": START + 60 * slot, "values": named}
         return json.dumps(body).encode()
+
+
+SMALL = Traffic(entities=24, slots=350, lines=1, between=(12, 18))
+"""As little as a round of chaos needs (`tests.tsad.chaos.WANTED`): 17,000 records."""
+FULL = Traffic(entities=160, slots=400)
+"""200,000 records."""
+
+
+def _rotating(broken: dict[str, bytes]) -> Iterator[bytes]:
+    """Each reason in turn, but a record of a megabyte, which is as broken as the others, and slower, once in 50."""
+    others = cycle([value for value in broken.values() if len(value) < 1 << 20])
+    for number in count():
+        yield broken["too_long"] if number % 50 == 20 and "too_long" in broken else next(others)
 
 
 def stamped(message: Message) -> int:

@@ -1,0 +1,122 @@
+"""Workers of a round, in processes of their own: started, killed, stopped, and watched by what they have saved."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+ROOT = Path(__file__).resolve().parents[2]
+STREAM = "chaos"
+PATIENCE = 120
+"""Seconds without any progress after which a round has failed."""
+SOON = 25
+"""Likewise of sabotaged workers, of which little is expected."""
+
+
+class NoProgressError(AssertionError):
+    """A round does not come to its end."""
+
+
+@dataclass
+class Crew:
+    """Workers in processes of their own; one that ends by itself is started again, as a supervisor does."""
+
+    home: Path
+    url: str
+    sabotage: str | None = None
+    poll: int = 5000
+    running: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    kills: int = 0
+    restarts: int = 0
+
+    def up(self, name: str, stand: str = "") -> None:
+        """Start worker `name`; `stand` says where it stops itself (`tests.tsad.launcher`)."""
+        told = {"TSAD_INSTANCE": name, "TSAD_LOG_FORMAT": "json", "PYTHONPATH": str(ROOT)}
+        told |= {"TSAD_SABOTAGE": self.sabotage or "", "TSAD_STAND": stand, "TSAD_POLL": str(self.poll)}
+        log = (self.home / f"{name}.log").open("ab")
+        self.running[name] = subprocess.Popen(
+            [sys.executable, "-m", "tests.tsad.launcher", "run", STREAM], cwd=self.home, stdout=log, stderr=log,
+            env=os.environ | told,
+        )  # fmt: skip
+        log.close()
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, and start it again."""
+        self.send(name, signal.SIGKILL)
+        self.running[name].wait()
+        self.kills += 1
+        self.up(name)
+
+    def send(self, name: str, number: int) -> None:
+        """A signal."""
+        self.running[name].send_signal(number)
+
+    def down(self, name: str) -> int:
+        """SIGTERM, and wait; its exit code."""
+        process = self.running.pop(name)
+        process.send_signal(signal.SIGTERM)
+        return process.wait(60)
+
+    def mend(self) -> None:
+        """Start again what ended."""
+        for name, process in list(self.running.items()):
+            if process.poll() is not None:
+                self.restarts += 1
+                self.up(name)
+
+    def saved(self) -> int:
+        """Rows read by all partitions of all topics, as far as they are saved."""
+        try:
+            with psycopg.connect(self.url, connect_timeout=2) as connection:
+                rows = connection.execute("SELECT positions FROM checkpoints").fetchall()
+        except psycopg.OperationalError:
+            return 0
+        return sum(place["row"] for (positions,) in rows for place in positions.values() if isinstance(place, dict))
+
+    def reach(self, rows: int) -> None:
+        """Wait until so many rows are saved."""
+        best, since = -1, time.monotonic()
+        while (saved := self.saved()) < rows:
+            if saved > best:
+                best, since = saved, time.monotonic()
+            if time.monotonic() - since > (SOON if self.sabotage else PATIENCE):
+                raise NoProgressError(f"no progress at {saved} of {rows} rows: {self.logs()}")
+            self.mend()
+            time.sleep(0.02)
+
+    def told(self, name: str, event: str) -> None:
+        """Wait until worker `name` has logged `event`, or ended: until then it may not have done what was asked."""
+        until = time.monotonic() + PATIENCE
+        while event not in self.log(name) and self.running[name].poll() is None:
+            assert time.monotonic() < until, f"{name} does not say {event!r}: {self.logs()}"
+            time.sleep(0.02)
+
+    def log(self, name: str) -> str:
+        """All that worker `name` has said."""
+        return (self.home / f"{name}.log").read_text()
+
+    def logs(self) -> str:
+        """The last words of each worker."""
+        return "\n".join(f"{file.name}: {file.read_text()[-1500:]}" for file in sorted(self.home.glob("*.log")))
+
+    def close(self) -> None:
+        """End everybody."""
+        for process in self.running.values():
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+            process.wait()
+        self.running.clear()
+
+    def stands(self, name: str) -> None:
+        """Wait until worker `name` has stopped itself."""
+        until = time.monotonic() + PATIENCE
+        state = Path(f"/proc/{self.running[name].pid}/stat")
+        while state.read_text().rpartition(")")[2].split()[0] != "T":
+            assert self.running[name].poll() is None, f"{name} has ended: {self.logs()}"
+            assert time.monotonic() < until, f"{name} does not stop: {self.logs()}"
+            time.sleep(0.02)
