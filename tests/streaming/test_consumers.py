@@ -32,7 +32,8 @@ def topic(kafka_server: str) -> str:
     name = f"read-{next(SERIAL)}"
     create_topics(kafka_server, [name], 2)
     stamps = iter(range(STAMP, STAMP + 10**6, 1000))
-    publish(kafka_server, name, SEEN, partition=0, stamp=lambda _: next(stamps))
+    for half in (SEEN[:20], SEEN[20:]):  # two batches: the client may give a whole one at a time
+        publish(kafka_server, name, half, partition=0, stamp=lambda _: next(stamps))
     return name
 
 
