@@ -186,12 +186,17 @@ def test_init_from_a_sample_leads_to_a_stream_that_runs(kind: str, tmp_path: Pat
     assert (ran.json["rows"], ran.json["dead_letters"]) == (360, 0)
 
 
-def test_raw_log_lines_with_a_pattern(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("joined", "figures", "text"),
+    [("true", (120, 0, 120), "request <NUM> served no time here"), ("false", (240, 120, 120), "request <NUM> served")],
+)
+def test_raw_log_lines_with_a_pattern(tmp_path: Path, joined: str, figures: tuple[int, int, int], text: str) -> None:
     (tmp_path / "tsad.toml").write_text(
         CONFIGURATION
-        + """telemetry = false
+        + f"""telemetry = false
 [stream.s.logs]
 layout = "text"
+join_lines = {joined}
 pattern = '(?P<time>\\S+ \\S+) (?P<severity>\\w+) (?P<message>.*)'
 time_format = "%Y-%m-%d %H:%M:%S"
 """
@@ -201,10 +206,10 @@ time_format = "%Y-%m-%d %H:%M:%S"
             time = datetime.fromtimestamp(START + 60 * slot, UTC)
             file.write(f"{time:%Y-%m-%d %H:%M:%S} INFO request {slot} served\nno time here\n")
     said = tsad(tmp_path, "run", "s", "--logs", "app.log", "--json")
-    assert (said.json["rows"], said.json["dead_letters"], said.json["windows"]) == (240, 120, 120)
+    assert (said.json["rows"], said.json["dead_letters"], said.json["windows"]) == figures
     with sqlite3.connect(tmp_path / "tsad.db") as database:
         texts = [text for (text,) in database.execute("SELECT text FROM log_templates")]
-    assert texts == ["request <NUM> served"]
+    assert texts == [text]
     refused = tsad(tmp_path, "fit", "s", "--from", "app.log")
     assert refused.code == 2
     assert "read logs only, not telemetry 'app.log'" in refused.error
