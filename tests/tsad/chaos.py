@@ -176,7 +176,9 @@ templates = 6
         self._claim(app)
         # so small and so early that the promotion reaches every partition: those that had all their records before it
         # would meet it in the disturbed runs, which begin after it
-        worker = app.worker(STREAM, limits=Limits(self.ends // 400, snapshot_every=12, explain_per_poll=5))
+        worker = app.worker(
+            STREAM, limits=Limits(self.ends // (32 * self.partitions), snapshot_every=12, explain_per_poll=5)
+        )
         self._step(worker, self.ends // 8)
         app.models.promote(STREAM, second)
         self.second = second
@@ -267,8 +269,8 @@ def environment(**values: str) -> Iterator[None]:
 
 
 def opened(home: Path, ticking: bool = False) -> App:
-    """The application of a home; its clock goes ten seconds a look where it is `ticking`."""
-    ticks = count(2 * 10**18, 10**10)
+    """The application of a home; its clock goes a second a look where it is `ticking`."""
+    ticks = count(2 * 10**18, 10**9)
     with environment(TSAD_INSTANCE="reader"):
         config = load_config(home / "tsad.toml")
     return App.open(config, clock=(lambda: next(ticks)) if ticking else time.time_ns)

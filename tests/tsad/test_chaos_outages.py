@@ -9,7 +9,7 @@ from servers import NoServerError, database_server
 
 from tests.tsad.chaos import Disturbance, Round, play
 from tests.tsad.outages import Mortal, broker_frozen, broker_restarted, database_gone
-from tests.tsad.traffic import Traffic
+from tests.tsad.traffic import TINY
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Round]:
     try:
         with cluster() as nodes, database_server() as server:
             ground = Mortal(nodes[0].address, server.url.removesuffix("postgres"), folder, tuple(nodes), server)
-            yield Round.begin(ground, Traffic(entities=9, slots=120, lines=1), 3)
+            yield Round.begin(ground, TINY, 3)
     except NoServerError as error:
         pytest.skip(str(error))
 

@@ -151,7 +151,9 @@ class Traffic:
 
 SMALL = Traffic(entities=24, slots=350, lines=1, between=(12, 18))
 """As little as a round of chaos needs (`tests.tsad.chaos.WANTED`): 17,000 records."""
-FULL = Traffic(entities=160, slots=400)
+TINY = Traffic(entities=9, slots=160, lines=1, between=(12, 18), broken=0.03)
+"""Some of everything, in 3,000 records: for tests, which have less time."""
+FULL = Traffic(entities=165, slots=400)
 """200,000 records."""
 
 
