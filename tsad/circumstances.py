@@ -1,0 +1,167 @@
+"""The context events that a partition knows, what it has learnt of them, and which alerts they explain away.
+
+Everything here follows from the partition's records and orders. Each change of an alert is looked at in the order of
+its slots, however many slots a poll closes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from itertools import chain
+
+from streaming.types import State
+from tsad.cases import Account, Case, Evidence, Judged
+from tsad.context import (
+    NOTABLE,
+    Allowance,
+    Bounds,
+    Happening,
+    Precedent,
+    Precedents,
+    Shares,
+    by_precedent,
+    by_rule,
+    excess,
+    outgrown,
+)
+from tsad.findings import Event
+from tsad.judge import Change
+
+CANDIDATES = 8
+"""Events that one alert is held against; the newest."""
+CONTEXT = "context"
+"""What the audit calls that an event explains an alert, or explains it no longer."""
+
+
+@dataclass(slots=True)
+class Circumstances:
+    """What is known around a partition. `after`: slots behind an event in which an alert follows it; `reach`: slots for
+    which an alert may still change after its last flag; `told`: events from outside, which orders name."""
+
+    after: int
+    reach: int
+    rules: tuple[Allowance, ...] = ()
+    learn: bool = True
+    told: dict[str, Happening] = field(default_factory=dict)
+    precedents: Precedents = field(default_factory=Precedents)
+
+    @property
+    def span(self) -> int:
+        """Slots behind which an event has no more alert that may change."""
+        return self.after + 2 * self.reach
+
+    def add(self, happenings: Iterable[Happening]) -> None:
+        """Take in events that orders name."""
+        self.told |= {one.id: one for one in happenings}
+
+    def forget(self, closed: int) -> None:
+        """Drop what no alert that may still change after the slot `closed` can follow."""
+        self.told = {key: one for key, one in self.told.items() if not self._past(one, closed - self.reach)}
+
+    def _past(self, one: Happening, slot: int) -> bool:
+        """Whether an alert with its last flag at `slot` is too far behind."""
+        return one.last + self.after + self.reach < slot
+
+    def look(self, case: Case, change: Change, judged: Judged | None) -> list[Event]:
+        """What a change of an alert means for what explains it; what of that is worth an audit row."""
+        episode = change.episode
+        if case.account is None and not self.told:
+            return []
+        shares = _shares_at(judged, change.row, episode.last)
+        account = self._account(case, change)
+        if account is None:
+            return []
+        if shares is not None:
+            account.features = sorted({*account.features, *(name for name, part in shares.items() if part >= NOTABLE)})
+        events = self._judge(account, case, change, shares)
+        self._learn(account, case, change)
+        return events
+
+    def _account(self, case: Case, change: Change) -> Account | None:
+        """The alert's account, with the events that it follows, newest first."""
+        episode, account = change.episode, case.account
+        near = [
+            one
+            for one in self._known()
+            if one.known <= episode.last
+            and not self._past(one, episode.last)
+            and one.concerns(case.entity, episode.first, self.after)
+        ]
+        if not near:
+            return account
+        if account is None:
+            account = case.account = Account(opening=_shares(case.opening))
+        held = {one.id: one for one in [*account.events, *near]}
+        account.events = sorted(held.values(), key=lambda one: (-one.first, one.kind, one.id))[:CANDIDATES]
+        return account
+
+    def _known(self) -> Iterable[Happening]:
+        return chain(self.told.values())
+
+    def _judge(self, account: Account, case: Case, change: Change, shares: Shares | None) -> list[Event]:
+        """Let an event explain the alert, or take that back for good where the alert has outgrown it."""
+        episode = change.episode
+        length = episode.last - episode.first + 1
+        if account.raised is not None:
+            return []
+        if account.by is None:
+            for one in account.events:
+                bounds = self._bounds(one, case.entity, account.opening, episode.score)
+                if bounds is not None and outgrown(bounds, episode.score, length, shares) is None:
+                    account.by, account.bounds = one, bounds
+                    return [_event("explained", case, change, one, bounds.why)]
+            return []
+        if account.bounds is None:
+            raise ValueError(f"alert of {case.entity!r}: an event explains it without bounds")
+        grown = outgrown(account.bounds, episode.score, length, shares)
+        account.raised = "earlier" if episode.first < account.by.first else grown
+        return [] if account.raised is None else [_event("raised", case, change, account.by, account.raised)]
+
+    def _bounds(self, one: Happening, entity: str, opening: Shares, score: float) -> Bounds | None:
+        bounds = by_rule(one, entity, opening, score, self.rules)
+        if bounds is None and self.learn:
+            bounds = by_precedent(one, opening, score, self.precedents.all(), self.after)
+        return bounds
+
+    def _learn(self, account: Account, case: Case, change: Change) -> None:
+        """What is over, and was delivered, is a precedent. What an event explained is none: it would be its own."""
+        episode, track = change.episode, change.track
+        if episode.running or track.merged_into is not None or account.explains:
+            self.precedents.remove(case.entity, track.identity)
+            return
+        began = {one.kind: one.first for one in reversed(account.events)}
+        for kind, first in began.items():
+            self.precedents.put(
+                Precedent(
+                    kind, case.entity, track.identity, first, episode.ended or episode.last, episode.score,
+                    episode.last - episode.first + 1, dict(account.opening), tuple(account.features),
+                )
+            )  # fmt: skip
+
+    def state(self) -> State:
+        """What no order says."""
+        return State(meta={"precedents": [asdict(one) for one in self.precedents.all()]})
+
+    def restore(self, state: State) -> None:
+        """What `state` gave."""
+        self.precedents = Precedents()
+        for part in state.meta["precedents"]:
+            self.precedents.put(Precedent(**(part | {"features": tuple(part["features"])})))
+
+
+def _event(reason: str, case: Case, change: Change, one: Happening, why: str) -> Event:
+    detail: dict[str, str | int] = {"reason": reason, "event": one.id, "kind": one.kind, "why": why}
+    return Event(CONTEXT, case.entity, change.episode.last, change.track.identity, detail)
+
+
+def _shares_at(judged: Judged | None, row: int, slot: int) -> dict[str, float] | None:
+    """The shares of the window of `row` that ends with `slot`, where it was judged now."""
+    index = None if judged is None else judged.find(row, slot)
+    if judged is None or index is None:
+        return None
+    return excess(dict(zip(judged.features, judged.verdicts.shares[index].tolist(), strict=True)))
+
+
+def _shares(evidence: Evidence) -> dict[str, float]:
+    """The shares of an opening that are not negligible."""
+    whole = excess(dict(zip(evidence.features, evidence.shares.tolist(), strict=True)))
+    return {name: share for name, share in whole.items() if share > 0.001}
