@@ -12,6 +12,7 @@ from streaming.logfeatures import LogFeatures, with_severities
 from streaming.masking import Masking
 from streaming.miner import Miner
 from streaming.settings import Timing
+from streaming.signs import Sighting, Sign, Signs
 from streaming.stretches import LogCounts
 from streaming.types import Codes, Ints, Lines, State
 
@@ -42,6 +43,17 @@ class LogIntake:
         self._queue: list[tuple[int, str, list[dict[str, str]]]] = []
         self.renamed: dict[str, dict[str, str]] = {}
         self._founded: dict[int, int] = {}
+        self._signs: Signs | None = None
+        self._sighted: list[Sighting] = []
+
+    def watch_for(self, signs: Sequence[Sign]) -> None:
+        """Look for these in lines that are on time: those of a late one are nobody's."""
+        self._signs = Signs(signs, self.miner.keys, self.miner.read) if signs else None
+
+    def sighted(self) -> list[Sighting]:
+        """What was seen since the last call, in order."""
+        sighted, self._sighted = self._sighted, []
+        return sighted
 
     def take(self, lines: Lines) -> LogCounts:
         """Count each line in its columns; in position order, each line once."""
@@ -74,6 +86,8 @@ class LogIntake:
         step, times, messages = self._timing.step, lines.times[part], lines.messages[part]
         given = lines.templates[part]
         late = times // step < (newest[part] - self._timing.lateness) // step
+        if self._signs is not None:
+            self._sighted += self._signs.of(lines, part, ~late, times // step)
         ids, is_new = np.full(len(times), -1, np.int32), np.zeros(len(times), np.bool_)
         for start, stop in _runs(late):
             if late[start]:

@@ -107,7 +107,7 @@ class Miner:
 
         A line that came with its template (`templates`, N or none) is not mined: equal texts are one template.
         """
-        keys = self._keys(messages)
+        keys = self.keys(messages)
         ids, new, known = list[int](), np.zeros(len(messages), np.bool_), self._memo.ids.get
         start = 0
         for place, key in enumerate(keys):
@@ -126,7 +126,7 @@ class Miner:
         Nothing is learnt, counted or touched: for lines that come late.
         """
         given = templates or [None] * len(messages)
-        keys = self._keys(messages)
+        keys = self.keys(messages)
         ids = [self._held(template) if template else self._find(key) for key, template in zip(keys, given, strict=True)]
         return np.array(ids, np.int32)
 
@@ -207,9 +207,14 @@ class Miner:
 
     def masked(self, message: str) -> str:
         """What is mined of a message: its first tokens, with masks in place of what varies."""
-        return " ".join(self._tokens(self._keys([message])[0]))
+        return self.read(self.keys([message])[0])
 
-    def _keys(self, messages: Sequence[str]) -> Sequence[bytes | str]:
+    def read(self, key: bytes | str) -> str:
+        """What is mined of the messages of a key."""
+        return " ".join(self._tokens(key))
+
+    def keys(self, messages: Sequence[str]) -> Sequence[bytes | str]:
+        """What of each message counts: those of one key are mined alike."""
         return self._masks.keys([message[:MAX_CHARACTERS] for message in messages])
 
     def _tokens(self, key: bytes | str) -> list[str]:

@@ -214,16 +214,20 @@ class App:
             Silence(windower, config.idle_after),
             limits or Limits(explain_per_poll=config.explain_per_poll, snapshot_every=config.snapshot_every), rejects,
             absence=Absence((run, stream, partition_number), config.no_data_after, {o.topic: o for o in kept.no_data}),
-            happenings=self._happenings(run, stream, config, partition),
+            happenings=self._happenings(run, stream, config, partition, intake),
             aside=self.aside, meter=self.meter, log=structlog.get_logger(stream=stream, partition=partition_number),
         )  # fmt: skip
         director.log = runner.log
         self._bring_back(runner, kept, active)
         return runner
 
-    def _happenings(self, run: str, stream: str, config: StreamConfig, partition: Partition) -> Happenings | None:
+    def _happenings(
+        self, run: str, stream: str, config: StreamConfig, partition: Partition, intake: LogIntake | None
+    ) -> Happenings | None:
         if partition.circumstances is None:
             return None
+        if intake is not None:
+            intake.watch_for(config.context.signs())
         listed = partial(self.context_events.listing, stream, run, told=True)
         source = config.context.source
         return Happenings(partition.circumstances, config.step, self.clock, listed, Path(source) if source else None)

@@ -5,9 +5,13 @@ its slots, however many slots a poll closes.
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from glob import escape
 from itertools import chain
 
+from storage.context import LOGS
+from storage.events import ContextEvent
+from streaming.signs import Sighting
 from streaming.types import State
 from tsad.cases import Account, Case, Evidence, Judged
 from tsad.context import (
@@ -25,6 +29,8 @@ from tsad.context import (
 )
 from tsad.findings import Event
 from tsad.judge import Change
+from tsad.rows import utc
+from tsad.wording import utc_text
 
 CANDIDATES = 8
 """Events that one alert is held against; the newest."""
@@ -34,14 +40,20 @@ CONTEXT = "context"
 
 @dataclass(slots=True)
 class Circumstances:
-    """What is known around a partition. `after`: slots behind an event in which an alert follows it; `reach`: slots for
-    which an alert may still change after its last flag; `told`: events from outside, which orders name."""
+    """What is known around a partition.
+
+    `after`: slots behind an event in which an alert follows it; `reach`: slots for which an alert may still change
+    after its last flag; `told`: events from outside, which orders name; `seen`: those that the partition's own lines tell of,
+    by entity, `wide` being the keys that are patterns.
+    """
 
     after: int
     reach: int
     rules: tuple[Allowance, ...] = ()
     learn: bool = True
     told: dict[str, Happening] = field(default_factory=dict)
+    seen: dict[str, list[Happening]] = field(default_factory=dict)
+    wide: set[str] = field(default_factory=set)
     precedents: Precedents = field(default_factory=Precedents)
 
     @property
@@ -53,8 +65,31 @@ class Circumstances:
         """Take in events that orders name."""
         self.told |= {one.id: one for one in happenings}
 
+    def sight(self, one: Sighting, closed: int | None) -> ContextEvent | None:
+        """Take in what a line tells of; `closed` is the last slot that has closed. Lines not further than `after` from
+        an event of their kind belong to it; else it is a new one, which is returned."""
+        given = one.sign.entity
+        entity = escape(one.entity) if given is None else given
+        if given is not None:
+            self.wide.add(given)
+        mine = self.seen.setdefault(entity, [])
+        for place, other in enumerate(mine):
+            if other.kind == one.sign.kind and other.first - self.after <= one.slot <= other.last + self.after:
+                mine[place] = replace(other, first=min(other.first, one.slot), last=max(other.last, one.slot))
+                return None
+        event = ContextEvent(one.sign.kind, utc(one.time), entity, None, one.text, source=LOGS)
+        known = one.slot if closed is None else max(one.slot, closed + 1)
+        said = f"{utc_text(event.start)} UTC"
+        mine.append(Happening(event.id, event.kind, entity, one.slot, one.slot, event.title, said, known))
+        return event
+
     def forget(self, closed: int) -> None:
         """Drop what no alert that may still change after the slot `closed` can follow."""
+        kept = {
+            entity: [one for one in mine if not self._past(one, closed - self.reach)]
+            for entity, mine in self.seen.items()
+        }
+        self.seen = {entity: mine for entity, mine in kept.items() if mine}
         self.told = {key: one for key, one in self.told.items() if not self._past(one, closed - self.reach)}
 
     def _past(self, one: Happening, slot: int) -> bool:
@@ -64,7 +99,7 @@ class Circumstances:
     def look(self, case: Case, change: Change, judged: Judged | None) -> list[Event]:
         """What a change of an alert means for what explains it; what of that is worth an audit row."""
         episode = change.episode
-        if case.account is None and not self.told:
+        if case.account is None and not self.told and not self.seen:
             return []
         shares = _shares_at(judged, change.row, episode.last)
         account = self._account(case, change)
@@ -81,7 +116,7 @@ class Circumstances:
         episode, account = change.episode, case.account
         near = [
             one
-            for one in self._known()
+            for one in self._known(case.entity)
             if one.known <= episode.last
             and not self._past(one, episode.last)
             and one.concerns(case.entity, episode.first, self.after)
@@ -94,8 +129,10 @@ class Circumstances:
         account.events = sorted(held.values(), key=lambda one: (-one.first, one.kind, one.id))[:CANDIDATES]
         return account
 
-    def _known(self) -> Iterable[Happening]:
-        return chain(self.told.values())
+    def _known(self, entity: str) -> Iterable[Happening]:
+        """Every event that may be of an entity."""
+        keys = {escape(entity), *self.wide}
+        return chain(self.told.values(), *(self.seen.get(key, ()) for key in sorted(keys)))
 
     def _judge(self, account: Account, case: Case, change: Change, shares: Shares | None) -> list[Event]:
         """Let an event explain the alert, or take that back for good where the alert has outgrown it."""
@@ -139,11 +176,15 @@ class Circumstances:
 
     def state(self) -> State:
         """What no order says."""
-        return State(meta={"precedents": [asdict(one) for one in self.precedents.all()]})
+        seen = [asdict(one) for mine in self.seen.values() for one in mine]
+        precedents = [asdict(one) for one in self.precedents.all()]
+        return State(meta={"precedents": precedents, "seen": seen, "wide": sorted(self.wide)})
 
     def restore(self, state: State) -> None:
         """What `state` gave."""
-        self.precedents = Precedents()
+        self.precedents, self.seen, self.wide = Precedents(), {}, set(state.meta["wide"])
+        for part in state.meta["seen"]:
+            self.seen.setdefault(part["entity"], []).append(Happening(**part))
         for part in state.meta["precedents"]:
             self.precedents.put(Precedent(**(part | {"features": tuple(part["features"])})))
 

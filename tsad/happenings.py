@@ -16,6 +16,7 @@ import structlog
 from storage.events import ContextEvent
 from storage.types import Order
 from streaming.settings import SECOND
+from streaming.signs import Sighting
 from streaming.timestamps import EventTimes
 from tsad.circumstances import Circumstances
 from tsad.context import Happening
@@ -144,6 +145,13 @@ class Happenings:
             self.fresh.append(order)
             self.circumstances.add([happening_of(event, self.step, order.first_slot)])
             self.log.info("context event", kind=event.kind, entity=event.entity, title=event.title, start=event.start)
+
+    def sight(self, sightings: Iterable[Sighting], closed: int | None) -> None:
+        """Take in what the partition's own lines tell of: in its records, so no order is needed."""
+        for one in sightings:
+            event = self.circumstances.sight(one, closed)
+            if event is not None:
+                self.rows.append(event)
 
     def saved(self) -> None:
         """What was to be saved is."""

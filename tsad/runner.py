@@ -222,6 +222,8 @@ class Runner:
             if self.intake is None:
                 raise ValueError("a stream without a [logs] section was given log lines")
             counts = self.intake.take(batch)
+            if self.happenings is not None:
+                self.happenings.sight(self.intake.sighted(), self.partition.windower.closed_through)
             self.director.adopted()
             self.partition.process(topic, counts, self.clock(), ingested)
         else:
@@ -361,4 +363,6 @@ class Runner:
         for dead in self.rejects.values():
             dead.take()
         self.director.fresh.clear()
+        if self.happenings is not None:
+            self.happenings.saved()
         self.progress = Progress()

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from streaming.settings import SECOND
+from streaming.signs import Sign
 from tsad.context import Allowance
 from tsad.section import Duration, Expression, Section, Without
 
@@ -42,6 +43,10 @@ class ContextConfig(Section):
     def allowances(self, step: int) -> tuple[Allowance, ...]:
         """The rules in slots of `step` ns."""
         return tuple(rule.allowance(step) for rule in self.rules or ())
+
+    def signs(self) -> tuple[Sign, ...]:
+        """The patterns as plain values."""
+        return tuple(Sign(one.kind, one.pattern, one.entity) for one in self.patterns or ())
 
     def slots(self, step: int) -> int:
         """`after` in slots of `step` ns, the last one whole."""
