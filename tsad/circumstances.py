@@ -15,7 +15,9 @@ from streaming.signs import Sighting
 from streaming.types import State
 from tsad.cases import Account, Case, Evidence, Judged
 from tsad.context import (
+    LOOK_BACK,
     NOTABLE,
+    OFTEN,
     Allowance,
     Bounds,
     Happening,
@@ -24,6 +26,7 @@ from tsad.context import (
     Shares,
     by_precedent,
     by_rule,
+    coverage,
     excess,
     outgrown,
 )
@@ -43,8 +46,8 @@ class Circumstances:
     """What is known around a partition.
 
     `after`: slots behind an event in which an alert follows it; `reach`: slots for which an alert may still change
-    after its last flag; `told`: events from outside, which orders name; `seen`: those that the partition's own lines tell of,
-    by entity, `wide` being the keys that are patterns.
+    after its last flag; `told`: events from outside, which orders name; `seen`: those that the partition's own lines
+    tell of, by entity, `wide` being the keys that are patterns.
     """
 
     after: int
@@ -84,13 +87,11 @@ class Circumstances:
         return event
 
     def forget(self, closed: int) -> None:
-        """Drop what no alert that may still change after the slot `closed` can follow."""
-        kept = {
-            entity: [one for one in mine if not self._past(one, closed - self.reach)]
-            for entity, mine in self.seen.items()
-        }
+        """Drop what tells nothing any more of an alert that may still change after the slot `closed`."""
+        oldest = closed - self.reach - LOOK_BACK * (self.after + 1)
+        kept = {entity: [one for one in mine if not self._past(one, oldest)] for entity, mine in self.seen.items()}
         self.seen = {entity: mine for entity, mine in kept.items() if mine}
-        self.told = {key: one for key, one in self.told.items() if not self._past(one, closed - self.reach)}
+        self.told = {key: one for key, one in self.told.items() if not self._past(one, oldest)}
 
     def _past(self, one: Happening, slot: int) -> bool:
         """Whether an alert with its last flag at `slot` is too far behind."""
@@ -142,7 +143,7 @@ class Circumstances:
             return []
         if account.by is None:
             for one in account.events:
-                bounds = self._bounds(one, case.entity, account.opening, episode.score)
+                bounds = self._bounds(one, case.entity, account.opening, episode.score, episode.last)
                 if bounds is not None and outgrown(bounds, episode.score, length, shares) is None:
                     account.by, account.bounds = one, bounds
                     return [_event("explained", case, change, one, bounds.why)]
@@ -153,9 +154,18 @@ class Circumstances:
         account.raised = "earlier" if episode.first < account.by.first else grown
         return [] if account.raised is None else [_event("raised", case, change, account.by, account.raised)]
 
-    def _bounds(self, one: Happening, entity: str, opening: Shares, score: float) -> Bounds | None:
+    def _often(self, one: Happening, entity: str, slot: int) -> float:
+        """In which part of the time up to `slot` an alert of `entity` would follow an event such as this one."""
+        such = [
+            other
+            for other in self._known(entity)
+            if other.kind == one.kind and other.known <= slot and other.concerns(entity, other.first, 0)
+        ]
+        return coverage(such, slot, self.after)
+
+    def _bounds(self, one: Happening, entity: str, opening: Shares, score: float, slot: int) -> Bounds | None:
         bounds = by_rule(one, entity, opening, score, self.rules)
-        if bounds is None and self.learn:
+        if bounds is None and self.learn and self._often(one, entity, slot) <= OFTEN:
             bounds = by_precedent(one, opening, score, self.precedents.all(), self.after)
         return bounds
 

@@ -22,6 +22,10 @@ HIGHER = 1.5
 """How many times the score and the slots of those before an alert may have."""
 TWICE = 2
 """Occasions that make a precedent."""
+OFTEN = 0.5
+"""Part of the time from which what follows events of a kind is no sign: everything does."""
+LOOK_BACK = 20
+"""How many times `after` that part is taken over at most; at least the fifth of it."""
 NOTABLE = 0.1
 """Share from which a channel belongs to an alert."""
 A_KIND, KINDS = 200, 64
@@ -145,6 +149,20 @@ def by_precedent(
         "learnt",
     )
     return bounds if outgrown(bounds, score, 1, shares) is None else None
+
+
+def coverage(happenings: Iterable[Happening], slot: int, after: int) -> float:
+    """The part of the slots up to `slot` in which an alert would follow one of these events, 0 to 1."""
+    longest = LOOK_BACK * (after + 1)
+    spans = sorted((one.first, min(one.last + after, slot) + 1) for one in happenings if one.first <= slot)
+    spans = [(max(first, slot - longest + 1), stop) for first, stop in spans if stop > slot - longest + 1]
+    if not spans:
+        return 0.0
+    reached, total = spans[0][0], 0
+    for first, stop in spans:
+        total += max(stop - max(first, reached), 0)
+        reached = max(reached, stop)
+    return total / max(slot + 1 - spans[0][0], longest // 5)
 
 
 def grouped(precedents: Iterable[Precedent], apart: int) -> list[list[Precedent]]:

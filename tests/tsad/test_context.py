@@ -21,6 +21,7 @@ from tsad.context import (
     by_precedent,
     by_rule,
     cosine,
+    coverage,
     covered,
     excess,
     grouped,
@@ -103,6 +104,26 @@ def test_two_occasions_make_a_precedent_and_one_does_not() -> None:
 def test_what_was_otherwise_is_no_precedent(second: Precedent) -> None:
     assert learnt(before(100), second) is None
     assert learnt(before(100), second, before(500)) is not None
+
+
+@pytest.mark.parametrize(
+    ("firsts", "part"),
+    [
+        ([], 0.0),
+        ([1000], 1 / 24),  # the last slot of the least stretch
+        ([990], 6 / 24),
+        ([940, 970, 1000], 13 / 61),
+        (list(range(600, 1001, 5)), 1.0),
+        (list(range(600, 1001, 12)), 0.5),
+        ([990, 990, 991], 7 / 24),
+        ([1001, 5], 0.0),
+    ],
+)
+def test_how_much_of_the_time_follows_events(firsts: list[int], part: float) -> None:
+    events = [replace(DEPLOY, id=str(place), first=slot, last=slot) for place, slot in enumerate(firsts)]
+    assert coverage(events, 1000, 5) == pytest.approx(part, abs=0.02)
+    if firsts:
+        assert coverage([replace(DEPLOY, first=0, last=2000), *events], 1000, 5) == 1
 
 
 def test_other_channels_or_a_higher_score_are_not_explained() -> None:

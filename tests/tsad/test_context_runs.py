@@ -80,6 +80,14 @@ def test_the_events_of_the_file_are_listed(ordinary: Path) -> None:
     assert "shop 610" in tsad(ordinary, "context", "list", "s").out
 
 
+def test_what_happens_all_the_time_explains_nothing(tmp_path: Path) -> None:
+    """Each spike follows a tick, as everything does."""
+    ticks = "".join(event(slot, "tick") for slot in range(FIT_SLOTS, 700, 4))
+    found = alerts(watched(home_of(tmp_path / "home", deployed(), ticks)))
+    assert {row["explained_by_event"] for row in found.values()} == {None}
+    assert len(found) >= 5
+
+
 def test_without_events_each_spike_is_an_alert(tmp_path: Path) -> None:
     home = watched(home_of(tmp_path / "home", deployed(), ""))
     assert {row["explained_by_event"] for row in alerts(home).values()} == {None}
