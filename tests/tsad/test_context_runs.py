@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from storage.outbox import Outbox
+from storage.read import Stretch
 from tests.tsad.command_line import tsad
 from tests.tsad.deploys import DEPLOYS, deployed, event, home_of
 from tests.tsad.streams import FIT_SLOTS, START, differences, final_rows, payloads, run_through
 from tsad.announcing import Announcer
+from tsad.findings import Event
 from tsad.runner import Limits
+from tsad.shadow import counted
 
 Cells = Mapping[tuple[str, int], np.ndarray]
 OF_A = "".join(event(slot, entity="a", title=f"shop {slot}") for slot in DEPLOYS)
@@ -130,6 +133,33 @@ def test_an_event_that_is_told_by_hand_is_taken_up_by_the_next_run(tmp_path: Pat
     assert tsad(home, "run", "s", "--source", "live.jsonl").code == 0
     assert len(tsad(home, "context", "list", "s", "--json").json) == 1
     assert [slot for slot, row in alerts(home).items() if row["explained_by_event"]] == [471]
+
+
+def test_check_reads_the_events(tmp_path: Path) -> None:
+    home = home_of(tmp_path / "home", deployed(), OF_A)
+    assert tsad(home, "fit", "s", "--from", "history.jsonl").code == 0
+
+    def checked() -> tuple[bool, str]:
+        (row,) = [row for row in tsad(home, "check", "--json").json if row["check"] == "s context"]
+        return row["ok"], row["detail"]
+
+    assert checked() == (True, "events.jsonl: 5 events")
+    (home / "events.jsonl").write_text(OF_A + '{"time": 7}\n')
+    ok, detail = checked()
+    assert not ok
+    assert "line 6 is no event" in detail
+    (home / "events.jsonl").unlink()
+    assert not checked()[0]
+
+
+def test_what_is_explained_does_not_count_against_the_budget_of_a_candidate() -> None:
+    def opened(entity: str, slot: int, reason: str = "opened") -> Event:
+        return Event("alert", entity, slot, slot, {"reason": reason, "late": 0})
+
+    events = [opened("a", 100), opened("a", 111), opened("b", 105), opened("a", 120, "resolved")]
+    spared = [Stretch("a", 95, 95, 110, "resolved", {"id": "x"})]
+    assert counted(events, []) == 3
+    assert counted(events, spared) == 2
 
 
 def test_wrong_use_is_told(ordinary: Path) -> None:
