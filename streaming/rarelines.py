@@ -4,15 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streaming.cells import Samples, alike
+from streaming.cells import FOUNDED, TEMPLATE, TEXT, Samples, alike
 from streaming.logfeatures import NEW, OTHER
 from streaming.types import Codes, State
 
 SHOWN = 3
 OF_CELL, OF_SLOT = 8, 4096
 """Texts kept at most: the first to come of an (entity, slot), and of a slot."""
-TEMPLATE, FOUNDED, TEXT = 0, 1, 2
-"""The first columns of a line's values (see `Samples`)."""
 
 
 @dataclass(slots=True)
