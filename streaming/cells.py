@@ -30,10 +30,10 @@ def narrow(values: NDArray[np.float64]) -> Floats:
 class Samples:
     """N records at their place in the ring: `rows`, `slots`, `times` (ns).
 
-    `values` are, of telemetry, N x F float32 (NaN = absent); of log lines, N x k int32: first the template's number,
-    whether the line founded it and the place of its text in `texts` (-1 = not told, since it is well known), then
-    `SCORED` pairs of a column (-1 = none) and what the line adds to it in 1/64, and, from `COUNTED` on, the columns
-    that each line is counted in (-1 = none).
+    `values` are, of telemetry, N x F float32 (NaN = absent); of log lines, N x k int32: first the template's number
+    (-1 = the line is not told), whether the line founded it (-1 = it is known for long, and told for its scores) and
+    the place of its text in `texts`, then `SCORED` pairs of a column (-1 = none) and what the line adds to it in 1/64,
+    and, from `COUNTED` on, the columns that each line is counted in (-1 = none).
     """
 
     rows: Codes

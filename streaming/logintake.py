@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.cells import COUNTED, SCORES, TEXT, alike
+from streaming.cells import COUNTED, FOUNDED, SCORES, TEMPLATE, TEXT, alike
 from streaming.columns import Columns
 from streaming.lastlines import UNKNOWN, LastLines
 from streaming.linescores import LineModel, LineScores
@@ -118,12 +118,14 @@ class LogIntake:
             else:
                 ids[start:stop], is_new[start:stop] = self.miner.learn_keys(keys, given)
         said = np.full((len(ids), COUNTED), -1, np.int32)
-        told = self._fresh(ids, is_new, now)
+        fresh = self._fresh(ids, is_new, now)
+        said[fresh, FOUNDED] = is_new[fresh]
+        self._score(said, lines, ids, slots, self._before(lines, ids, now, ~late))
+        told = np.flatnonzero((said[:, FOUNDED:] >= 0).any(axis=1) & (ids >= 0))
         if len(told):
             firsts, cells = alike(lines.codes[told], slots[told], ids[told])
-            said[told, : TEXT + 1] = np.stack([ids[told], is_new[told], len(texts) + cells], axis=1)
-            texts += [self.miner.masked(lines.messages[place])[:LONGEST_TEXT] for place in told[firsts].tolist()]
-        self._score(said, lines, ids, slots, self._before(lines, ids, now, ~late))
+            said[told, TEMPLATE], said[told, TEXT] = ids[told], len(texts) + cells
+            texts += [self.miner.masked_key(part.keys[place])[:LONGEST_TEXT] for place in told[firsts].tolist()]
         return self.features.columns(part.severities, ids, is_new), said
 
     def _before(self, lines: Lines, ids: Codes, now: Ints, on_time: NDArray[np.bool_]) -> Codes:

@@ -226,7 +226,11 @@ class Miner:
 
     def masked(self, message: str) -> str:
         """What is mined of a message: its first tokens, with masks in place of what varies."""
-        return " ".join(self._tokens(self.keys([message])[0]))
+        return self.masked_key(self.keys([message])[0])
+
+    def masked_key(self, key: bytes | str) -> str:
+        """`masked` of the messages that have this key."""
+        return " ".join(self._tokens(key))
 
     def _tokens(self, key: bytes | str) -> list[str]:
         return self._masks.read(key).split()[:MAX_TOKENS]

@@ -176,8 +176,8 @@ class Windower:
         return self._derive(self.ring, rows, slots)
 
     def said(self, row: int, first: int, last: int) -> dict[str, list[str]]:
-        """What an entity's rare log lines said in the closed slots `first` to `last` (`RareLines.of`)."""
-        return self._writer.rare.of(row, first, last)
+        """What an entity's strange log lines said in the closed slots `first` to `last` (`RareLines.of`)."""
+        return self._writer.rare.of(row, first, last, self.features)
 
     def state(self) -> State:
         """Everything taken in, fed or waiting. Its arrays are views that the next call alters: store them before it."""

@@ -180,7 +180,8 @@ def test_a_burst_of_a_line_never_seen_is_an_alert_that_shows_logs(undisturbed: A
     found = alerts(undisturbed, "b", BURST)
     assert found
     assert any(name in {"log.new", "log.other", "log.severity.error", "log.lines"} for name in found[0].attribution)
-    assert found[0].evidence["said"]["log.other"][0] == "ERROR connection to database <NUM> refused"
+    said = found[0].evidence["said"]
+    assert said["log.other"][0] == said["log.rare"][0] == "ERROR connection to database <NUM> refused"
     _, parts = undisturbed.reader.alert(found[0].id)
     assert any(part.feature.startswith("log.") and part.value > 0 for part in parts if part.target == "decision")
 
