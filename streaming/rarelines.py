@@ -103,8 +103,9 @@ class RareLines:
     def restore(self, state: State) -> None:
         """Take over what `state` gave."""
         self._slots = {}
-        for slot, row, template, *kept, scores in state.meta["kept"]:
-            self._slots.setdefault(slot, {}).setdefault(row, {})[template] = _Saying(*kept, dict(scores))
+        for slot, row, template, lines, founded, fresh, text, scores in state.meta["kept"]:
+            saying = _Saying(lines, founded, fresh, text, dict(scores))
+            self._slots.setdefault(slot, {}).setdefault(row, {})[template] = saying
 
 
 def _sayings(rare: Samples, firsts: Ints, cells: Ints) -> list[_Saying]:
