@@ -13,7 +13,7 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
-from detectors.types import Detector
+from detectors.types import Detector, LineScorer
 
 GROUP = "tsad.detectors"
 
@@ -27,6 +27,12 @@ DETECTORS: dict[str, str] = {
     "subspace": "detectors.subspace:Subspace",
     "vote": "detectors.vote:Vote",
 }
+
+LINE_SCORERS: dict[str, str] = {
+    "rare": "detectors.rarity:Rarity",
+    "sequence": "detectors.sequence:Sequence",
+}
+"""What scores log lines, by the name of its feature behind `log.`."""
 
 _LONG = 40
 _PLAIN = {"hide": 0.0, "scored": 10, "narrowing": 30, "epochs": 10}
@@ -100,6 +106,15 @@ def load(name: str) -> type[Detector]:
     kind = registered(name)
     module, _, attribute = (DETECTORS.get(kind) or targets()[kind]).partition(":")
     found: type[Detector] = getattr(import_module(module), attribute)
+    return found
+
+
+def load_line_scorer(name: str) -> type[LineScorer]:
+    """The class of line scorer `name`. KeyError naming the legal names."""
+    if name not in LINE_SCORERS:
+        raise KeyError(f"line scorer {name!r} is unknown; allowed: {', '.join(LINE_SCORERS)}")
+    module, _, attribute = LINE_SCORERS[name].partition(":")
+    found: type[LineScorer] = getattr(import_module(module), attribute)
     return found
 
 

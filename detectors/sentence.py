@@ -75,7 +75,10 @@ def _called(name: str, texts: Mapping[str, str]) -> str:
     if not name.startswith(LOGS):
         return texts.get(name, name)
     kind = name.removeprefix(LOGS)
-    plain = {"lines": "log lines", "new": "log lines never seen before", "other": "log lines of rare templates"}
+    plain = {
+        "lines": "log lines", "new": "log lines never seen before", "other": "log lines of rare templates",
+        "rare": "log lines that the history hardly knows", "sequence": "nats of surprise in the order of log lines",
+    }  # fmt: skip
     if name in texts:
         return f'{plain[kind]} ("{texts[name]}")' if kind in plain else f'log lines "{texts[name]}"'
     level = kind.removeprefix("severity.")

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from streaming.linescores import MinedLines
 from streaming.types import Codes, Floats, Ints, State, Windows
 
 Memory = Literal["window", "online"]
@@ -67,6 +68,27 @@ class OnlineDetector(Detector, Protocol):
     def put_rows(self, entities: Codes, arrays: dict[str, NDArray[Any]]) -> None: ...
 
     def forget(self, entities: Codes) -> None: ...
+
+
+@runtime_checkable
+class LineScorer(Protocol):
+    """Scores log lines by their templates; its feature, `log.` and its name, is the sum over the lines of a slot.
+
+    `fit` learns from N lines of `templates` templates (codes 1 to `templates`, 0 is any other), and gives their scores,
+    where `rest` (N) holds as judged by the other lines alone; None where they are too few to say anything. `score`
+    gives N int32, in 1/64, 0 = nothing strange: a pure function of each line. The constructor takes parameters only,
+    all with defaults.
+    """
+
+    name: ClassVar[str]
+
+    def fit(self, lines: MinedLines, templates: int, rest: NDArray[np.bool_]) -> Codes | None: ...
+
+    def score(self, lines: MinedLines) -> Codes: ...
+
+    def state(self) -> State: ...
+
+    def restore(self, state: State) -> None: ...
 
 
 Fitted = Callable[[Windows], Scores]

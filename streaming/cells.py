@@ -10,8 +10,14 @@ from numpy.typing import NDArray
 from streaming.settings import Aggregate
 from streaming.types import Codes, Floats, Ints, State
 
-COUNTED = 3
+TEMPLATE, FOUNDED, TEXT, SCORES = 0, 1, 2, 3
+"""The first values of a line (see `Samples`)."""
+SCORED = 2
+"""Scores that a line has at most."""
+COUNTED = SCORES + 2 * SCORED
 """How many of a line's values come before the columns that it is counted in."""
+FRACTION = 64
+"""Scores of lines are whole numbers of 1/64, so that their sum in a slot is exact whatever the order."""
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -24,9 +30,10 @@ def narrow(values: NDArray[np.float64]) -> Floats:
 class Samples:
     """N records at their place in the ring: `rows`, `slots`, `times` (ns).
 
-    `values` are, of telemetry, N x F float32 (NaN = absent); of log lines, N x k int32: first the template's number,
-    whether the line founded it and the place of its text in `texts` (-1 = not told, since it is well known), then, from
-    `COUNTED` on, the columns that each line is counted in (-1 = none).
+    `values` are, of telemetry, N x F float32 (NaN = absent); of log lines, N x k int32: first the template's number
+    (-1 = the line is not told), whether the line founded it (-1 = it is known for long, and told for its scores) and
+    the place of its text in `texts`, then `SCORED` pairs of a column (-1 = none) and what the line adds to it in 1/64,
+    and, from `COUNTED` on, the columns that each line is counted in (-1 = none).
     """
 
     rows: Codes
@@ -124,11 +131,16 @@ def aggregate(samples: Samples, kinds: NDArray[np.str_]) -> tuple[Codes, Ints, F
 
 
 def count_lines(lines: Samples, features: int) -> tuple[Codes, Ints, Floats]:
-    """Log lines as cells: rows, slots and how many lines count in each column, B x `features`, by (slot, row)."""
+    """Log lines as cells: rows, slots and what the lines add to each column, B x `features`, by (slot, row)."""
     cells, first, place = np.unique(_cell_numbers(lines), return_index=True, return_inverse=True)
     columns = lines.values[:, COUNTED:]
     flat = place.reshape(-1, 1) * features + columns
-    counts = np.bincount(flat[columns >= 0], minlength=len(cells) * features)
+    counts = np.bincount(flat[columns >= 0], minlength=len(cells) * features).astype(np.float64)
+    for pair in range(SCORES, COUNTED, 2):
+        scored = np.flatnonzero(lines.values[:, pair] >= 0)
+        if len(scored):
+            into = place[scored] * features + lines.values[scored, pair]
+            counts += np.bincount(into, lines.values[scored, pair + 1], len(counts)) / FRACTION
     return lines.rows[first], lines.slots[first], counts.reshape(len(cells), features).astype(np.float32)
 
 
@@ -140,7 +152,7 @@ def _renumbered(parts: Sequence[Samples]) -> tuple[list[Samples], list[str]]:
         values = part.values
         if part.texts and texts:
             values = values.copy()
-            values[values[:, COUNTED - 1] >= 0, COUNTED - 1] += len(texts)
+            values[values[:, TEXT] >= 0, TEXT] += len(texts)
         texts += part.texts
         renumbered.append(replace(part, values=values))
     return renumbered, texts

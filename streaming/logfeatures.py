@@ -5,56 +5,23 @@
 """
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streaming.miner import Miner
-from streaming.types import SEVERITIES, Codes, Floats, Ints, Lines, State
+from streaming.types import SEVERITIES, Codes, Floats, Ints, State
 
 PREFIX = "log."
 TEMPLATE_PREFIX = "log.template."
 LINES, NEW, OTHER = "log.lines", "log.new", "log.other"
+RARE, SEQUENCE = "log.rare", "log.sequence"
+SCORED_FEATURES = (RARE, SEQUENCE)
+"""What models of lines add, where a version has any."""
 COUNTED_SEVERITIES = SEVERITIES[1:]
 
 _GRAVE = ("log.severity.error", "log.severity.fatal")
-
-_SPELLINGS = {"warn": 3, "notice": 2, "information": 2, "err": 4, "severe": 4, "critical": 5, "crit": 5, "emerg": 5}
-_LEVELS = {name: code for code, name in enumerate(SEVERITIES)} | _SPELLINGS
-_UPPER = {name.upper(): code for name, code in _LEVELS.items()}
-_BRACKETS = {"[": "]", "(": ")", "<": ">"}
-_KEYS = {"level", "lvl", "severity", "loglevel"}
-_HEAD_TOKENS, _HEAD_CHARACTERS = 8, 120
-
-
-def sniff_severity(message: str) -> int:
-    """Index into `SEVERITIES` of the level that a message states in its first 8 tokens; -1 when it states none.
-
-    A level is an upper-case word of its own, or any spelling in brackets, behind ``level=`` or before a colon that ends
-    the first token; the first one counts. The word "error" in prose is not a level.
-    """
-    tokens = message[:_HEAD_CHARACTERS].replace("|", " ").split(None, _HEAD_TOKENS)[:_HEAD_TOKENS]
-    for place, token in enumerate(tokens):
-        word = token.strip("[](){}<>:,;")
-        level = _UPPER.get(word)
-        if level is None and (_BRACKETS.get(token[0]) == token[-1] or (place == 0 and token[-1] == ":")):
-            level = _LEVELS.get(word.lower())
-        if level is None and "=" in word:
-            key, _, value = word.partition("=")
-            level = _LEVELS.get(value.strip("\"'").lower()) if key.lower() in _KEYS else None
-        if level is not None:
-            return level
-    return -1
-
-
-def with_severities(lines: Lines) -> Lines:
-    """`lines` where a severity that the record did not state (-1) is read from the message, if it states one."""
-    severities = lines.severities.copy()
-    for place in np.flatnonzero(severities < 0).tolist():
-        severities[place] = sniff_severity(lines.messages[place])
-    return replace(lines, severities=severities)
 
 
 class LogFeatures:
@@ -83,7 +50,7 @@ class LogFeatures:
     def columns(self, severities: NDArray[np.int8], ids: Codes, is_new: NDArray[np.bool_]) -> Codes:
         """Columns to add 1 to, N x 5 (int32, -1 = none), for N lines with their template ids (-1 = none).
 
-        `severities` (N) as `with_severities` leaves them.
+        `severities` (N) as `Severities.completed` leaves them.
         """
         if self._open:
             self._admit(ids)
@@ -165,10 +132,13 @@ def is_log_feature(name: str) -> bool:
 def unit_of(name: str) -> float:
     """How many lines of a log feature are worth speaking of; 0 for other features.
 
-    A line or two that nobody knows are no event, an error is.
+    A line or two that nobody knows are no event, an error is. Surprise counts in nats, of which such a line has some
+    five.
     """
     if not is_log_feature(name):
         return 0.0
+    if name == SEQUENCE:
+        return 15.0
     return 1.0 if name in _GRAVE else 3.0
 
 

@@ -1,17 +1,23 @@
 """From decoded log lines to counts for the ring: severities, templates, columns."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.cells import COUNTED, alike
+from streaming.cells import COUNTED, FOUNDED, SCORES, TEMPLATE, TEXT, alike
 from streaming.columns import Columns
-from streaming.logfeatures import LogFeatures, with_severities
+from streaming.lastlines import UNKNOWN, LastLines
+from streaming.linescores import LineModel, LineScores
+from streaming.linetape import LineTape
+from streaming.logfeatures import LogFeatures
 from streaming.masking import Masking
-from streaming.miner import Miner
+from streaming.miner import MAX_CHARACTERS, Miner
 from streaming.settings import Timing
+from streaming.severities import Severities
+from streaming.shapes import shapes
 from streaming.signs import Sighting, Sign, Signs
 from streaming.stretches import LogCounts
 from streaming.types import Codes, Ints, Lines, State
@@ -20,11 +26,31 @@ LONGEST_TEXT = 300
 """Characters of a rare line that are kept for people."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some lines of a poll: their severities, `keys` for the miner, and `now`, the topic's newest event time as each
+    came (N, ns)."""
+
+    lines: Lines
+    severities: NDArray[np.int8]
+    keys: Sequence[bytes | str]
+    now: Ints
+
+    def take(self, part: slice) -> "_Part":
+        lines = self.lines
+        kept = replace(
+            lines, codes=lines.codes[part], times=lines.times[part], messages=lines.messages[part],
+            templates=lines.templates[part],
+        )  # fmt: skip
+        return _Part(kept, self.severities[part], self.keys[part], self.now[part])
+
+
 class LogIntake:
     """Mines a partition's lines in position order: lines on time teach, late ones are only matched (DESIGN §3).
 
     Lateness is judged by the topic's own watermark, as in the windower, so that what is learnt depends on the order of
-    this topic alone. `columns` are the partition's; log features are always admitted.
+    this topic alone. `columns` are the partition's; log features are always admitted. `line_model` finds what scores
+    the lines by the version of a model, if that has any; `tape` keeps what such models are fitted on.
     """
 
     def __init__(
@@ -34,6 +60,7 @@ class LogIntake:
         masks: Masking | None = None,
         max_templates: int = 5000,
         max_template_columns: int = 100,
+        line_model: Callable[[str], LineModel | None] = lambda _: None,
     ) -> None:
         self.miner = Miner(masks, max_templates=max_templates)
         self._columns = columns
@@ -45,10 +72,16 @@ class LogIntake:
         self._founded: dict[int, int] = {}
         self._signs: Signs | None = None
         self._sighted: list[Sighting] = []
+        self._severities = Severities()
+        self._last = LastLines(timing.max_entities)
+        self._line_model = line_model
+        self._scores: LineScores | None = None
+        self._scored_by = ""
+        self.tape: LineTape | None = None
 
     def watch_for(self, signs: Sequence[Sign]) -> None:
         """Look for these in lines that are on time: those of a late one are nobody's."""
-        self._signs = Signs(signs, self.miner.keys, self.miner.read) if signs else None
+        self._signs = Signs(signs, self.miner.masked_key) if signs else None
 
     def sighted(self) -> list[Sighting]:
         """What was seen since the last call, in order."""
@@ -57,8 +90,8 @@ class LogIntake:
 
     def take(self, lines: Lines) -> LogCounts:
         """Count each line in its columns; in position order, each line once."""
-        lines = with_severities(lines)
         newest = np.maximum.accumulate(np.r_[self._newest, lines.times])[1:]
+        whole = self._read(lines, newest)
         columns, start = np.full((len(newest), 5), -1, np.int32), 0
         said, texts = np.full((len(newest), COUNTED), -1, np.int32), list[str]()
         while start < len(newest):
@@ -69,7 +102,7 @@ class LogIntake:
                     self._adopt_next()
                     continue
             part = slice(start, stop)
-            columns[part], said[part] = self._count(lines, newest, part, texts)
+            columns[part], said[part] = self._count(whole.take(part), texts)
             start = stop
         if len(newest):
             self._newest = int(newest[-1])
@@ -78,29 +111,56 @@ class LogIntake:
             lines.names, lines.codes, lines.times, columns, lines.positions, names, lines.next_position, said, texts
         )
 
-    def _count(self, lines: Lines, newest: Ints, part: slice, texts: list[str]) -> tuple[Codes, Codes]:
-        """The columns of each line of `part` and what it said, whose words join `texts`.
+    def _read(self, lines: Lines, newest: Ints) -> _Part:
+        """What is read of each line's text, once a poll: its shape, which says its severity and how it is mined."""
+        shaped = shapes([message[:MAX_CHARACTERS] for message in lines.messages])
+        severities = self._severities.completed(lines.severities, shaped)
+        return _Part(lines, severities, self.miner.keys(lines.messages, shaped), newest)
 
-        `newest` (N, ns) is the newest event time up to each line.
-        """
-        step, times, messages = self._timing.step, lines.times[part], lines.messages[part]
-        given = lines.templates[part]
-        late = times // step < (newest[part] - self._timing.lateness) // step
+    def _count(self, part: _Part, texts: list[str]) -> tuple[Codes, Codes]:
+        """The columns of each line of `part` and what it said, whose words join `texts`."""
+        step, lines = self._timing.step, part.lines
+        slots, now = lines.times // step, part.now // step
+        late = slots < (part.now - self._timing.lateness) // step
+        ids, is_new = np.full(len(slots), -1, np.int32), np.zeros(len(slots), np.bool_)
         if self._signs is not None:
-            self._sighted += self._signs.of(lines, part, ~late, times // step)
-        ids, is_new = np.full(len(times), -1, np.int32), np.zeros(len(times), np.bool_)
+            self._sighted += self._signs.of(lines, part.keys, ~late, slots)
         for start, stop in _runs(late):
+            keys, given = part.keys[start:stop], lines.templates[start:stop]
             if late[start]:
-                ids[start:stop] = self.miner.match(messages[start:stop], given[start:stop])
+                ids[start:stop] = self.miner.match_keys(keys, given)
             else:
-                ids[start:stop], is_new[start:stop] = self.miner.learn(messages[start:stop], given[start:stop])
+                ids[start:stop], is_new[start:stop] = self.miner.learn_keys(keys, given)
         said = np.full((len(ids), COUNTED), -1, np.int32)
-        told = self._fresh(ids, is_new, newest[part] // step)
+        fresh = self._fresh(ids, is_new, now)
+        said[fresh, FOUNDED] = is_new[fresh]
+        self._score(said, lines, ids, slots, self._before(lines, ids, now, ~late))
+        told = np.flatnonzero((said[:, FOUNDED:] >= 0).any(axis=1) & (ids >= 0))
         if len(told):
-            firsts, cells = alike(lines.codes[part][told], times[told] // step, ids[told])
-            said[told] = np.stack([ids[told], is_new[told], len(texts) + cells], axis=1)
-            texts += [self.miner.masked(messages[place])[:LONGEST_TEXT] for place in told[firsts].tolist()]
-        return self.features.columns(lines.severities[part], ids, is_new), said
+            firsts, cells = alike(lines.codes[told], slots[told], ids[told])
+            said[told, TEMPLATE], said[told, TEXT] = ids[told], len(texts) + cells
+            texts += [self.miner.masked_key(part.keys[place])[:LONGEST_TEXT] for place in told[firsts].tolist()]
+        return self.features.columns(part.severities, ids, is_new), said
+
+    def _before(self, lines: Lines, ids: Codes, now: Ints, on_time: NDArray[np.bool_]) -> Codes:
+        """N x 2: the templates of the two lines before each; a late line has no place among them."""
+        if on_time.all():
+            return self._last.take(lines.names, lines.codes, ids, now)
+        before = np.full((len(ids), 2), UNKNOWN, np.int32)
+        before[on_time] = self._last.take(lines.names, lines.codes[on_time], ids[on_time], now[on_time])
+        return before
+
+    def _score(self, said: Codes, lines: Lines, ids: Codes, slots: Ints, before: Codes) -> None:
+        """Note what the model in force says of each line, and keep the line for the next one."""
+        if self.tape is not None:
+            self.tape.add(lines.names, lines.codes, slots, ids, before)
+        if self._scores is None:
+            return
+        scores = self._scores.of(ids, before, slots)
+        for number, feature in enumerate(self._scores.model.features):
+            strange = np.flatnonzero(scores[:, number])
+            said[strange, SCORES + 2 * number] = self._admit(feature)
+            said[strange, SCORES + 2 * number + 1] = scores[strange, number]
 
     def _fresh(self, ids: Codes, is_new: NDArray[np.bool_], now: Ints) -> Ints:
         """Places of the lines whose template was founded less than a window ago; `now` (N) is the topic's slot.
@@ -136,7 +196,16 @@ class LogIntake:
 
     def _adopt_next(self) -> None:
         _, version, models = self._queue.pop(0)
-        self.renamed[version] = self.adopt(models)[-1]
+        scored = self.score_by(version)
+        self.renamed[version] = self.adopt(models)[-1] | {name: name for name in scored}
+
+    def score_by(self, version: str) -> list[str]:
+        """Have lines scored by the line model of `version` from now on: the features that it gives, which are columns
+        then. Without a line model nothing is."""
+        model = self._line_model(version)
+        self._scored_by = version
+        self._scores = None if model is None else LineScores(model, self.miner)
+        return [] if model is None else [name for name in model.features if self._admit(name) >= 0]
 
     def _admit(self, name: str) -> int:
         """Log columns are bounded by their own rules: they are admitted where new telemetry is not."""
@@ -148,7 +217,10 @@ class LogIntake:
     def state(self) -> State:
         """Miner, columns and watermark."""
         whole = State(meta={"newest": int(self._newest), "queue": self._queue, "renamed": self.renamed})
-        whole.meta["founded"] = list(self._founded.items())
+        whole.meta |= {"founded": list(self._founded.items()), "scored_by": self._scored_by}
+        whole.meta["scored"] = self._scores is not None
+        whole.put("last", self._last.state())
+        whole.put("scores", State() if self._scores is None else self._scores.state())
         whole.put("miner", self.miner.state())
         whole.put("features", self.features.state())
         return whole
@@ -158,6 +230,10 @@ class LogIntake:
         self._newest, self.renamed = state.meta["newest"], state.meta["renamed"]
         self._queue = [(slot, version, models) for slot, version, models in state.meta["queue"]]
         self._founded = dict(state.meta["founded"])
+        self._last.restore(state.part("last"))
+        self._scored_by = state.meta["scored_by"]
+        model = self._line_model(self._scored_by) if state.meta["scored"] else None
+        self._scores = None if model is None else LineScores.restored(model, state.part("scores"))
         self.miner.restore(state.part("miner"))
         self.features.restore(state.part("features"))
 

@@ -55,6 +55,11 @@ class Masking:
         self._tokens = ("", *(f"<{name}>" for name, _ in rules))
         self._pattern = re.compile(f"(?<![A-Za-z0-9])(?:{either})(?![A-Za-z0-9])") if rules else None
 
+    @property
+    def by_shape(self) -> bool:
+        """Whether the keys are the messages' shapes."""
+        return self._shaped
+
     def keys(self, messages: Sequence[str]) -> Sequence[bytes | str]:
         """Of each of N messages what decides how it is masked: of equal keys, `read` gives equal text."""
         return shapes(messages) if self._shaped else [self._sub(message) for message in messages]

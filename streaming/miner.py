@@ -98,17 +98,33 @@ class Miner:
         self._former: dict[int, list[str]] = {}
 
     @property
+    def capacity(self) -> int:
+        """Templates that are held at most."""
+        return self._clusters.capacity
+
+    @property
     def evictions(self) -> int:
         """Templates forgotten so far because newer ones needed their place."""
         return self._clusters.evictions
+
+    def keys(self, messages: Sequence[str], shaped: Sequence[bytes] | None = None) -> Sequence[bytes | str]:
+        """What decides how each of N messages is mined; `shaped`: their shapes (of the first `MAX_CHARACTERS`)."""
+        if shaped is not None and self._masks.by_shape:
+            return shaped
+        return self._masks.keys([message[:MAX_CHARACTERS] for message in messages])
 
     def learn(self, messages: Sequence[str], templates: Sequence[str | None] = ()) -> tuple[Codes, NDArray[np.bool_]]:
         """Template id of each of N messages (N, int32), and whether the line founded it (N): learns line by line.
 
         A line that came with its template (`templates`, N or none) is not mined: equal texts are one template.
         """
-        keys = self.keys(messages)
-        ids, new, known = list[int](), np.zeros(len(messages), np.bool_), self._memo.ids.get
+        return self.learn_keys(self.keys(messages), templates)
+
+    def learn_keys(
+        self, keys: Sequence[bytes | str], templates: Sequence[str | None] = ()
+    ) -> tuple[Codes, NDArray[np.bool_]]:
+        """`learn` of messages that have these `keys`."""
+        ids, new, known = list[int](), np.zeros(len(keys), np.bool_), self._memo.ids.get
         start = 0
         for place, key in enumerate(keys):
             template = templates[place] if templates else None
@@ -125,8 +141,11 @@ class Miner:
 
         Nothing is learnt, counted or touched: for lines that come late.
         """
-        given = templates or [None] * len(messages)
-        keys = self.keys(messages)
+        return self.match_keys(self.keys(messages), templates)
+
+    def match_keys(self, keys: Sequence[bytes | str], templates: Sequence[str | None] = ()) -> Codes:
+        """`match` of messages that have these `keys`."""
+        given = templates or [None] * len(keys)
         ids = [self._held(template) if template else self._find(key) for key, template in zip(keys, given, strict=True)]
         return np.array(ids, np.int32)
 
@@ -207,15 +226,11 @@ class Miner:
 
     def masked(self, message: str) -> str:
         """What is mined of a message: its first tokens, with masks in place of what varies."""
-        return self.read(self.keys([message])[0])
+        return self.masked_key(self.keys([message])[0])
 
-    def read(self, key: bytes | str) -> str:
-        """What is mined of the messages of a key."""
+    def masked_key(self, key: bytes | str) -> str:
+        """`masked` of the messages that have this key."""
         return " ".join(self._tokens(key))
-
-    def keys(self, messages: Sequence[str]) -> Sequence[bytes | str]:
-        """What of each message counts: those of one key are mined alike."""
-        return self._masks.keys([message[:MAX_CHARACTERS] for message in messages])
 
     def _tokens(self, key: bytes | str) -> list[str]:
         return self._masks.read(key).split()[:MAX_TOKENS]

@@ -1,29 +1,39 @@
-"""What log lines of new templates said: a few texts for each (entity, slot), for people to read."""
+"""What strange log lines said: a few texts for each (entity, slot), for people to read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from streaming.cells import Samples, alike
+from streaming.cells import COUNTED, FOUNDED, SCORES, TEMPLATE, TEXT, Samples, alike
 from streaming.logfeatures import NEW, OTHER
-from streaming.types import Codes, State
+from streaming.types import Codes, Ints, State
 
 SHOWN = 3
 OF_CELL, OF_SLOT = 8, 4096
 """Texts kept at most: the first to come of an (entity, slot), and of a slot."""
-TEMPLATE, FOUNDED, TEXT = 0, 1, 2
-"""The first columns of a line's values (see `Samples`)."""
 
 
 @dataclass(slots=True)
 class _Saying:
     lines: int
     founded: bool
+    fresh: bool
     text: str
+    scores: dict[int, int]
+
+    def join(self, other: "_Saying") -> None:
+        """Count the lines of `other` too; the text stays."""
+        self.lines += other.lines
+        self.founded |= other.founded
+        self.fresh |= other.fresh
+        for column, score in other.scores.items():
+            self.scores[column] = self.scores.get(column, 0) + score
 
 
 class RareLines:
-    """Which new templates each entity (by row) wrote in the last slots, each by the masked text of its first line.
+    """Which new templates each entity (by row) wrote of late, and of which ones lines had a score, each by the
+    masked text of its first such line.
 
     The text is the line's own and not the template's: that one changes with every line mined, also with those that
     were read ahead.
@@ -38,37 +48,36 @@ class RareLines:
         if not len(rare):
             return
         firsts, cells = alike(rare.rows, rare.slots, rare.values[:, TEMPLATE])
-        numbers = np.bincount(cells).tolist()
-        founded = (np.bincount(cells, rare.values[:, FOUNDED]) > 0).tolist()
         held = {slot: sum(map(len, rows.values())) for slot, rows in self._slots.items()}
         one = rare.take(firsts)
-        for row, slot, values, number, new in zip(
-            one.rows.tolist(), one.slots.tolist(), one.values.tolist(), numbers, founded, strict=True
-        ):
+        places = zip(one.rows.tolist(), one.slots.tolist(), one.values[:, TEMPLATE].tolist(), strict=True)
+        for (row, slot, template), saying in zip(places, _sayings(rare, firsts, cells), strict=True):
             cell = self._slots.setdefault(slot, {}).setdefault(row, {})
-            known = cell.get(values[TEMPLATE])
+            known = cell.get(template)
             if known is not None:
-                known.lines += number
-                known.founded |= new
+                known.join(saying)
             elif len(cell) < OF_CELL and held.setdefault(slot, 0) < OF_SLOT:
-                cell[values[TEMPLATE]] = _Saying(number, new, rare.texts[values[TEXT]])
+                cell[template] = saying
                 held[slot] += 1
 
-    def of(self, row: int, first: int, last: int) -> dict[str, list[str]]:
-        """What `log.new` and `log.other` of an entity stand for in the slots `first` to `last`; the foremost texts.
+    def of(self, row: int, first: int, last: int, names: Sequence[str]) -> dict[str, list[str]]:
+        """What an entity's lines behind log features said in the slots `first` to `last`; the foremost texts.
 
-        Templates first seen there come first, then those of the most lines a slot since they came up.
+        Of `log.new` and `log.other` templates first seen there come first, then those of the most lines a slot since
+        they came up; of a score's feature (`names` are the columns') those that added most.
         """
         told: dict[int, _Saying] = {}
         since: dict[int, int] = {}
         for slot in range(first, last + 1):
             for template, saying in self._slots.get(slot, {}).get(row, {}).items():
-                before = told.get(template, _Saying(0, False, saying.text))
                 since.setdefault(template, slot)
-                told[template] = _Saying(before.lines + saying.lines, before.founded or saying.founded, before.text)
+                told.setdefault(template, _Saying(0, False, False, saying.text, {})).join(saying)
         rate = {template: saying.lines / (last + 1 - since[template]) for template, saying in told.items()}
         order = sorted(told, key=lambda one: (not told[one].founded, -rate[one], told[one].text))
-        kinds = {NEW: [one for one in order if told[one].founded], OTHER: order}
+        kinds = {NEW: [one for one in order if told[one].founded], OTHER: [one for one in order if told[one].fresh]}
+        for column in sorted({column for saying in told.values() for column in saying.scores}):
+            added = {one: told[one].scores[column] for one in order if column in told[one].scores}
+            kinds[names[column]] = sorted(added, key=added.__getitem__, reverse=True)
         return {name: [told[one].text for one in chosen[:SHOWN]] for name, chosen in kinds.items() if chosen}
 
     def forget(self, before: int) -> None:
@@ -84,7 +93,7 @@ class RareLines:
     def state(self) -> State:
         """Everything, as JSON."""
         kept = [
-            [slot, row, template, saying.lines, saying.founded, saying.text]
+            [slot, row, template, saying.lines, saying.founded, saying.fresh, saying.text, list(saying.scores.items())]
             for slot, rows in self._slots.items()
             for row, cell in rows.items()
             for template, saying in cell.items()
@@ -94,5 +103,22 @@ class RareLines:
     def restore(self, state: State) -> None:
         """Take over what `state` gave."""
         self._slots = {}
-        for slot, row, template, lines, founded, text in state.meta["kept"]:
-            self._slots.setdefault(slot, {}).setdefault(row, {})[template] = _Saying(lines, founded, text)
+        for slot, row, template, lines, founded, fresh, text, scores in state.meta["kept"]:
+            saying = _Saying(lines, founded, fresh, text, dict(scores))
+            self._slots.setdefault(slot, {}).setdefault(row, {})[template] = saying
+
+
+def _sayings(rare: Samples, firsts: Ints, cells: Ints) -> list[_Saying]:
+    """What the told lines `rare` said, a saying for each group of `cells` (see `alike`)."""
+    values = rare.values
+    numbers, came = np.bincount(cells).tolist(), values[:, FOUNDED]
+    founded, fresh = (np.bincount(cells, came >= least) > 0 for least in (1, 0))
+    texts = [rare.texts[place] for place in values[firsts, TEXT].tolist()]
+    scores: list[dict[int, int]] = [{} for _ in numbers]
+    for pair in range(SCORES, min(COUNTED, values.shape[1] - 1), 2):
+        for place in np.flatnonzero(values[:, pair] >= 0).tolist():
+            column, score = values[place, pair : pair + 2].tolist()
+            of_cell = scores[int(cells[place])]
+            of_cell[column] = of_cell.get(column, 0) + score
+    parts = zip(numbers, founded.tolist(), fresh.tolist(), texts, scores, strict=True)
+    return [_Saying(lines, new, young, text, added) for lines, new, young, text, added in parts]

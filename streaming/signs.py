@@ -37,30 +37,23 @@ class Sighting:
 
 
 class Signs:
-    """Finds signs in lines. `keys` gives what of each message counts, `read` the masked text of such a key: a function,
-    so that each is sought in once."""
+    """Finds signs in lines. `read` gives the masked text of a line's key: a function, so each is sought in once."""
 
-    def __init__(
-        self,
-        signs: Sequence[Sign],
-        keys: Callable[[Sequence[str]], Sequence[bytes | str]],
-        read: Callable[[bytes | str], str],
-    ) -> None:
+    def __init__(self, signs: Sequence[Sign], read: Callable[[bytes | str], str]) -> None:
         self._signs = [(sign, re.compile(sign.pattern)) for sign in signs]
-        self._keys = keys
         self._read = read
         self._memo: dict[bytes | str, tuple[Sign, ...]] = {}
 
-    def of(self, lines: Lines, part: slice, on_time: NDArray[np.bool_], slots: Ints) -> list[Sighting]:
-        """The signs in the lines of `part` that are `on_time`, in order; of an (entity, slot, sign) the first line."""
+    def of(self, lines: Lines, keys: Sequence[bytes | str], on_time: NDArray[np.bool_], slots: Ints) -> list[Sighting]:
+        """The signs in those of N `lines` that are `on_time`, in order; of an (entity, slot, sign) the first line."""
         found: dict[tuple[int, int, Sign], Sighting] = {}
-        for place, key in enumerate(self._keys(lines.messages[part])):
+        for place, key in enumerate(keys):
             signs = self._memo.get(key)
             if signs is None:
                 signs = self._sought(key)
             for sign in signs if on_time[place] else ():
-                code, slot = int(lines.codes[part][place]), int(slots[place])
-                time, text = int(lines.times[part][place]), self._read(key)[:LONGEST]
+                code, slot = int(lines.codes[place]), int(slots[place])
+                time, text = int(lines.times[place]), self._read(key)[:LONGEST]
                 found.setdefault((code, slot, sign), Sighting(sign, lines.names[code], slot, time, text))
         return list(found.values())
 

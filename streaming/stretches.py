@@ -12,8 +12,8 @@ from streaming.types import Codes, Floats, Ints
 class LogCounts:
     """A poll of log lines as columns to be counted; the arrays are as in `Lines`.
 
-    `columns` N x k (int32) are columns of `features` that each line adds 1 to (-1 = none). `said` N x 3 (int32) and
-    `texts` tell of rare lines what they said, as in `cells.Samples`.
+    `columns` N x k (int32) are columns of `features` that each line adds 1 to (-1 = none). `said` N x `cells.COUNTED`
+    (int32) holds the lines' scores and, with `texts`, what rare lines said, as in `cells.Samples`.
     """
 
     names: Sequence[str]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streaming.admission import Admission
-from streaming.cells import Samples
+from streaming.cells import COUNTED, SCORES, Samples
 from streaming.derive import Derivation
 from streaming.inlet import Held, Inlet, Reject
 from streaming.logfeatures import is_log_feature
@@ -127,7 +127,8 @@ class Windower:
             values = batch.values
             self.roster.label(batch.labels, 4 * self._timing.max_entities)
         else:
-            if not self._writer.log_columns[batch.columns[batch.columns >= 0]].all():
+            scored = batch.said[:, SCORES:COUNTED:2]
+            if not all(self._writer.log_columns[into[into >= 0]].all() for into in (batch.columns, scored)):
                 raise ValueError("log lines can only be counted in log columns")
             values, texts = np.concatenate([batch.said, batch.columns], axis=1), batch.texts
         if inlet.mark.ended:
@@ -175,8 +176,8 @@ class Windower:
         return self._derive(self.ring, rows, slots)
 
     def said(self, row: int, first: int, last: int) -> dict[str, list[str]]:
-        """What an entity's rare log lines said in the closed slots `first` to `last` (`RareLines.of`)."""
-        return self._writer.rare.of(row, first, last)
+        """What an entity's strange log lines said in the closed slots `first` to `last` (`RareLines.of`)."""
+        return self._writer.rare.of(row, first, last, self.features)
 
     def state(self) -> State:
         """Everything taken in, fed or waiting. Its arrays are views that the next call alters: store them before it."""

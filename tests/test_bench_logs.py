@@ -52,6 +52,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_speed_and_groups_of_every_system_are_reported(report: dict[str, Any]) -> None:
     assert report["mining_lines_per_s"] > 0
     assert report["drain3_lines_per_s"] > 0
+    assert report["scored_lines_per_s"] > 0
     assert tuple(report["grouping"]) == SYSTEMS
     assert report["grouping_mean"]["tsad"] == {"grouping": 1.0, "f1": 1.0, "template": 1.0}
     assert all(name in report["printed"] for name in (*SYSTEMS, "mean", "drain3_masked"))

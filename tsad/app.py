@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from detectors.linemodel import FittedLines
 from storage import snapshots
 from storage.context import ContextEvents
 from storage.engine import Carrier, Database, at_once, open_database
@@ -49,6 +50,7 @@ from tsad.history import History
 from tsad.inputs import Clock, Inputs, Paths
 from tsad.judge import Judge
 from tsad.layout import lay_out
+from tsad.linefit import with_lines
 from tsad.meter import Meter
 from tsad.models import ModelShelf
 from tsad.partition import Partition
@@ -161,10 +163,16 @@ class App:
         config = self.config.of(stream)
         settings = ensemble_settings(config, collected.labels)
         templates = config.logs.templates if config.logs else 0
-        model = fit_model(collected.rows, settings, collected.texts, templates, progress)
+        rows, lines = with_lines(collected.rows, collected.tape, config.logs.line_scorers if config.logs else ())
+        model = fit_model(rows, settings, collected.texts, templates, progress, lines)
         row = self.shelf(stream).write(model, self.now())
         self.models.add(row)
         return row
+
+    def active_lines(self, stream: str) -> FittedLines | None:
+        """What scores the log lines in the active version, if anything does."""
+        active = self.models.active(stream)
+        return None if active is None else self.shelf(stream).read(active).lines
 
     def runner(self, stream: str, paths: Paths, run: str = LIVE, limits: Limits | None = None) -> Runner:
         """A runner of a stream of one partition that reads `paths`, brought back to where it was."""
@@ -188,7 +196,7 @@ class App:
         active = self.models.active(stream)
         features = self._features(stream, shelf, orders, active)
         columns = inputs.columns(features)
-        intake = inputs.intake(columns, COLD_TEMPLATES)
+        intake = inputs.intake(columns, COLD_TEMPLATES, lambda version: shelf.read(self._row(stream, version)).lines)
         rejects = {topic: DeadLetters() for topic in config.topics}
         windower = inputs.windower(rejects)
         director = Director(

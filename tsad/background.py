@@ -23,6 +23,7 @@ from tsad.archive import Archive
 from tsad.config import ConfigError, validated
 from tsad.detection import ensemble_settings
 from tsad.fitting import fit_model
+from tsad.linefit import scored_by, with_lines
 from tsad.rereading import reread
 from tsad.retraining import Training, calm, check_length, training
 from tsad.shadow import shadowed
@@ -53,7 +54,12 @@ def fit(app: App, stream: str) -> Answer:
         found = _named(app, stream) if config.history else training(archive, _stretches(app, stream), config.fit_after)
     labels = {row["entity"]: row["labels"] for row in app.reader.entities(stream)}
     templates = config.logs.templates if config.logs else 0
-    model = fit_model(found.rows, ensemble_settings(config, labels), found.texts, templates)
+    if config.history:
+        rows, lines = with_lines(found.rows, found.tape, config.logs.line_scorers if config.logs else ())
+    else:  # what scored the lines that were read goes on doing so: the lines themselves are not kept
+        lines = app.active_lines(stream)
+        rows = scored_by(found.rows, lines)
+    model = fit_model(rows, ensemble_settings(config, labels), found.texts, templates, lines=lines)
     row = app.shelf(stream).write(model, app.now())
     slots = found.rows.slots
     figures = {"rows": len(slots), "left_out": found.left_out, "first": int(slots.min()), "last": int(slots.max())}
@@ -105,7 +111,7 @@ def _named(app: App, stream: str) -> Training:
         raise ValueError("the configured history has no slot")
     kept = calm(rows, None, app.reader.stretches(stream, int(rows.slots.min()), int(rows.slots.max())))
     check_length(kept, config.fit_after)
-    return Training(kept, collected.texts, {}, len(rows.codes) - len(kept.codes))
+    return Training(kept, collected.texts, {}, len(rows.codes) - len(kept.codes), collected.tape)
 
 
 def _step_back() -> None:

@@ -9,7 +9,9 @@ import numpy as np
 from detectors.ensemble import Ensemble, EnsembleSettings
 from detectors.explain import Explainer
 from detectors.fitting import training_windows
+from detectors.linemodel import FittedLines
 from detectors.types import Rows
+from streaming.linetape import LineTape
 from streaming.logfeatures import fold_templates
 from streaming.logintake import LogIntake
 from streaming.stretches import Amended, Stretch
@@ -32,12 +34,14 @@ class Pollable(Protocol):
 
 @dataclass(slots=True)
 class Collected:
-    """Closed slots, the texts of the log templates, the entities' labels, and the place behind what was read."""
+    """Closed slots, the texts of the log templates, the entities' labels, the place behind what was read, and the log
+    lines themselves, where they are at hand."""
 
     rows: Rows
     texts: dict[str, str]
     labels: dict[str, dict[str, str]]
     positions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tape: LineTape | None = None
 
 
 @dataclass(slots=True)
@@ -96,7 +100,8 @@ def collect(
     for stretch in closing(windower, sources, intake, until, note):
         parts.add(windower, stretch)
     texts = intake.features.texts() if intake is not None else {}
-    return Collected(parts.rows(windower.features), texts, dict(windower.roster.labels), positions)
+    tape = intake.tape if intake is not None else None
+    return Collected(parts.rows(windower.features), texts, dict(windower.roster.labels), positions, tape)
 
 
 def closing(
@@ -136,7 +141,12 @@ def worth_fitting(rows: Rows, texts: Mapping[str, str], templates: int) -> Rows:
 
 
 def fit_model(
-    rows: Rows, settings: EnsembleSettings, texts: Mapping[str, str], templates: int, progress: Progress | None = None
+    rows: Rows,
+    settings: EnsembleSettings,
+    texts: Mapping[str, str],
+    templates: int,
+    progress: Progress | None = None,
+    lines: FittedLines | None = None,
 ) -> Model:
     """Fit a version on closed slots. ValueError where there is nothing to fit on."""
     rows = worth_fitting(rows, texts, templates)
@@ -150,4 +160,4 @@ def fit_model(
     }  # fmt: skip
     if explainer.surrogate is not None:
         figures |= {"surrogate_r2": explainer.surrogate.r2, "surrogate_rank": explainer.surrogate.rank}
-    return Model(ensemble, explainer, {name: texts[name] for name in rows.features if name in texts}, figures)
+    return Model(ensemble, explainer, {name: texts[name] for name in rows.features if name in texts}, figures, lines)

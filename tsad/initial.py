@@ -128,6 +128,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "templates": "most frequent templates that become features",
         "coverage": "no line in a slot means zero where: any entity has one; this entity has one; always",
         "max_templates": "templates that are remembered",
+        "line_scorers": "what scores each line in a fit: rare templates, and those that come in an unusual order",
         "join_lines": "a line of raw text that the pattern does not match belongs to the record before (stack traces)",
         "masks": "what is masked in a line before mining, in place of the built-in list",
     },

@@ -8,6 +8,8 @@ from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
 from streaming.decoders import PayloadDecoder, decoder_of
 from streaming.files import open_source
+from streaming.linescores import LineModel
+from streaming.linetape import LineTape
 from streaming.logintake import LogIntake
 from streaming.masking import Masking
 from streaming.types import Source, Topic
@@ -79,13 +81,15 @@ class Inputs:
         limit = max(self.config.max_features, 4096)
         return Columns(model_features or (), open=model_features is None, max_features=limit)
 
-    def intake(self, columns: Columns, template_columns: int) -> LogIntake | None:
-        """What mines the log lines; None where there are none."""
+    def intake(
+        self, columns: Columns, template_columns: int, line_model: Callable[[str], LineModel | None] = lambda _: None
+    ) -> LogIntake | None:
+        """What mines the log lines, and has them scored by the `line_model` of a version; None where there are none."""
         logs = self.config.logs
         if logs is None:
             return None
         masks = None if logs.masks is None else Masking(list(logs.masks.items()))
-        return LogIntake(self.config.timing(), columns, masks, logs.max_templates, template_columns)
+        return LogIntake(self.config.timing(), columns, masks, logs.max_templates, template_columns, line_model)
 
     def windower(self, rejects: Mapping[Topic, DeadLetters]) -> Windower:
         """The windower; what it refuses goes to `rejects`."""
@@ -104,6 +108,8 @@ class Inputs:
         """Cut history into closed slots, as the stream itself would."""
         columns = self.columns()
         intake = self.intake(columns, FIT_TEMPLATES)
+        if intake is not None:
+            intake.tape = LineTape(intake.miner.texts)
         windower = self.windower({topic: DeadLetters() for topic in self.config.topics})
         windower.declare(columns.names)
         sources = self.sources(given, columns)

@@ -7,6 +7,7 @@ from typing import Any
 
 from detectors.ensemble import Ensemble, EnsembleSettings
 from detectors.explain import Explainer
+from detectors.linemodel import FittedLines
 from storage.model_files import ModelContent, read_model, write_model
 from storage.types import ModelRow
 from streaming.types import State
@@ -17,18 +18,22 @@ COLD = "cold"
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a version holds. `templates`: text of each `log.template.<n>` feature; `figures`: what the fit measured."""
+    """What a version holds. `templates`: text of each `log.template.<n>` feature; `figures`: what the fit measured;
+    `lines` scores log lines."""
 
     ensemble: Ensemble
     explainer: Explainer
     templates: dict[str, str] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
+    lines: FittedLines | None = None
 
     def content(self) -> ModelContent:
         """As arrays, blobs and JSON."""
         whole = State(meta={"templates": self.templates, "figures": self.figures})
         whole.put("ensemble", self.ensemble.state())
         whole.put("explainer", self.explainer.state())
+        if self.lines is not None:
+            whole.put("lines", self.lines.state())
         return ModelContent(whole.arrays, whole.blobs, whole.meta)
 
     @classmethod
@@ -37,7 +42,8 @@ class Model:
         whole = State(content.arrays, content.meta, content.blobs)
         ensemble = Ensemble.restore(whole.part("ensemble"))
         explainer = Explainer.restore(whole.part("explainer"), ensemble.background)
-        return cls(ensemble, explainer, content.meta["templates"], content.meta["figures"])
+        lines = FittedLines.restore(whole.part("lines")) if "lines" in content.meta else None
+        return cls(ensemble, explainer, content.meta["templates"], content.meta["figures"], lines)
 
 
 def features_of(content: ModelContent) -> list[str]:

@@ -69,7 +69,10 @@ def _read(
     config = app.config.of(stream)
     inputs = app.inputs(stream)
     columns = inputs.columns()
-    intake = inputs.intake(columns, FIT_TEMPLATES)
+    lines = app.active_lines(stream)
+    intake = inputs.intake(columns, FIT_TEMPLATES, lambda _: lines)
+    if intake is not None:
+        intake.score_by("active")
     windower = inputs.windower({topic: DeadLetters() for topic in config.topics})
     windower.declare(columns.names)
     texts = intake.features.texts if intake is not None else dict

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from detectors.types import Rows
 from storage.read import Stretch
+from streaming.linetape import LineTape
 from streaming.logfeatures import OTHER, TEMPLATE_PREFIX
 from streaming.types import Floats
 from tsad.archive import Archive
@@ -26,12 +27,14 @@ ALWAYS = -(1 << 60)
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Rows to fit on, and how many were `left_out`; `texts` of the log templates, and their `columns`."""
+    """Rows to fit on, and how many were `left_out`; `texts` of the log templates, and their `columns`; the log lines,
+    where they are at hand."""
 
     rows: Rows
     texts: dict[str, str]
     columns: Columns
     left_out: int
+    tape: LineTape | None = None
 
 
 def training(archive: Archive, stretches: Stretches, least: int) -> Training:

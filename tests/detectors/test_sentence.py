@@ -87,6 +87,8 @@ def test_at_most_two_followers_and_only_those_that_pushed():
         ("log.lines", "14 log lines"),
         ("log.new", "14 log lines never seen before"),
         ("log.other", "14 log lines of rare templates"),
+        ("log.rare", "14 log lines that the history hardly knows"),
+        ("log.sequence", "14 nats of surprise in the order of log lines"),
         ("log.severity.error", "14 log lines of severity error"),
         ("log.template.3", "14 log lines of template.3"),
     ],

@@ -65,13 +65,21 @@ def test_lines_are_counted_by_cell_and_column():
         np.array([3, 0, 3, 3], np.int32),
         np.array([8, 8, 8, 9]),
         np.array([80, 80, 80, 90]),
-        np.array([[9, 1, 0, 1, -1], [-1] * 3 + [1, 2], [2, 0, 1, 1, 2], [-1] * 5], np.int32),
+        np.array(
+            [
+                [9, 1, 0, 3, 64, -1, -1, 1, -1],
+                [-1] * 7 + [1, 2],
+                [2, 0, 1, 3, 3, 0, 160, 1, 2],
+                [-1] * 9,
+            ],
+            np.int32,
+        ),
         ["one", "other"],
     )
     rows, slots, counts = count_lines(lines, 4)
     assert rows.tolist() == [0, 3, 3]
     assert slots.tolist() == [8, 8, 9]
-    assert_array_equal(counts, [[0, 1, 1, 0], [0, 2, 1, 0], [0, 0, 0, 0]])
+    assert_array_equal(counts, [[0, 1, 1, 0], [2.5, 2, 1, 67 / 64], [0, 0, 0, 0]])
 
 
 def test_joined_parts_are_widened():

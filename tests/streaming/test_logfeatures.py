@@ -13,9 +13,7 @@ from streaming.logfeatures import (
     LogFeatures,
     fold_templates,
     is_log_feature,
-    sniff_severity,
     top_templates,
-    with_severities,
 )
 from streaming.miner import Miner
 from streaming.types import SEVERITIES, Lines, State
@@ -57,50 +55,6 @@ class Desk:
         for part, copy in ((self.miner, other.miner), (self.features, other.features)):
             copy.restore(State(meta=json.loads(json.dumps(part.state().meta))))  # type: ignore[attr-defined]
         return other
-
-
-@pytest.mark.parametrize(
-    ("message", "severity"),
-    [
-        ("ERROR out of memory", "error"),
-        ("17:20:11.371 ERROR o.a.c.c.C#175 Servlet.service() threw", "error"),
-        ("2023-01-29 10:00:00,123 WARN  worker: slow", "warning"),
-        ("081109 203530 147 INFO dfs.DataNode: Receiving block", "info"),
-        ("[warn] mod_jk child", "warning"),
-        ("<Critical> core melted", "fatal"),
-        ("ts=1 level=debug msg=hello", "debug"),
-        ('ts=1 severity="notice" msg=hello', "info"),
-        ("error: cannot open", "error"),
-        ("Warning: deprecated", "warning"),
-        ("FATAL: no pg_hba.conf entry", "fatal"),
-        ("TRACE|enter", "trace"),
-        ("INFO retry after ERROR", "info"),
-        ("finished without error or warning", None),
-        ("no ERRORS here, INFORMATIVE", None),
-        ("see the level of debug", None),
-        ("x" * 120 + " ERROR too far back", None),
-        ("one two three four five six seven eight ERROR", None),
-        ("temperature=high level=2 error=none", None),
-        ("(error) [] : = |", "error"),
-        ("] [ error", None),
-        ("", None),
-    ],
-)
-def test_severities_are_sniffed_from_the_first_words(message: str, severity: str | None) -> None:
-    assert sniff_severity(message) == (-1 if severity is None else SEVERITIES.index(severity))
-
-
-def test_a_stated_severity_is_not_sniffed() -> None:
-    lines = lines_of(["ERROR a", "ERROR b", "plain"], ["info", None, None])
-    filled = with_severities(lines)
-    assert filled.severities.tolist() == [2, 4, -1]
-    assert lines.severities.tolist() == [2, -1, -1]
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.text(max_size=120))
-def test_sniffing_never_raises(message: str) -> None:
-    assert -1 <= sniff_severity(message) < len(SEVERITIES)
 
 
 def test_open_every_template_has_its_own_column() -> None:

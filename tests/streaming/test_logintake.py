@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming.columns import Columns
+from streaming.linescores import MinedLines
+from streaming.linetape import LineTape
 from streaming.logintake import LogIntake
 from streaming.settings import SECOND, Timing
 from streaming.stretches import LogCounts
-from streaming.types import Lines, State
+from streaming.types import Codes, Lines, State
 
 MINUTE = 60 * SECOND
 
@@ -156,3 +159,103 @@ def test_any_cut_of_the_polls_and_a_restart_give_the_same(
     assert templates == taken.said[:, 0].tolist()
     assert first_told(heard, templates, minutes) == first_told(told(taken), templates, minutes)
     assert part.miner.templates() == whole.miner.templates()
+
+
+class Surprised:
+    """A line model of two features: a line of its own, and one that repeats the template of the line before."""
+
+    texts = ("user <NUM> in", "cache flushed")
+    features = ("log.rare", "log.sequence")
+
+    def score(self, mined: MinedLines) -> Codes:
+        again = (mined.codes == mined.before[:, 0]) & (mined.codes > 0)
+        return np.stack([(mined.codes == 0) * 64, again * (mined.codes + 10)], axis=1).astype(np.int32)
+
+
+def scoring(columns: Columns, lateness: int = MINUTE) -> LogIntake:
+    found = LogIntake(timing(lateness), columns, None, 5000, 100, {"first": None, "second": Surprised()}.__getitem__)
+    found.adopt_from(0, "first", [{}])
+    found.adopt_from(4, "second", [{}, {"log.template.0": "cache flushed"}])
+    return found
+
+
+def scores(counts: LogCounts) -> list[dict[str, int]]:
+    """What each line adds to which feature, in 1/64."""
+    pairs = counts.said[:, 3:7].reshape(-1, 2, 2).tolist()
+    return [{counts.features[column]: score for column, score in line if column >= 0} for line in pairs]
+
+
+def test_lines_are_scored_from_the_slot_of_a_version_with_a_line_model_on() -> None:
+    columns = Columns()
+    desk = scoring(columns)
+    said = ["never seen", "user 1 in", "user 2 in", "never seen", "cache flushed"]
+    assert scores(desk.take(lines([(0, text) for text in said]))) == [{}] * 5
+    assert "log.rare" not in columns.names
+    taken = desk.take(lines([(4, text) for text in said] + [(4, "cache flushed"), (2, "cache flushed")], 5))
+    rare, again = {"log.rare": 64}, {"log.sequence": 12}
+    assert scores(taken) == [rare, {}, {"log.sequence": 11}, rare, {}, again, {}]
+    assert desk.adopted("second") == {
+        "log.template.0": "log.template.0", "log.rare": "log.rare", "log.sequence": "log.sequence",
+    }  # fmt: skip
+
+
+def test_a_late_line_is_scored_by_its_template_alone_and_no_line_comes_after_it() -> None:
+    desk = scoring(Columns(), lateness=0)
+    said = [(5, "cache flushed"), (3, "never seen"), (3, "cache flushed"), (5, "cache flushed")]
+    assert scores(desk.take(lines(said))) == [{}, {"log.rare": 64}, {}, {"log.sequence": 12}]
+
+
+def test_a_model_of_more_scores_than_a_line_has_is_refused() -> None:
+    class Talkative(Surprised):
+        features = ("log.a", "log.b", "log.c")  # type: ignore[assignment]
+
+    desk = LogIntake(timing(), Columns(), line_model=lambda _: Talkative())
+    with pytest.raises(ValueError, match="at most 2 scores, the model gives 3"):
+        desk.score_by("any")
+
+
+def test_of_a_large_model_the_foremost_templates_are_known_and_the_miner_can_go_on_learning() -> None:
+    class Large(Surprised):
+        texts = tuple(" ".join(["word"] * number) for number in range(1, 121))  # type: ignore[assignment]
+
+    desk = LogIntake(timing(), Columns(), None, 100, 20, lambda _: Large())
+    desk.score_by("any")
+    said = [*Large.texts[:25], *(f"{'new ' * length}one" for length in range(1, 60)), Large.texts[0], Large.texts[100]]
+    found = scores(desk.take(lines([(0, text) for text in said])))
+    assert found[:25] == [{}] * 25
+    assert found[-2:] == [{}, {"log.rare": 64}]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    said=st.lists(st.tuples(st.integers(0, 9), st.sampled_from(MESSAGES)), max_size=30),
+    cuts=st.sets(st.integers(0, 30)),
+    revive=st.booleans(),
+)
+def test_scores_are_the_same_in_any_cut_and_after_a_restart(
+    said: list[tuple[int, str]], cuts: set[int], revive: bool
+) -> None:
+    expected = scores(scoring(Columns()).take(lines(said)))
+    columns, found = Columns(), list[dict[str, int]]()
+    part = scoring(columns)
+    for start, stop in pairwise(sorted({0, len(said), *(cut for cut in cuts if cut < len(said))})):
+        found += scores(part.take(lines(said[start:stop], start)))
+        if revive:
+            state = part.state()
+            part = scoring(columns)
+            part.restore(State(state.arrays, json.loads(json.dumps(state.meta)), state.blobs))
+    assert found == expected
+
+
+def test_a_tape_keeps_the_lines_as_they_follow_each_other_the_newest_ones() -> None:
+    desk = intake(lateness=MINUTE)
+    desk.tape = LineTape(desk.miner.texts, most=3)
+    for minute in range(9):
+        desk.take(lines([(minute, "user 5 in"), (max(minute - 3, 0), "cache flushed")], 2 * minute))
+    entities, slots, ids, before = desk.tape.read()
+    texts = desk.tape.texts(ids.tolist())
+    assert texts == ["user <NUM> in", "cache flushed"] * 2
+    assert slots.tolist() == [7, 4, 8, 5]
+    assert before[:, 0].tolist() == [ids[0], -1, ids[0], -1]
+    assert (list(desk.tape.names), entities.tolist()) == (["web"], [0] * 4)
+    assert [len(part) for part in LineTape(desk.miner.texts).read()] == [0, 0, 0, 0]

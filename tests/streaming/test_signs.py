@@ -95,15 +95,15 @@ def test_a_pattern_is_sought_once_a_shape_and_the_memory_is_bounded() -> None:
         read.append(key)
         return str(key)
 
-    signs = Signs([DEPLOY], lambda messages: [message[:4] for message in messages], reading)
+    signs = Signs([DEPLOY], reading)
     batch = lines([("a", 0, f"word {n}") for n in range(1000)])
     on_time = np.ones(1000, bool)
-    assert signs.of(batch, slice(0, 1000), on_time, batch.times // (60 * SECOND)) == []
+    assert signs.of(batch, ["word"] * 1000, on_time, batch.times // (60 * SECOND)) == []
     assert read == ["word"]
-    many = Signs([DEPLOY], lambda messages: messages, str)
+    many = Signs([DEPLOY], str)
     for start in range(0, REMEMBERED + 2000, 1000):
         batch = lines([("a", 0, f"w{start + n}") for n in range(1000)])
-        many.of(batch, slice(0, 1000), on_time, batch.times)
+        many.of(batch, batch.messages, on_time, batch.times)
     assert len(many._memo) <= REMEMBERED
 
 

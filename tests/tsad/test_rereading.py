@@ -185,3 +185,17 @@ def test_log_lines_are_read_again_and_known_by_their_templates(with_logs: KafkaS
     judged = answer(request_of(app.config, STREAM, NOW, "shadow", detail))
     assert judged["figures"]["slots"] == judged["figures"]["wanted"] == 60, judged
     assert judged["figures"]["windows"] > 0
+
+
+def test_lines_are_scored_again_by_the_version_in_force(with_logs: KafkaStream) -> None:
+    app = with_logs.app(**UNKEPT | {"history_days": 30, "fit_after": 100})
+    read_out(app)
+    scored = [f"value:{name}" for name in ("log.lines", "log.rare", "log.sequence")]
+    kept = table(Archive(app.history_folder(STREAM), app.config.of(STREAM).step))
+    with reread(app, STREAM) as archive:
+        again = table(archive)
+    cells = [{(row["entity"], row["slot"]): [row[name] for name in scored] for row in rows} for rows in (kept, again)]
+    final = {cell for cell in cells[0] if cell[1] < max(row["slot"] for row in kept) - 20}
+    assert len(final) > 200
+    assert sum(cells[0][cell][1] or 0 for cell in final) > 30
+    assert {cell: cells[1][cell] for cell in final} == {cell: cells[0][cell] for cell in final}

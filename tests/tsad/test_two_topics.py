@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from storage.read import AlertFilter
+from storage.types import ModelRow
 from streaming.settings import SECOND
 from tests.tsad.streams import (
     ENTITIES,
     FIT_SLOTS,
+    NOW,
     SLOTS,
     START,
     STREAM,
@@ -28,6 +30,9 @@ from tests.tsad.streams import (
     payloads,
     run_through,
 )
+from tsad.archive import Archive
+from tsad.background import answer
+from tsad.refit import request_of
 from tsad.runner import Limits
 
 BURST = range(345, 351)
@@ -134,11 +139,49 @@ def test_log_features_reach_the_model(fitted_with_logs: Any, make_log_app: Any) 
     assert set(model.templates) == {name for name in model.ensemble.features if name.startswith("log.template.")}
 
 
+def test_what_scores_lines_is_part_of_the_version(fitted_with_logs: Any, make_log_app: Any) -> None:
+    _, row = fitted_with_logs
+    model = make_log_app().shelf(STREAM).read(row)
+    assert model.lines.features == ["log.rare", "log.sequence"]
+    assert set(model.lines.features) <= set(model.ensemble.features)
+    assert set(model.templates.values()) <= set(model.lines.texts)
+
+
+def history(app: Any) -> Archive:
+    return Archive(app.history_folder(STREAM), app.config.of(STREAM).step)
+
+
+def test_lines_are_scored_by_the_version_in_force(undisturbed: Any) -> None:
+    found = {}
+    for batch in history(undisturbed).batches(0, -(1 << 60), 1 << 60):
+        columns = [batch.column(name).to_pylist() for name in ("entity", "slot", "value:log.rare", "value:log.new")]
+        found |= {(entity, slot - START // 60): said for entity, slot, *said in zip(*columns, strict=True)}
+    assert {found["b", slot][0] for slot in BURST} == {6.0}
+    assert found["b", BURST.start][1] == 1
+    known = [cell for cell in found if cell[0] != "b" and cell[1] not in UNCOVERED]
+    assert len(known) > 200
+    assert {tuple(found[cell]) for cell in known} == {(0.0, 0.0)}, "the fit has seen these templates"
+
+
+def test_a_refit_from_closed_slots_goes_on_with_what_scores_the_lines(make_log_app: Any) -> None:
+    app = make_log_app(refit="7d", fit_after=100)
+    run_through(app, Limits())
+    row = app.models.active(STREAM)
+    said = answer(request_of(app.config, STREAM, NOW, "fit", {}))
+    candidate = app.shelf(STREAM).read(ModelRow(STREAM, **said["model"], created_at=row.created_at))
+    lines = app.shelf(STREAM).read(row).lines
+    assert set(lines.features) <= set(candidate.ensemble.features)
+    assert candidate.lines.texts == lines.texts
+    for name, array in lines.state().arrays.items():
+        np.testing.assert_array_equal(candidate.lines.state().arrays[name], array)
+
+
 def test_a_burst_of_a_line_never_seen_is_an_alert_that_shows_logs(undisturbed: Any) -> None:
     found = alerts(undisturbed, "b", BURST)
     assert found
     assert any(name in {"log.new", "log.other", "log.severity.error", "log.lines"} for name in found[0].attribution)
-    assert found[0].evidence["said"]["log.other"][0] == "ERROR connection to database <NUM> refused"
+    said = found[0].evidence["said"]
+    assert said["log.other"][0] == said["log.rare"][0] == "ERROR connection to database <NUM> refused"
     _, parts = undisturbed.reader.alert(found[0].id)
     assert any(part.feature.startswith("log.") and part.value > 0 for part in parts if part.target == "decision")
 
