@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
-from storage.types import storable
+from storage.documents import storable
 
 
 class Utc(sa.TypeDecorator[datetime]):

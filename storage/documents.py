@@ -1,4 +1,4 @@
-"""JSON as it is stored: one text for equal values."""
+"""JSON and text as they are stored: one text for equal values."""
 
 from typing import Any
 
@@ -21,3 +21,10 @@ def dump_json(value: Any) -> str:
 def load_json(text: str | bytes) -> Any:
     """What `dump_json` wrote."""
     return msgspec.json.decode(text)
+
+
+def storable(text: str) -> str:
+    """`text` as every database can hold it: NUL becomes U+2400 and a lone surrogate `?`; all else is untouched."""
+    if text.isascii():
+        return text.replace("\0", "\u2400") if "\0" in text else text
+    return text.replace("\0", "\u2400").encode("utf-8", "replace").decode("utf-8")

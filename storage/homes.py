@@ -12,10 +12,11 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from storage.documents import storable
 from storage.engine import Database, chunks
 from storage.leases import Clock, utc_now
 from storage.schema import homes
-from storage.types import LIVE, StoreError, storable
+from storage.types import LIVE, StoreError
 from storage.upsert import encode, upsert
 
 

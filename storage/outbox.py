@@ -96,7 +96,8 @@ def told(connection: Connection, announcements: Iterable[Announcement]) -> list[
     for ids in chunks(sorted(latest)):
         query = sa.select(table.c.alert_id, table.c.revision, table.c.content).where(table.c.alert_id.in_(ids))
         before |= {row.alert_id: (row.revision, row.content) for row in connection.execute(query)}
-    fresh = [one for one in latest.values() if before.get(one.alert_id, (0, ""))[1] != one.content]
+    due = [one for one in latest.values() if one.alert_id in before or not one.quiet]
+    fresh = [one for one in due if before.get(one.alert_id, (0, ""))[1] != one.content]
     rows = [_Told(one.alert_id, before.get(one.alert_id, (0, ""))[0] + 1, one.content) for one in fresh]
     upsert(connection, table, encode(table, connection.dialect, rows, {}), frozenset())
     return [

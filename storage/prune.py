@@ -19,6 +19,7 @@ PRUNABLE = {
         schema.audit,
         schema.evicted_states,
         schema.no_data,
+        schema.context_events,
         schema.homes,
     )
 }

@@ -1,7 +1,7 @@
 """What the commands and pages ask of the database. Nothing here writes."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -77,13 +77,14 @@ class AlertFilter:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """The slots of an alert of `entity`, first and last included."""
+    """The slots of an alert of `entity`, first and last included, and the event that explains it away, if any."""
 
     entity: str
     opened_slot: int
     first_slot: int
     last_slot: int
     state: AlertState
+    explained_by_event: dict[str, Any] = field(default_factory=dict)
 
 
 class Reader:
@@ -116,7 +117,7 @@ class Reader:
         table = schema.alerts
         mine = sa.and_(table.c.run == run, table.c.stream == stream, table.c.state != "retracted")
         there = sa.and_(table.c.last_slot >= first, table.c.first_slot <= last)
-        names = ("entity", "opened_slot", "first_slot", "last_slot", "state")
+        names = ("entity", "opened_slot", "first_slot", "last_slot", "state", "explained_by_event")
         query = sa.select(*(table.c[name] for name in names)).where(mine, there)
         return self._records(Stretch, query.order_by(table.c.opened_slot, table.c.entity))
 

@@ -92,6 +92,8 @@ alerts = sa.Table(
     document("evidence"),
     name("merged_into", nullable=True),
     name("reason"),
+    # the context event that explains it away; empty where none does
+    sa.Column("explained_by_event", sa.JSON, nullable=False, server_default="{}"),
     instant("saved_at", index=True),
     sa.Index(None, "run", "stream", "first_time"),
     sa.Index(None, "state"),
@@ -292,6 +294,23 @@ no_data = sa.Table(
     instant("opened_at"),
     instant("resolved_at", nullable=True),
     instant("saved_at", index=True),
+)
+
+context_events = sa.Table(
+    "context_events",
+    metadata,
+    name("run", **KEY),
+    name("stream", **KEY),
+    name("id", **KEY),
+    name("kind"),
+    name("entity", nullable=True),
+    instant("start"),
+    instant("end", nullable=True),
+    name("title"),
+    document("detail"),
+    name("source"),
+    instant("saved_at", index=True),
+    sa.Index(None, "run", "stream", "start"),
 )
 
 refits = sa.Table(

@@ -55,6 +55,7 @@ KINDS = (
     Kind("entities", schema.entities, frozenset({"first_slot"})),
     Kind("evicted", schema.evicted_states),
     Kind("no_data", schema.no_data, frozenset({"opened_at"})),
+    Kind("context_events", schema.context_events, None),
 )
 """In the order of writing: what is referred to comes first."""
 

@@ -6,9 +6,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage import schema
+from storage.documents import storable
 from storage.engine import Database
 from storage.leases import Clock, utc_now
-from storage.types import LIVE, storable
+from storage.types import LIVE
 from storage.upsert import encode, upsert
 
 

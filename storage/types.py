@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple, TypedDict
 
 import msgspec
 
-from storage.documents import dump_json
+from storage.documents import dump_json, storable
+from storage.events import ContextEvent
 
 AlertState = Literal["open", "confirmed", "retracted", "resolved"]
 Severity = Literal["info", "warning", "critical"]
@@ -37,13 +38,6 @@ class Vote(TypedDict):
     voted: bool
 
 
-def storable(text: str) -> str:
-    """`text` as every database can hold it: NUL becomes U+2400 and a lone surrogate `?`; all else is untouched."""
-    if text.isascii():
-        return text.replace("\0", "\u2400") if "\0" in text else text
-    return text.replace("\0", "\u2400").encode("utf-8", "replace").decode("utf-8")
-
-
 def alert_id(run: str, stream: str, entity: str, opened_slot: int) -> str:
     """An alert's identity, 32 hex digits: a hash of (run, stream, entity, the slot that first opened it)."""
     parts = (storable(run), storable(stream), storable(entity), str(int(opened_slot)))
@@ -58,8 +52,9 @@ class Alert:
     `opened_slot` is identity and never moves; `first_slot`, `last_slot` and `peak_slot` may, with late data. A `score`
     above 1 is anomalous; `p` is the fused tail probability; `attribution` holds shares by feature that add up to 1.
     `window` is `arrays.pack` of the float32 window, kept while the explanation is pending; `evidence` holds the
-    observed values and the expected band. Detection, ingest and amendment times are the wall clock's, all others are
-    event times.
+    observed values and the expected band. `explained_by_event` names the context event that explains it away (id, kind,
+    title, time, why), and is empty where none does. Detection, ingest and amendment times are the wall clock's, all
+    others are event times.
     """
 
     run: str
@@ -91,6 +86,7 @@ class Alert:
     evidence: dict[str, Any] = field(default_factory=dict)
     merged_into: str | None = None
     reason: str = ""
+    explained_by_event: dict[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -272,13 +268,15 @@ class ModelRow:
 class Announcement:
     """What is to be said of a saved alert on `topic`: `body` is JSON and gets the alert's `revision` from the store.
 
-    `content` is a hash of what makes it worth a message: one equal to the last of its alert is not said again.
+    `content` is a hash of what makes it worth a message: one equal to the last of its alert is not said again. A
+    `quiet` one is said only of an alert that was told before.
     """
 
     alert_id: str
     topic: str
     body: dict[str, Any]
     content: str
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +358,7 @@ class Changes:
     no_data: list[NoData] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     template_aliases: list[TemplateAlias] = field(default_factory=list)
+    context_events: list[ContextEvent] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

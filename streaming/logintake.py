@@ -18,6 +18,7 @@ from streaming.miner import MAX_CHARACTERS, Miner
 from streaming.settings import Timing
 from streaming.severities import Severities
 from streaming.shapes import shapes
+from streaming.signs import Sighting, Sign, Signs
 from streaming.stretches import LogCounts
 from streaming.types import Codes, Ints, Lines, State
 
@@ -75,6 +76,17 @@ class LogIntake:
         self._scores: LineScores | None = None
         self._scored_by = ""
         self.tape: LineTape | None = None
+        self._signs: Signs | None = None
+        self._sighted: list[Sighting] = []
+
+    def watch_for(self, signs: Sequence[Sign]) -> None:
+        """Look for these in lines that are on time: those of a late one are nobody's."""
+        self._signs = Signs(signs, self.miner.keys, self.miner.read) if signs else None
+
+    def sighted(self) -> list[Sighting]:
+        """What was seen since the last call, in order."""
+        sighted, self._sighted = self._sighted, []
+        return sighted
 
     def take(self, lines: Lines) -> LogCounts:
         """Count each line in its columns; in position order, each line once."""
@@ -111,6 +123,8 @@ class LogIntake:
         slots, now = lines.times // step, part.now // step
         late = slots < (part.now - self._timing.lateness) // step
         ids, is_new = np.full(len(slots), -1, np.int32), np.zeros(len(slots), np.bool_)
+        if self._signs is not None:
+            self._sighted += self._signs.of(lines, slice(None), ~late, slots)
         for start, stop in _runs(late):
             keys, given = part.keys[start:stop], lines.templates[start:stop]
             if late[start]:
@@ -125,7 +139,7 @@ class LogIntake:
         if len(told):
             firsts, cells = alike(lines.codes[told], slots[told], ids[told])
             said[told, TEMPLATE], said[told, TEXT] = ids[told], len(texts) + cells
-            texts += [self.miner.masked_key(part.keys[place])[:LONGEST_TEXT] for place in told[firsts].tolist()]
+            texts += [self.miner.read(part.keys[place])[:LONGEST_TEXT] for place in told[firsts].tolist()]
         return self.features.columns(part.severities, ids, is_new), said
 
     def _before(self, lines: Lines, ids: Codes, now: Ints, on_time: NDArray[np.bool_]) -> Codes:

@@ -98,7 +98,7 @@ class Miner:
         self._memo = Memo(MEMO_BYTES)
         self._given: dict[str, int] = {}
         self._former: dict[int, list[str]] = {}
-        self._read: dict[bytes | str, str] = {}
+        self._texts: dict[bytes | str, str] = {}
 
     @property
     def capacity(self) -> int:
@@ -229,17 +229,17 @@ class Miner:
 
     def masked(self, message: str) -> str:
         """What is mined of a message: its first tokens, with masks in place of what varies."""
-        return self.masked_key(self.keys([message])[0])
+        return self.read(self.keys([message])[0])
 
-    def masked_key(self, key: bytes | str) -> str:
-        """`masked` of the messages that have this key; short ones are remembered."""
-        text = self._read.get(key)
+    def read(self, key: bytes | str) -> str:
+        """What is mined of the messages of a key; short texts are remembered."""
+        text = self._texts.get(key)
         if text is None:
             text = " ".join(self._tokens(key))
-            if len(self._read) >= READ:
-                self._read.clear()
+            if len(self._texts) >= READ:
+                self._texts.clear()
             if len(key) <= SHORT:
-                self._read[key] = text
+                self._texts[key] = text
         return text
 
     def _tokens(self, key: bytes | str) -> list[str]:

@@ -25,6 +25,7 @@ from tsad.cluster import KafkaConfig
 from tsad.config import Config, StreamConfig, parse_config
 from tsad.incoming import FeatureConfig, LogConfig, MappingConfig, TelemetryConfig
 from tsad.operating import HttpConfig, LoggingConfig
+from tsad.surroundings import ContextConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -215,6 +216,8 @@ def field_of(path: str) -> tuple[type[BaseModel], str]:
             return LogConfig, name
         case ["telemetry", "mapping", name]:
             return MappingConfig, name
+        case ["context", name]:
+            return ContextConfig, name
         case ["telemetry", name]:
             return TelemetryConfig, name
         case ["kafka", name]:

@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from storage.documents import dump_json
-from storage.types import Alert, Announcement, DeadLetter, Forward, NoData, Notice, storable
+from storage.documents import dump_json, storable
+from storage.types import Alert, Announcement, DeadLetter, Forward, NoData, Notice
 from streaming.broker.consumer import Place
 from streaming.deadletters import PAYLOAD_BYTES
 from streaming.types import Topic
+from tsad.context import sentence_of
 
 VERSION = 1
 """Of the message. It rises when a reader of the older one would go wrong; new members alone do not raise it."""
@@ -21,7 +22,8 @@ TOLD = ("slot", "contributions", "texts", "said")
 """Of the evidence; the curves stay in the database."""
 CLOCK = ("detected_at", "ingested_at", "amended_at")
 STEADY = (
-    "first_slot", "state", "severity", "reason", "explanation", "explained_by", "sentence", "merged_into", "evidence"
+    "first_slot", "state", "severity", "reason", "explanation", "explained_by", "sentence", "merged_into", "evidence",
+    "explained_by_event",
 )  # fmt: skip
 """What one more anomalous slot does not change."""
 
@@ -42,7 +44,8 @@ class Announcer:
         over = alert.state in ("resolved", "retracted")
         said = [name for name in body if (name not in CLOCK if over else name in STEADY)]
         content = dump_json([changes, {name: body[name] for name in said}])
-        return [Announcement(alert.id, self._alerts, body, hashlib.sha256(content.encode()).hexdigest()[:32])]
+        quiet = bool(alert.explained_by_event)
+        return [Announcement(alert.id, self._alerts, body, hashlib.sha256(content.encode()).hexdigest()[:32], quiet)]
 
     def notice(self, stream: str, partition: int, rows: Iterable[NoData]) -> list[Notice]:
         """What to say of topics that have gone quiet, or come back."""
@@ -79,6 +82,8 @@ def alert_body(alert: Alert) -> dict[str, Any]:
     """The message but for its revision; times are aware datetimes."""
     body = {name: getattr(alert, name) for name in AS_STORED}
     body |= {name: storable(value) for name, value in body.items() if isinstance(value, str)}
+    body["sentence"] = sentence_of(body["sentence"], alert.explained_by_event)
+    body["explained_by_event"] = alert.explained_by_event or None
     evidence = {name: alert.evidence[name] for name in TOLD if name in alert.evidence}
     return {"version": VERSION, "kind": "anomaly", **body, "evidence": evidence}
 

@@ -14,6 +14,7 @@ import structlog
 
 from detectors.linemodel import FittedLines
 from storage import snapshots
+from storage.context import ContextEvents
 from storage.engine import Carrier, Database, at_once, open_database
 from storage.files import folder_of
 from storage.homes import Homes
@@ -38,11 +39,13 @@ from streaming.logintake import LogIntake
 from streaming.types import Source, State, Topic
 from tsad.absence import Absence
 from tsad.announcing import Announcer
+from tsad.circumstances import Circumstances
 from tsad.config import Config, StreamConfig
 from tsad.detection import ensemble_settings
 from tsad.director import Director
 from tsad.episodes import Rule
 from tsad.fitting import Collected, Progress, fit_model
+from tsad.happenings import Happenings
 from tsad.history import History
 from tsad.inputs import Clock, Inputs, Paths
 from tsad.judge import Judge
@@ -77,6 +80,7 @@ class App:
         self.models = Models(database, self.now)
         self.leases = Leases(database, self.now)
         self.homes = Homes(database, self.now)
+        self.context_events = ContextEvents(database, self.now)
         self.template_names = TemplateNames(database, self.now)
         self.places = Places(database, self.now)
         self.aside: Carrier = at_once
@@ -208,6 +212,7 @@ class App:
             self._history(folder, config, epoch, intake),
             lambda names, slot: self._recall(run, stream, partition_number, names, slot),
             director.next_era,
+            circumstances=_circumstances(config),
         )
         self.store.put_stream(StreamRow(run, stream, config.step, {"profile": config.profile}))
         runner = Runner(
@@ -217,11 +222,23 @@ class App:
             Silence(windower, config.idle_after),
             limits or Limits(explain_per_poll=config.explain_per_poll, snapshot_every=config.snapshot_every), rejects,
             absence=Absence((run, stream, partition_number), config.no_data_after, {o.topic: o for o in kept.no_data}),
+            happenings=self._happenings(run, stream, config, partition, intake),
             aside=self.aside, meter=self.meter, log=structlog.get_logger(stream=stream, partition=partition_number),
         )  # fmt: skip
         director.log = runner.log
         self._bring_back(runner, kept, active)
         return runner
+
+    def _happenings(
+        self, run: str, stream: str, config: StreamConfig, partition: Partition, intake: LogIntake | None
+    ) -> Happenings | None:
+        if partition.circumstances is None:
+            return None
+        if intake is not None:
+            intake.watch_for(config.context.signs())
+        listed = partial(self.context_events.listing, stream, run, told=True)
+        source = config.context.source
+        return Happenings(partition.circumstances, config.step, self.clock, listed, Path(source) if source else None)
 
     def _bring_back(self, runner: Runner, kept: Restored, active: ModelRow | None) -> None:
         """To where its partition was."""
@@ -245,6 +262,8 @@ class App:
 
     def _follow(self, stream: str, runner: Runner) -> None:
         """Order what was promoted since: it judges from the next slot to close. Fit again where that is due."""
+        if runner.happenings is not None:
+            runner.happenings.follow(runner.partition.windower.closed_through)
         active = self.models.active(stream)
         if active is not None and runner.writer.run == LIVE:
             self.refits.tend(stream, active.version)
@@ -280,6 +299,12 @@ class App:
 
         found = self.reader.evicted(run, stream, partition, list(names), slot)
         return {row.entity: State(*unpack(row.blob)) for row in found}
+
+
+def _circumstances(config: StreamConfig) -> Circumstances:
+    said = config.context
+    reach = config.late_horizon + config.settle + config.quiet
+    return Circumstances(said.slots(config.step), reach, said.allowances(config.step), said.learn)
 
 
 def _owner() -> str:

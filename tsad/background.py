@@ -75,9 +75,11 @@ def shadow(app: App, stream: str, detail: dict[str, Any]) -> Answer:
     model = app.shelf(stream).read(ModelRow(stream, **detail["model"], created_at=app.now()))
     columns = {int(partition): names for partition, names in detail["columns"].items()}
     last = first + config.shadow // config.step - 1
-    opened = [one for one in app.reader.stretches(stream, first, last) if one.opened_slot >= first]
+    found = app.reader.stretches(stream, first, last)
+    spared = [one for one in found if one.explained_by_event]
+    opened = [one for one in found if one.opened_slot >= first and not one.explained_by_event]
     with archive_of(app, stream) as (archive, _):
-        figures = shadowed(archive, model, config, first, columns, len(opened))
+        figures = shadowed(archive, model, config, first, columns, len(opened), spared)
     return {"figures": figures.told(), "refused": figures.refused}
 
 

@@ -1,7 +1,7 @@
 """What is known of each alert while it can still change: its track, and the evidence of its opening and its peak."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.types import Verdicts
 from streaming.types import Codes, Floats, Ints, State
+from tsad.context import Bounds, Growth, Happening
 from tsad.judge import Track
 
 NUMBERS = ("score", "p", "confidence")
@@ -85,6 +86,46 @@ class Told:
 
 
 @dataclass(slots=True)
+class Account:
+    """How context events bear on an alert. `events`: those that it follows, newest first; `by`: the one that explains
+    it, within `bounds`; `raised`: how the alert outgrew that. `opening`: shares of its opening; `features`: channels
+    that had a notable share in any of its slots."""
+
+    events: list[Happening] = field(default_factory=list)
+    by: Happening | None = None
+    bounds: Bounds | None = None
+    raised: Growth | None = None
+    opening: dict[str, float] = field(default_factory=dict)
+    features: list[str] = field(default_factory=list)
+
+    @property
+    def explains(self) -> bool:
+        """Whether the alert is explained away."""
+        return self.by is not None and self.raised is None
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The event that explains the alert, for people and programs; empty where none does."""
+        if self.by is None or self.bounds is None or not self.explains:
+            return {}
+        one = self.by
+        return {"id": one.id, "kind": one.kind, "title": one.title, "time": one.time, "why": self.bounds.why}
+
+    @classmethod
+    def restored(cls, meta: dict[str, Any]) -> "Account":
+        """What `asdict` gave, by way of JSON."""
+        bounds, by = meta["bounds"], meta["by"]
+        if bounds is not None and bounds["features"] is not None:
+            bounds = bounds | {"features": tuple(bounds["features"])}
+        held = {
+            "events": [Happening(**one) for one in meta["events"]],
+            "by": None if by is None else Happening(**by),
+            "bounds": None if bounds is None else Bounds(**bounds),
+        }
+        return cls(**(meta | held))
+
+
+@dataclass(slots=True)
 class Case:
     """An alert in the making. `peak` is kept only where it is not the opening; `detected_ns` is the wall clock's.
 
@@ -102,6 +143,7 @@ class Case:
     reason: str = "opened"
     told: Told = field(default_factory=Told)
     changes: int = 0
+    account: Account | None = None
 
     @property
     def strongest(self) -> Evidence:
@@ -144,9 +186,11 @@ class CaseBook:
             peak = Evidence.restored(parts[f"peak{number}"]) if meta.pop("has_peak") else None
             opening = Evidence.restored(parts[f"opening{number}"])
             told = Told(**meta.pop("told"))
+            account = meta.pop("account", None)
             if f"told{number}" in state.arrays:
                 told.window = state.arrays[f"told{number}"].tobytes()
             self.cases[key] = Case(track=tracks[key], opening=opening, peak=peak, told=told, **meta)
+            self.cases[key].account = None if account is None else Account.restored(account)
 
 
 def _case_meta(case: Case) -> dict[str, Any]:
@@ -160,6 +204,7 @@ def _case_meta(case: Case) -> dict[str, Any]:
         "amended_ns": case.amended_ns,
         "reason": case.reason,
         "changes": case.changes,
+        "account": None if case.account is None else asdict(case.account),
         "told": {name: getattr(case.told, name) for name in ("explained_by", "sentence", "evidence")},
     }
 

@@ -18,6 +18,7 @@ from tsad.app import App
 from tsad.config import Config, ConfigError
 from tsad.detection import ensemble_settings
 from tsad.fitting import collect
+from tsad.happenings import read_events
 from tsad.inputs import FIT_TEMPLATES, Inputs
 from tsad.layout import topics_found
 from tsad.models import features_of
@@ -56,6 +57,7 @@ def _streams(config: Config, database: Database) -> list[Row]:
             for name in config.stream
             for row in [
                 *_sources(app, name),
+                *_context(app, name),
                 *_models(app, name),
                 _guarded(f"{name} sizing", lambda name=name: _sizing(app, name)),  # type: ignore[misc]
             ]
@@ -100,6 +102,20 @@ def _sources(app: App, name: str) -> list[Row]:
         else:
             rows.append(_guarded(f"{name} {topic}", lambda t=topic, s=source: _sample(app, name, t, s)))  # type: ignore[misc]
     return rows
+
+
+def _context(app: App, name: str) -> list[Row]:
+    """Whether the file of context events, if one is configured, can be read."""
+    source = app.config.of(name).context.source
+    return [] if source is None else [_guarded(f"{name} context", lambda: _events(source, app.clock()))]
+
+
+def _events(source: str, now_ns: int) -> str:
+    events, faults = read_events(Path(source).read_text(encoding="utf-8"), source, now_ns)
+    if faults:
+        number, fault = faults[0]
+        raise ValueError(f"{source}: line {number} is no event: {fault}")
+    return f"{source}: {counted(len(events), 'event')}"
 
 
 def _topics(app: App, name: str) -> str:

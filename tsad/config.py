@@ -17,6 +17,7 @@ from tsad.incoming import KAFKA, FeatureConfig, LogConfig, MappedFeatureConfig, 
 from tsad.operating import HttpConfig, LoggingConfig
 from tsad.renewal import Renewal
 from tsad.section import Duration, Section, Without
+from tsad.surroundings import ContextConfig, ContextPatternConfig, ContextRuleConfig
 
 RETENTION: dict[str, float] = {
     "scores": 30,
@@ -24,6 +25,7 @@ RETENTION: dict[str, float] = {
     "dead_letters": 30,
     "audit": 400,
     "no_data": 400,
+    "context_events": 400,
     "homes": 400,
 }
 PRUNABLE = (*RETENTION, "alerts", "evicted_states")
@@ -47,6 +49,7 @@ class StreamConfig(Renewal):
 
     telemetry: Without[TelemetryConfig] = TelemetryConfig()
     logs: LogConfig | None = None
+    context: ContextConfig = ContextConfig()
     window: int = Field(default=64, ge=8, le=1024)
     lateness: Duration = 0
     late_horizon: int = Field(default=16, ge=0, le=1000)
@@ -122,6 +125,12 @@ class StreamConfig(Renewal):
             # both topics name an entity alike
             entity = self.telemetry.mapping.entity
             object.__setattr__(self, "logs", self.logs.model_copy(update={"entity": entity}))
+        return self
+
+    @model_validator(mode="after")
+    def _patterns_have_lines(self) -> "StreamConfig":
+        if self.context.patterns and self.logs is None:
+            raise ValueError("context.patterns are sought in log lines: the stream needs a [logs] section")
         return self
 
     @property
@@ -264,8 +273,11 @@ _TABLES: dict[tuple[Any, ...], type[Section]] = {
     ("telemetry", "mapping", "features"): MappedFeatureConfig,
     ("logs",): LogConfig,
     ("features",): FeatureConfig,
+    ("context",): ContextConfig,
+    ("context", "rules"): ContextRuleConfig,
+    ("context", "patterns"): ContextPatternConfig,
 }
-"""What lies below `stream.NAME`; below `features` each entry has a name or a number."""
+"""What lies below `stream.NAME`; below `features` each entry has a name, in lists a number."""
 
 
 def _section(place: tuple[Any, ...]) -> type[Section]:
@@ -274,5 +286,5 @@ def _section(place: tuple[Any, ...]) -> type[Section]:
             return section
     if place[:1] != ("stream",) or len(place) < 2:
         return Config
-    below = place[2:]
-    return _TABLES.get(below[:-1] if "features" in below[:-1] else below, Config)
+    below = tuple(part for part in place[2:] if not isinstance(part, int))
+    return _TABLES.get(below[:1] if below[:1] == ("features",) else below, Config)

@@ -18,6 +18,7 @@ from tsad.config import Config, StreamConfig
 from tsad.incoming import FeatureConfig, LogConfig, MappingConfig, TelemetryConfig
 from tsad.operating import HttpConfig, LoggingConfig
 from tsad.section import UNITS, Section, parse_duration
+from tsad.surroundings import ContextConfig
 from tsad.wording import counted, one_line, utc_text
 
 if TYPE_CHECKING:  # reading samples needs pandas, writing about them does not
@@ -131,6 +132,13 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "join_lines": "a line of raw text that the pattern does not match belongs to the record before (stack traces)",
         "masks": "what is masked in a line before mining, in place of the built-in list",
     },
+    ContextConfig: {
+        "source": "JSON Lines: time, kind, perhaps entity (name or pattern), end, title; else `tsad context add` alone",
+        "after": "how long after such an event an alert may be its doing",
+        "learn": "whether alerts that followed a kind of event twice are its doing from then on",
+        "rules": "what a kind explains at once; perhaps also max_score, max_duration",
+        "patterns": "log lines that are events, by regular expressions on what is left of them when numbers are masked",
+    },
     FeatureConfig: {
         "aggregate": "how the values of a slot are joined",
         "missing": "what an empty slot holds",
@@ -169,6 +177,9 @@ EXAMPLES: dict[str, Any] = {
     "MappingConfig.features": [
         {"name": "errors", "metric": "http.requests", "match": {"code": "500"}, "aggregate": "sum"}
     ],
+    "ContextConfig.source": "events.jsonl",
+    "rules": [{"kind": "deploy", "entity": "web-*", "features": ["cpu*"], "max_score": 3.0}],
+    "patterns": [{"kind": "deploy", "pattern": "Deploying version"}],
 }
 """What a key without a default might say; of a key that two tables have, by the table's class too."""
 
@@ -208,6 +219,8 @@ def configuration_text(stream: str, sniffed: "Sniffed | None", source: str | Non
         ["", "# What is an entity and what a feature in messages of OpenTelemetry and Prometheus."],
         [f"{'' if mapping else '#'}[{place}.telemetry.mapping]", *_keys(MappingConfig, mapping)],
         ["", "# Logs become features of the same windows.", f"#[{place}.logs]", *_keys(LogConfig, {})],
+        ["", "# What happens around the stream and explains alerts away: deploys, batches, backups."],
+        [f"#[{place}.context]", *_keys(ContextConfig, {})],
         ["", '# Rules of one feature by name; "*" is every other.', f'#[{place}.features."*"]'],
         _keys(FeatureConfig, {}),
     ]

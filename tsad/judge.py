@@ -44,11 +44,18 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One track of `row` that changed, and why: opened, extended, confirmed, retracted, resolved, amended, merged."""
+    """One track of `row` that changed, and why: opened, extended, confirmed, retracted, resolved, amended, merged.
+
+    `episode`: as it was right then; the track goes on.
+    """
 
     row: int
     track: Track
     reason: str
+    episode: Episode = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "episode", self.track.episode)
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from streaming.stretches import Amended, ClosedSlot, LogCounts, Stretch, cells_o
 from streaming.types import Codes, Floats, Ints, Records, State, Topic
 from streaming.windower import Windower
 from tsad.cases import Case, CaseBook, Evidence, Judged, stretches_of
+from tsad.circumstances import Circumstances
 from tsad.era import Era
 from tsad.finals import Finals
 from tsad.findings import Event, Findings, Job, NotedScores
@@ -30,7 +31,8 @@ class Partition:
 
     `recall(entities, slot)` gives what evicted entities had learnt before `slot`; `next_era` is asked before a slot
     is judged and answers how to make the era that begins there (called when all slots before were judged), or None;
-    `history` is told of each slot that can no longer change, `witness` of each judgement at the moment of its close.
+    `history` is told of each slot that can no longer change, `witness` of each judgement at the moment of its close;
+    `circumstances` know what explains an alert away.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Partition:
         recall: Callable[[Sequence[str], int], dict[str, State]],
         next_era: Callable[["Partition", int], Callable[[], Era | None] | None],
         witness: Callable[[Judged], None] | None = None,
+        circumstances: Circumstances | None = None,
     ) -> None:
         self.windower = windower
         self.eras: list[Era] = []
@@ -51,6 +54,7 @@ class Partition:
         self._finals = Finals(windower, judge.readings, rollups, history)
         self.book = CaseBook()
         self.findings = Findings()
+        self.circumstances = circumstances
         self.now_ns = 0
         self.ingested_ns = 0
         self._recall = recall
@@ -198,9 +202,11 @@ class Partition:
                 self._follow(case, change, judged)
             self.findings.cases[key] = case
         for change in changes:
+            case = self.book.cases[change.row, change.track.identity]
             if change.reason != EXTENDED:
-                case = self.book.cases[change.row, change.track.identity]
                 case.reason, case.changes = change.reason, case.changes + 1
+            if self.circumstances is not None:
+                self.findings.events += self.circumstances.look(case, change, judged)
         live = {(row, track.identity) for row, entity in self.judge.entities.items() for track in entity.tracks}
         self.book.drop([key for key in self.book.cases if key not in live])
 

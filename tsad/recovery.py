@@ -14,6 +14,8 @@ from tsad.snapshots import restore
 def recover(runner: Runner, kept: Restored) -> None:
     """Bring a fresh runner to the state of its last save. SourceChanged where a source is not the one it was."""
     runner.director.orders = [order for order in kept.orders if order.kind == "model"]
+    if runner.happenings is not None:
+        runner.happenings.restore(kept.orders)
     newest = _newest(runner, kept.snapshots)
     runner.silence.restore(kept.orders)
     if newest is None:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from storage.types import Alert, Explanation, NoData
+from tsad.context import sentence_of, told
 from tsad.wording import one_line, signed, utc_text
 
 Row = Mapping[str, Any]
@@ -42,7 +43,7 @@ def alert_row(
     """
     parts = _decision(alert, explanations)
     known = texts or {}
-    told = [text for part in parts if part.value > 0 for text in known.get(part.feature, ())]
+    lines = [text for part in parts if part.value > 0 for text in known.get(part.feature, ())]
     return {
         "kind": "anomaly",
         "id": alert.id,
@@ -58,8 +59,9 @@ def alert_row(
         "votes": {name: vote["voted"] for name, vote in alert.votes.items()},
         "features": [{"feature": part.feature, "value": part.value} for part in parts[:TOP]],
         "explained_by": alert.explained_by,
-        "templates": list(dict.fromkeys(told))[:TOP],
-        "sentence": alert.sentence,
+        "explained_by_event": alert.explained_by_event or None,
+        "templates": list(dict.fromkeys(lines))[:TOP],
+        "sentence": sentence_of(alert.sentence, alert.explained_by_event),
         "model_version": alert.model_version,
     }
 
@@ -71,7 +73,8 @@ def no_data_row(stream: str, partition: int, row: NoData) -> dict[str, Any]:
         "kind": "no_data", "id": row.id, "event_time": row.since, "last_time": row.resolved_at, "stream": stream,
         "entity": f"partition {partition}", "severity": "warning", "state": row.state, "score": None, "p": None,
         "confidence": None, "votes": {}, "features": [], "explained_by": None, "templates": [],
-        "sentence": f"no {row.topic} since {utc_text(row.since)}{over}", "model_version": None,
+        "explained_by_event": None, "model_version": None,
+        "sentence": f"no {row.topic} since {utc_text(row.since)}{over}",
     }  # fmt: skip
 
 
@@ -126,8 +129,8 @@ def model_table(rows: Iterable[Row]) -> Table:
         Column("Activated (UTC)", lambda row: _time(row["activated_at"])),
     )
     rows = list(rows)
-    told = ((row["version"], _shadow(row.get("meta") or {})) for row in rows)
-    shadows = escape("\n".join(one_line(f"{version}: {said}", 400) for version, said in told if said))
+    said = ((row["version"], _shadow(row.get("meta") or {})) for row in rows)
+    shadows = escape("\n".join(one_line(f"{version}: {words}", 400) for version, words in said if words))
     return _table("Models", columns, rows, "No models yet; `tsad fit STREAM --from PATH` makes one.", shadows)
 
 
@@ -153,6 +156,19 @@ def dead_letter_table(rows: Iterable[Row]) -> Table:
         Column("Payload", lambda row: _text(_decoded(row["payload"] or b""), limit=60), wraps=True),
     )
     return _table("Dead letters", columns, rows, "No dead letters.")
+
+
+def context_table(rows: Iterable[Row]) -> Table:
+    """Context events: start, end, kind, entity, title, source."""
+    columns = (
+        Column("Start (UTC)", lambda row: _time(row["start"])),
+        Column("End (UTC)", lambda row: _time(row["end"])),
+        _plain("kind"),
+        Column("Entity", lambda row: _text("every one" if row["entity"] is None else row["entity"]), wraps=True),
+        _plain("title", wraps=True),
+        _plain("source", wraps=True),
+    )
+    return _table("Context events", columns, rows, "No context events; `tsad context add` tells of one.")
 
 
 def template_table(rows: Iterable[Row]) -> Table:
@@ -243,7 +259,8 @@ def _why(row: Row) -> RenderableType:
     templates = [_text(f"“{template}”", "italic") for template in row["templates"]]
     why = _lines(*(parts or [_text("not explained yet", "dim")]), *templates)
     why.no_wrap, why.overflow = True, "ellipsis"
-    return Group(_text(f"voted: {voted or 'none'}"), why)
+    event = row["explained_by_event"]
+    return Group(_text(f"voted: {voted or 'none'}"), why, *([_text(told(event), "cyan")] if event else []))
 
 
 def as_json(rows: object) -> str:
@@ -277,12 +294,12 @@ def letter_line(row: Row, origin: tuple[str, int] | None) -> str:
     payload = row["payload"]
     names = ("stream", "topic", "partition", "reason", "detail", "saved_at")
     topic, partition = origin or (None, row["partition"])
-    told = {name: row[name] for name in names} | {"partition": partition, "offset": row["position"], "origin": topic}
+    line = {name: row[name] for name in names} | {"partition": partition, "offset": row["position"], "origin": topic}
     try:
-        told["payload"] = None if payload is None else payload.decode()
+        line["payload"] = None if payload is None else payload.decode()
     except UnicodeDecodeError:
-        told["payload_base64"] = payload
-    return msgspec.json.encode(told).decode()
+        line["payload_base64"] = payload
+    return msgspec.json.encode(line).decode()
 
 
 def _decoded(payload: bytes) -> str:

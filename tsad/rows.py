@@ -74,7 +74,9 @@ def _numbers(values: Floats) -> list[float | None]:
 
 
 def severity_of(case: Case) -> Severity:
-    """The severity of the case as it stands."""
+    """The severity of the case as it stands: what a context event explains away is for information."""
+    if case.account is not None and case.account.explains:
+        return "info"
     episode, evidence = case.track.episode, case.strongest
     return severity(episode.score, evidence.channels, len(evidence.features), episode.last - episode.first + 1)
 
@@ -130,6 +132,7 @@ class RowWriter:
             evidence=told.evidence,
             merged_into=None if merged is None else alert_id(self.run, self.stream, case.entity, merged),
             reason=case.reason,
+            explained_by_event={} if case.account is None else case.account.told,
         )
 
     def scores(self, noted: Sequence[NotedScores]) -> list[ScoreRow]:

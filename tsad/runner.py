@@ -34,6 +34,7 @@ from tsad.cases import Case
 from tsad.director import Director
 from tsad.explanations import Explanations
 from tsad.findings import Findings
+from tsad.happenings import Happenings
 from tsad.meter import Meter
 from tsad.partition import Partition
 from tsad.progress import Limits, Progress, frozen_heap
@@ -54,8 +55,8 @@ class Runner:
     """Runs one partition until its sources end or `stop` says so.
 
     `clock` (ns) dates what is saved and paces `follow`, which orders what was promoted meanwhile; `activate` is told of
-    every version that an order has put in force; `announcer` says what of a save is told to others; `aside` runs what
-    may take long; `meter` counts.
+    every version that an order has put in force; `happenings` are context events; `announcer` says what of a save is
+    told to others; `aside` runs what may take long; `meter` counts.
     """
 
     writer: RowWriter
@@ -76,6 +77,7 @@ class Runner:
     rejects: dict[Topic, DeadLetters] = field(default_factory=dict)
     announcer: Announcer | None = None
     absence: Absence | None = None
+    happenings: Happenings | None = None
     progress: Progress = field(default_factory=Progress)
     positions: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -220,6 +222,8 @@ class Runner:
             if self.intake is None:
                 raise ValueError("a stream without a [logs] section was given log lines")
             counts = self.intake.take(batch)
+            if self.happenings is not None:
+                self.happenings.sight(self.intake.sighted(), self.partition.windower.closed_through)
             self.director.adopted()
             self.partition.process(topic, counts, self.clock(), ingested)
         else:
@@ -250,6 +254,8 @@ class Runner:
         self.director.orders += self.director.fresh
         self.director.fresh.clear()
         self.silence.fresh.clear()
+        if self.happenings is not None:
+            self.happenings.saved()
         self._dead.clear()
         if self.partition.history.due:
             with self.meter.stage("history"):
@@ -290,6 +296,9 @@ class Runner:
             evicted_rows(findings),
             [],
         )
+        if self.happenings is not None:
+            changes.orders += self.happenings.fresh
+            changes.context_events += self.happenings.rows
         self._announce(changes, findings)
         return changes
 
@@ -354,4 +363,6 @@ class Runner:
         for dead in self.rejects.values():
             dead.take()
         self.director.fresh.clear()
+        if self.happenings is not None:
+            self.happenings.saved()
         self.progress = Progress()

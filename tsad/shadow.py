@@ -1,16 +1,18 @@
 """What a candidate would have said of the slots behind its fit, by the path of live data, and if that is too much.
 
 The rule: in a time in which the alert budget grants `expected` episodes, a model that keeps it opens a Poisson number
-of them. Where it opens more than the 95% quantile of that, it is refused. Every episode counts, true or not.
+of them. Where it opens more than the 95% quantile of that, it is refused. Every episode counts, true or not, but for
+those in stretches that a context event explained.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from scipy.stats import poisson
 
+from storage.read import Stretch
 from streaming.logfeatures import TEMPLATE_PREFIX
 from streaming.settings import FeatureRules
 from streaming.types import Records
@@ -19,6 +21,7 @@ from tsad.archive import Archive
 from tsad.config import StreamConfig
 from tsad.episodes import Rule
 from tsad.era import Era, begin_era, first_scorer
+from tsad.findings import Event
 from tsad.history import DAY, History
 from tsad.judge import Judge
 from tsad.models import Model
@@ -66,15 +69,31 @@ def allowed(expected: float) -> int:
     return int(poisson.ppf(CONFIDENCE, expected))
 
 
+def counted(events: Iterable[Event], spared: Sequence[Stretch]) -> int:
+    """How many alerts were opened outside the stretches `spared`."""
+    opened = [(one.entity, one.slot) for one in events if one.kind == "alert" and one.detail["reason"] == "opened"]
+    return sum(
+        not any(one.entity == entity and one.first_slot <= slot <= one.last_slot for one in spared)
+        for entity, slot in opened
+    )
+
+
 def shadowed(
-    archive: Archive, model: Model, config: StreamConfig, first: int, columns: Columns, active: int = 0
+    archive: Archive,
+    model: Model,
+    config: StreamConfig,
+    first: int,
+    columns: Columns,
+    active: int = 0,
+    spared: Sequence[Stretch] = (),
 ) -> Figures:
-    """Judge the slots of `shadow` from `first` on with `model`; `columns` as at its fit (`Training`)."""
+    """Judge the slots of `shadow` from `first` on with `model`; `columns` as at its fit (`Training`). What opens in the
+    stretches `spared` does not count."""
     wanted = max(config.shadow // config.step, 1)
     seen: set[int] = set()
     episodes = windows = 0
     for partition in archive.partitions():
-        one = _Shadow(archive, model, config, partition, _called(archive, model, partition, columns))
+        one = _Shadow(archive, model, config, partition, _called(archive, model, partition, columns), spared)
         opened, judged, slots = one.run(first, first + wanted - 1)
         episodes, windows = episodes + opened, windows + judged
         seen |= slots
@@ -93,8 +112,15 @@ class _Shadow:
     """One partition of the archive, judged by `model` as a stream is that begins with it."""
 
     def __init__(
-        self, archive: Archive, model: Model, config: StreamConfig, partition: int, called: dict[str, str]
+        self,
+        archive: Archive,
+        model: Model,
+        config: StreamConfig,
+        partition: int,
+        called: dict[str, str],
+        spared: Sequence[Stretch],
     ) -> None:
+        self._spared = spared
         self._archive, self._model, self._partition, self._called = archive, model, partition, called
         self._config = config.model_copy(update={"lateness": 0})  # slots are closed, their values derived, already
         self._names: dict[str, int] = {}
@@ -112,10 +138,10 @@ class _Shadow:
             path.process("telemetry", batch, 0, 0)
             seen |= {slot for slot in np.unique(batch.times // self._config.step).tolist() if slot >= first}
             found = path.take()
-            episodes, windows = episodes + found.opened, windows + found.windows
+            episodes, windows = episodes + counted(found.events, self._spared), windows + found.windows
         path.end("telemetry", 0)
         found = path.take()
-        return episodes + found.opened, windows + found.windows, seen
+        return episodes + counted(found.events, self._spared), windows + found.windows, seen
 
     def _path(self, windower: Windower, first: int) -> Partition:
         config = self._config

@@ -28,6 +28,8 @@ def parts_of(partition: Partition, others: dict[str, State]) -> Iterator[Part]:
     yield from _part("judge", partition.judge.state())
     yield from _part("rollups", partition.rollups.state())
     yield from _part("cases", partition.book.state())
+    if partition.circumstances is not None:
+        yield from _part("circumstances", partition.circumstances.state())
     for name, state in others.items():
         yield from _part(name, state)
 
@@ -65,3 +67,5 @@ def restore(
         (row, track.identity): track for row, entity in partition.judge.entities.items() for track in entity.tracks
     }
     partition.book.restore(held["cases"], tracks)
+    if partition.circumstances is not None and "circumstances" in held:  # snapshots of older versions have none
+        partition.circumstances.restore(held["circumstances"])

@@ -95,7 +95,9 @@ def test_what_recovery_needs_is_never_pruned(database: Database, clock: Clock) -
 
 
 def test_wrong_retention_is_refused_naming_what_is_legal(database: Database) -> None:
-    with pytest.raises(ValueError, match="no retention for table 'checkpoints'; legal: alerts, audit, dead_letters"):
+    with pytest.raises(
+        ValueError, match="no retention for table 'checkpoints'; legal: alerts, audit, context_events, dead"
+    ):
         prune(database, {"checkpoints": 1}, START)
     with pytest.raises(ValueError, match="retention of scores is -1 days"):
         prune(database, {"scores": -1}, START)

@@ -303,4 +303,4 @@ def test_texts_for_people_are_the_masked_ones_however_many_are_asked_for(monkeyp
     messages = [f"user {number} of {'team ' * (number % 5)}{'x' * 600 * (number % 2)}" for number in range(20)]
     expected = [Miner().masked(message) for message in messages]
     for _ in range(2):
-        assert [miner.masked_key(key) for key in miner.keys(messages)] == expected
+        assert [miner.read(key) for key in miner.keys(messages)] == expected

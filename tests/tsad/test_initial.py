@@ -20,6 +20,7 @@ from tsad.incoming import FeatureConfig, LogConfig, MappedFeatureConfig, Mapping
 from tsad.initial import configuration_text
 from tsad.operating import HttpConfig, LoggingConfig
 from tsad.section import Section
+from tsad.surroundings import ContextConfig
 
 # no `$`: ${NAME} in a value is an environment variable, by design
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="$"), min_size=1, max_size=20)
@@ -70,10 +71,11 @@ def test_the_text_without_a_sample_is_the_default_configuration() -> None:
         ("http", HttpConfig, set()),
         ("log", LoggingConfig, set()),
         ("kafka", KafkaConfig, set()),
-        ("stream.web", StreamConfig, {"telemetry", "logs", "features"}),
+        ("stream.web", StreamConfig, {"telemetry", "logs", "features", "context"}),
         ("stream.web.telemetry", TelemetryConfig, {"mapping"}),
         ("stream.web.telemetry.mapping", MappingConfig, set()),
         ("stream.web.logs", LogConfig, set()),
+        ("stream.web.context", ContextConfig, set()),
         ('stream.web.features."*"', FeatureConfig, set()),
     ],
 )
@@ -101,7 +103,9 @@ def test_every_example_is_legal_and_every_default_is_the_default(monkeypatch: py
     said = {
         StreamConfig: (
             "telemetry", "logs", "features", "detectors", "group_by", "expected_entities", "refit", "no_data_after",
+            "context",
         ),
+        ContextConfig: ("source", "rules", "patterns"),
         LogConfig: ("source", "topic", "history", "pattern", "time_format", "entity", "order", "masks"),
         TelemetryConfig: ("source", "topic", "history", "features", "order", "mapping"),
         KafkaConfig: (
@@ -111,7 +115,7 @@ def test_every_example_is_legal_and_every_default_is_the_default(monkeypatch: py
     }  # fmt: skip
     assert stream.telemetry.mapping.entity == ("service.name", "host.name")
     assert [part.match for part in stream.telemetry.mapping.features or ()] == [{"code": "500"}]
-    for section in (stream, stream.logs, stream.telemetry, full.kafka):
+    for section in (stream, stream.logs, stream.telemetry, stream.context, full.kafka):
         examples = set(said[type(section)])
         assert section.model_dump(exclude=examples) == type(section)().model_dump(exclude=examples)
         assert all(getattr(section, key) is not None for key in examples)

@@ -7,6 +7,7 @@ from typing import NoReturn
 from tsad.cli.alerts import alerts, explain
 from tsad.cli.coldstart import cold_start
 from tsad.cli.commands import app
+from tsad.cli.context import context
 from tsad.cli.quality import evaluate
 from tsad.cli.registers import db, dead_letters, detectors, models
 from tsad.cli.setup import check, init
@@ -18,8 +19,8 @@ from tsad.config import ConfigError
 from tsad.runner import LeaseLostError
 
 __all__ = [
-    "alerts", "app", "check", "cold_start", "db", "dead_letters", "demo", "detectors", "evaluate", "explain", "fit",
-    "init", "main", "models", "produce_topics", "rehome", "rekey", "run", "templates",
+    "alerts", "app", "check", "cold_start", "context", "db", "dead_letters", "demo", "detectors", "evaluate", "explain",
+    "fit", "init", "main", "models", "produce_topics", "rehome", "rekey", "run", "templates",
     "try_file",
 ]  # fmt: skip
 

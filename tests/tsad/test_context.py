@@ -1,0 +1,268 @@
+"""When an event explains an alert: rules, precedents, and what outgrows both."""
+
+import random
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from storage.events import ContextEvent
+from streaming.settings import SECOND
+from tsad.context import (
+    A_KIND,
+    KINDS,
+    Allowance,
+    Bounds,
+    Happening,
+    Precedent,
+    Precedents,
+    by_precedent,
+    by_rule,
+    cosine,
+    coverage,
+    covered,
+    excess,
+    grouped,
+    outgrown,
+    sentence_of,
+)
+from tsad.happenings import event_of, happening_of, order_of, read_events
+
+DEPLOY = Happening("d9", "deploy", "web-*", 1000, 1000, "shop 9", "2026-01-05 10:00:00 UTC")
+CPU = {"cpu": 0.9, "disk": 0.05, "net": 0.05}
+NOW = 1_767_607_200 * SECOND
+SHARES = st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 1), min_size=1)
+
+
+def before(began: int, **changes: object) -> Precedent:
+    """An alert of cpu that followed a deploy in the slot `began`."""
+    one = Precedent("deploy", "web-1", began + 1, began, began + 20, 3.0, 10, {"cpu": 0.95, "net": 0.05}, ("cpu",))
+    return replace(one, **changes)  # type: ignore[arg-type]
+
+
+def learnt(*precedents: Precedent, score: float = 3.0, shares: dict[str, float] | None = None) -> Bounds | None:
+    return by_precedent(DEPLOY, CPU if shares is None else shares, score, precedents, 15)
+
+
+@pytest.mark.parametrize(
+    ("entity", "opened", "concerned"),
+    [
+        ("web-1", 1000, True), ("web-1", 1015, True), ("web-1", 999, False), ("web-1", 1016, False),
+        ("db-1", 1005, False),
+    ],
+)  # fmt: skip
+def test_an_event_concerns_what_opens_soon_after_it(entity: str, opened: int, concerned: bool) -> None:
+    assert DEPLOY.concerns(entity, opened, 15) is concerned
+    assert replace(DEPLOY, entity=None).concerns("anything", 1000, 0)
+    assert replace(DEPLOY, last=1100).concerns("web-1", 1110, 15)  # it took a hundred slots
+
+
+@pytest.mark.parametrize(
+    ("rule", "explains"),
+    [
+        (Allowance("deploy"), True),
+        (Allowance("deploy", "web-*", ("cpu*",), 3.0, 30), True),
+        (Allowance("backup"), False),
+        (Allowance("deploy", "db-*"), False),
+        (Allowance("deploy", features=("mem*", "disk")), False),
+        (Allowance("deploy", max_score=2.9), False),
+    ],
+)
+def test_a_rule_names_kind_entity_features_and_score(rule: Allowance, explains: bool) -> None:
+    bounds = by_rule(DEPLOY, "web-1", CPU, 3.0, [rule])
+    assert (bounds is not None) is explains
+    if bounds is not None:
+        assert (bounds.why, bounds.score, bounds.slots) == ("rule", rule.max_score, rule.max_slots)
+
+
+def test_the_first_rule_that_fits_counts() -> None:
+    rules = [Allowance("deploy", max_score=1.0), Allowance("deploy", max_score=5.0), Allowance("deploy")]
+    bounds = by_rule(DEPLOY, "web-1", CPU, 3.0, rules)
+    assert bounds is not None
+    assert bounds.score == 5.0
+
+
+def test_two_occasions_make_a_precedent_and_one_does_not() -> None:
+    assert learnt() is None
+    assert learnt(before(100)) is None
+    assert learnt(before(100), before(110), before(105, entity="web-2")) is None  # one deploy of three alerts
+    bounds = learnt(before(100), before(300))
+    assert bounds == Bounds(4.5, 15.0, ("cpu",), "learnt")
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        before(300, kind="backup"),
+        before(300, opening={"disk": 1.0}),
+        before(300, score=1.9),  # ours is more than half as high again
+        before(990, closed=1000),  # not over when this deploy began
+    ],
+)
+def test_what_was_otherwise_is_no_precedent(second: Precedent) -> None:
+    assert learnt(before(100), second) is None
+    assert learnt(before(100), second, before(500)) is not None
+
+
+@pytest.mark.parametrize(
+    ("firsts", "part"),
+    [
+        ([], 0.0),
+        ([1000], 1 / 24),  # the last slot of the least stretch
+        ([990], 6 / 24),
+        ([940, 970, 1000], 13 / 61),
+        (list(range(600, 1001, 5)), 1.0),
+        (list(range(600, 1001, 12)), 0.5),
+        ([990, 990, 991], 7 / 24),
+        ([1001, 5], 0.0),
+    ],
+)
+def test_how_much_of_the_time_follows_events(firsts: list[int], part: float) -> None:
+    events = [replace(DEPLOY, id=str(place), first=slot, last=slot) for place, slot in enumerate(firsts)]
+    assert coverage(events, 1000, 5) == pytest.approx(part, abs=0.02)
+    if firsts:
+        assert coverage([replace(DEPLOY, first=0, last=2000), *events], 1000, 5) == 1
+
+
+def test_other_channels_or_a_higher_score_are_not_explained() -> None:
+    twice = before(100), before(300)
+    assert learnt(*twice, shares={"disk": 0.9, "cpu": 0.1}) is None
+    assert learnt(*twice, score=4.5) is not None
+    assert learnt(*twice, score=4.6) is None
+
+
+def test_one_fault_inside_a_deploy_does_not_widen_the_bounds() -> None:
+    fault = before(500, score=50.0, slots=400, features=("cpu", "disk"))
+    assert learnt(before(100), before(300), fault) == learnt(before(100), before(300))
+    again = learnt(before(100), before(300), fault, replace(fault, identity=701, began=700, closed=720))
+    assert again == Bounds(75.0, 600.0, ("cpu", "disk"), "learnt")
+
+
+def test_what_outgrows_an_explanation() -> None:
+    bounds = Bounds(4.5, 15.0, ("cpu",), "learnt")
+    assert outgrown(bounds, 4.5, 15, CPU) is None
+    assert outgrown(bounds, 4.6, 15, CPU) == "stronger"
+    assert outgrown(bounds, 4.5, 16, CPU) == "longer"
+    assert outgrown(bounds, 2.0, 3, {"cpu": 0.6, "disk": 0.4}) == "other channels"
+    assert outgrown(bounds, 4.5, 15, None) is None
+    assert outgrown(Bounds(None, None, None, "rule"), 99.0, 999, {"disk": 1.0}) is None
+
+
+def test_names_that_were_learnt_are_no_patterns() -> None:
+    assert covered({"*": 1.0}, ("*",), exact=True) == 1
+    assert covered({"disk": 1.0}, ("*",), exact=True) == 0
+    assert covered({"disk": 1.0}, ("d*",)) == 1
+    assert covered({"disk": 0.0}, ()) == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(SHARES, SHARES)
+def test_shares_beyond_the_least_and_the_angle_between_them(one: dict[str, float], other: dict[str, float]) -> None:
+    above = excess(one)
+    assert set(above) == set(one)
+    assert sum(above.values()) == pytest.approx(1) or above == one
+    assert sorted(above, key=lambda name: (above[name], name)) == sorted(one, key=lambda name: (above[name], name))
+    assert -1e-9 <= cosine(one, other) <= 1 + 1e-9
+    assert cosine(one, other) == pytest.approx(cosine(other, one))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 300), st.floats(1, 9), st.integers(1, 40)), max_size=12), st.randoms())
+def test_the_order_of_precedents_does_not_matter(rows: list[tuple[int, float, int]], rng: random.Random) -> None:
+    kept = [before(began, identity=place, score=score, slots=n) for place, (began, score, n) in enumerate(rows)]
+    shuffled = rng.sample(kept, len(kept))
+    bounds = learnt(*kept)
+    assert bounds == learnt(*shuffled)
+    assert grouped(kept, 15) == grouped(shuffled, 15)
+    if bounds is not None:
+        alike = [one for one in kept if one.score * 1.5 >= 3.0]
+        assert bounds.score is not None
+        assert bounds.score <= 1.5 * max(one.score for one in alike)
+        assert outgrown(bounds, 3.0, 1, CPU) is None
+
+
+def test_the_memory_is_bounded_and_keeps_the_newest() -> None:
+    memory = Precedents()
+    for number in range(A_KIND + 50):
+        memory.put(before(number, identity=number))
+    assert [one.began for one in memory.all()] == list(range(50, A_KIND + 50))
+    for number in range(KINDS + 10):
+        memory.put(before(1000 + number, kind=f"kind{number}", identity=0))
+    kinds = {one.kind for one in memory.all()}
+    assert len(kinds) == KINDS
+    assert "deploy" not in kinds
+    assert f"kind{KINDS + 9}" in kinds
+
+
+def test_an_alert_has_one_precedent_a_kind_and_may_lose_it() -> None:
+    memory = Precedents()
+    memory.put(before(100))
+    memory.put(before(100, score=5.0))
+    memory.put(before(100, kind="backup"))
+    assert sorted((one.kind, one.score) for one in memory.all()) == [("backup", 3.0), ("deploy", 5.0)]
+    memory.remove("web-1", 7)
+    assert len(memory) == 2
+    memory.remove("web-1", 101)
+    assert len(memory) == 0
+
+
+def test_an_event_is_itself_wherever_it_was_read() -> None:
+    start = datetime(2026, 1, 5, 10, tzinfo=UTC)
+    one = ContextEvent("deploy", start, "web-*", start + timedelta(minutes=3), "shop 9", {"by": "ci"}, "a.jsonl")
+    same = ContextEvent("deploy", start.astimezone(timezone(timedelta(hours=2))), "web-*", one.end, "shop 9")
+    assert one.id == same.id
+    others = [{"kind": "backup"}, {"entity": None}, {"entity": ""}, {"end": None}, {"title": ""}, {"start": one.end}]
+    assert len({one.id, *(replace(one, **changes).id for changes in others)}) == 7  # type: ignore[arg-type]
+
+
+def test_an_order_holds_the_whole_event() -> None:
+    start = datetime(2026, 1, 5, 10, 0, 30, tzinfo=UTC)
+    for end in (None, start + timedelta(minutes=3)):
+        one = ContextEvent("deploy", start, "web-*", end, "shop 9", {"by": "ci"}, "a.jsonl")
+        order = order_of(one, 77)
+        assert (order.kind, order.version, order.first_slot) == ("event", one.id, 77)
+        assert event_of(order).id == one.id
+        known = happening_of(event_of(order), 60 * SECOND, order.first_slot)
+        first = NOW // (60 * SECOND)
+        assert (known.first, known.last, known.known) == (first, first if end is None else first + 3, 77)
+
+
+def test_a_file_of_events_is_read_line_by_line() -> None:
+    lines = [
+        '{"time": "2026-01-05T10:00:00Z", "kind": "deploy", "entity": "web-*", "title": "shop 9", "more": 1}',
+        "",
+        '{"time": 1767607200, "kind": "backup", "end": 1767607260, "detail": {"by": "cron"}}',
+        '{"time": "yesterday", "kind": "deploy"}',
+        '{"time": 1767607200}',
+        '{"time": 1767607200, "kind": ""}',
+        '{"time": 1767607200, "kind": "deploy", "end": 1767607100}',
+        "nonsense",
+        '{"time": 17676',
+    ]
+    events, faults = read_events("\n".join(lines), "a.jsonl", NOW)
+    assert [(one.kind, one.entity, one.title, one.source) for one in events] == [
+        ("deploy", "web-*", "shop 9", "a.jsonl"), ("backup", None, "", "a.jsonl"),
+    ]  # fmt: skip
+    assert events[0].start == events[1].start == datetime(2026, 1, 5, 10, tzinfo=UTC)
+    assert events[1].end == datetime(2026, 1, 5, 10, 1, tzinfo=UTC)
+    assert [number for number, _ in faults] == [4, 5, 6, 7, 8]  # the last line is still being written
+    said = dict(faults)
+    assert "kind" in said[5]
+    assert "lies before" in said[7]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=200))
+def test_no_file_of_events_raises(text: str) -> None:
+    events, faults = read_events(text, "a.jsonl", NOW)
+    assert len(events) + len(faults) <= text.count("\n") + 1
+
+
+def test_the_sentence_names_the_event() -> None:
+    told = {"id": "d9", "kind": "deploy", "title": "shop 9", "time": "2026-01-05 10:00:00 UTC", "why": "learnt"}
+    said = "Deploy 'shop 9' at 2026-01-05 10:00:00 UTC explains it (learnt)."
+    assert sentence_of("cpu rose.", told) == f"cpu rose. {said}"
+    assert sentence_of("", told) == said
+    assert sentence_of("cpu rose.", {}) == "cpu rose."
