@@ -109,11 +109,11 @@ def lines_per_second(mine: Callable[[Sequence[str]], Mined], lines: Sequence[str
     return (len(lines) - half) / (time.process_time() - begun - first)
 
 
-def polls(lines: Sequence[str]) -> Iterator[Lines]:
-    """The lines as they come from a topic: of `ENTITIES` by turns, a hundred a second, without severities."""
+def polls(lines: Sequence[str], first: int, stop: int) -> Iterator[Lines]:
+    """Lines `first` to `stop` as they come from a topic: of `ENTITIES` by turns, a hundred a second, no severities."""
     names = [f"host-{number}" for number in range(ENTITIES)]
-    for start in range(0, len(lines), POLL):
-        said = lines[start : start + POLL]
+    for start in range(first, stop, POLL):
+        said = lines[start : min(start + POLL, stop)]
         numbers = np.arange(start, start + len(said))
         times, none = numbers // 100 * SECOND, np.zeros(len(said), np.int64)
         codes, unstated = (numbers % ENTITIES).astype(np.int32), np.full(len(said), -1, np.int8)
@@ -126,7 +126,7 @@ def scored_lines_per_second(lines: Sequence[str]) -> float:
     timing, half = Timing(SECOND, 16, 0, 8, 64, 120, "alert", 1000, 3600 * SECOND), len(lines) // 2
     first = LogIntake(timing, Columns())
     first.tape = LineTape(first.miner.texts)
-    for poll in polls(lines[:half]):
+    for poll in polls(lines, 0, half):
         first.take(poll)
     entities, slots, _, _ = first.tape.read()
     cells = np.unique(np.stack([entities, slots]), axis=1)
@@ -137,10 +137,10 @@ def scored_lines_per_second(lines: Sequence[str]) -> float:
         raise SystemExit(f"{half} lines are too few to fit on")
     stream = LogIntake(timing, Columns(), line_model=lambda _: model)
     stream.score_by("fitted")
-    for poll in polls(lines[:half]):
+    for poll in polls(lines, 0, half):
         stream.take(poll)
     begun = time.process_time()
-    for poll in polls(lines[half:]):
+    for poll in polls(lines, half, len(lines)):
         stream.take(poll)
     return (len(lines) - half) / (time.process_time() - begun)
 

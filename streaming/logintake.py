@@ -81,7 +81,7 @@ class LogIntake:
 
     def watch_for(self, signs: Sequence[Sign]) -> None:
         """Look for these in lines that are on time: those of a late one are nobody's."""
-        self._signs = Signs(signs, self.miner.masked_key) if signs else None
+        self._signs = Signs(signs, self.miner.read) if signs else None
 
     def sighted(self) -> list[Sighting]:
         """What was seen since the last call, in order."""
@@ -139,7 +139,7 @@ class LogIntake:
         if len(told):
             firsts, cells = alike(lines.codes[told], slots[told], ids[told])
             said[told, TEMPLATE], said[told, TEXT] = ids[told], len(texts) + cells
-            texts += [self.miner.masked_key(part.keys[place])[:LONGEST_TEXT] for place in told[firsts].tolist()]
+            texts += [self.miner.read(part.keys[place])[:LONGEST_TEXT] for place in told[firsts].tolist()]
         return self.features.columns(part.severities, ids, is_new), said
 
     def _before(self, lines: Lines, ids: Codes, now: Ints, on_time: NDArray[np.bool_]) -> Codes:

@@ -20,6 +20,8 @@ from streaming.types import Codes, State
 MAX_CHARACTERS = 8_192
 MAX_TOKENS = 128
 """A message is mined by its first characters and tokens: the prefix tree has a branch for each number of tokens."""
+READ, SHORT = 16_384, 512
+"""Masked texts that are remembered for people at most, and characters of what is masked so."""
 MEMO_BYTES = 16 << 20
 """Text of line shapes that is remembered at most; beyond, all are forgotten and the living ones come back."""
 
@@ -96,6 +98,7 @@ class Miner:
         self._memo = Memo(MEMO_BYTES)
         self._given: dict[str, int] = {}
         self._former: dict[int, list[str]] = {}
+        self._texts: dict[bytes | str, str] = {}
 
     @property
     def capacity(self) -> int:
@@ -226,11 +229,18 @@ class Miner:
 
     def masked(self, message: str) -> str:
         """What is mined of a message: its first tokens, with masks in place of what varies."""
-        return self.masked_key(self.keys([message])[0])
+        return self.read(self.keys([message])[0])
 
-    def masked_key(self, key: bytes | str) -> str:
-        """`masked` of the messages that have this key."""
-        return " ".join(self._tokens(key))
+    def read(self, key: bytes | str) -> str:
+        """What is mined of the messages of a key; short texts are remembered."""
+        text = self._texts.get(key)
+        if text is None:
+            text = " ".join(self._tokens(key))
+            if len(self._texts) >= READ:
+                self._texts.clear()
+            if len(key) <= SHORT:
+                self._texts[key] = text
+        return text
 
     def _tokens(self, key: bytes | str) -> list[str]:
         return self._masks.read(key).split()[:MAX_TOKENS]

@@ -295,3 +295,12 @@ def test_any_text_is_mined_and_survives_json(messages: list[str]) -> None:
     ids, _ = miner.learn(messages)
     assert (ids > 0).all()
     assert revived(miner).templates() == miner.templates()
+
+
+def test_texts_for_people_are_the_masked_ones_however_many_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streaming.miner.READ", 3)
+    miner = Miner()
+    messages = [f"user {number} of {'team ' * (number % 5)}{'x' * 600 * (number % 2)}" for number in range(20)]
+    expected = [Miner().masked(message) for message in messages]
+    for _ in range(2):
+        assert [miner.read(key) for key in miner.keys(messages)] == expected
