@@ -7,14 +7,11 @@ import sqlalchemy as sa
 
 from storage import schema
 from storage.engine import Database
-from storage.events import ContextEvent
+from storage.events import LOGS, ContextEvent
 from storage.leases import Clock, utc_now
 from storage.store import record_of
 from storage.types import LIVE
 from storage.upsert import encode, upsert
-
-LOGS = "logs"
-"""The source of events that a partition finds in its own lines: they are nobody else's."""
 
 
 class ContextEvents:

@@ -7,6 +7,9 @@ from typing import Any
 
 from storage.documents import dump_json, storable
 
+LOGS = "logs"
+"""The source of events that a partition finds in its own lines: they are nobody else's."""
+
 
 @dataclass(frozen=True, slots=True)
 class ContextEvent:

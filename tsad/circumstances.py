@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from glob import escape
 from itertools import chain
 
-from storage.context import LOGS
-from storage.events import ContextEvent
+from storage.events import LOGS, ContextEvent
 from streaming.signs import Sighting
 from streaming.types import State
 from tsad.cases import Account, Case, Evidence, Judged

@@ -225,7 +225,7 @@ def test_the_database_is_upgraded_and_pruned(home: Path, tmp_path: Path) -> None
         file.seek(0)
         file.write("retention_days = { score_rollups = 0 }\n" + text)
     gone = tsad(home, "db", "prune", "--json").json
-    assert gone.keys() == {"scores", "score_rollups", "dead_letters", "audit", "no_data", "homes"}
+    assert gone.keys() == {"scores", "score_rollups", "dead_letters", "audit", "no_data", "context_events", "homes"}
     assert set(tsad(home, "db", "prune", "--json").json.values()) == {0}
 
 

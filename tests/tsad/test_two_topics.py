@@ -68,7 +68,7 @@ def cells() -> dict[tuple[str, int], np.ndarray]:
 
 
 LIVE = {"telemetry": payloads(cells(), FIT_SLOTS), "logs": log_lines(range(FIT_SLOTS, SLOTS))}
-LOGS: dict[str, Any] = {"logs": {"templates": 8}}
+LOGS: dict[str, Any] = {"logs": {"templates": 8, "line_scorers": ["rare", "sequence"]}}
 
 
 @pytest.fixture(scope="module")
