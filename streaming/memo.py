@@ -10,7 +10,7 @@ class Memo:
 
     An entry is made when Drain joined a line to a template and changed nothing, so a repetition gives the same answer
     until that leaf changes (a template of it is founded, generalised or forgotten) or the line's path leads to another
-    leaf; then `drop` or `drop_around` is called. At most `capacity` bytes of keys are held: beyond, all go.
+    leaf; then `drop` or `forget` is called. At most `capacity` bytes of keys are held: beyond, all go.
     """
 
     def __init__(self, capacity: int) -> None:
