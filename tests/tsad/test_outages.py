@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +74,18 @@ def family(server: str) -> list[int]:
 @contextmanager
 def frozen(processes: Sequence[int]) -> Iterator[None]:
     """They stand still while the block runs: connections stay, nothing answers."""
-    for process in processes:
-        os.kill(process, signal.SIGSTOP)
+    signalled(processes, signal.SIGSTOP)
     try:
         yield
     finally:
-        for process in processes:
-            os.kill(process, signal.SIGCONT)
+        signalled(processes, signal.SIGCONT)
+
+
+def signalled(processes: Sequence[int], sign: signal.Signals) -> None:
+    """All that are there; a server's child may have come to its own end meanwhile."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, sign)
 
 
 def members(stream: KafkaStream, app: Any) -> set[str]:
