@@ -14,10 +14,10 @@ from streaming.types import Codes, Ints
 class Sessions:
     """S sessions of M lines in all, one after the other.
 
-    `names` (S) are their keys, `starts` and `ends` (S) the event times (ns) of their earliest and latest line. The lines
-    of session s lie at `bounds[s]` to `bounds[s + 1]` (S + 1) of the flat arrays, by event time, then in order of
-    arrival: `templates` (M, int32), `times` (M, ns), `severities` (M, int8, as in `Lines`). To a model, a template is
-    its place among the model's own + 1, 0 = none of them; before that, the miner's id.
+    `names` (S) are their keys, `starts` and `ends` (S) the event times (ns) of their earliest and latest line. Session
+    s has the lines `bounds[s]` to `bounds[s + 1]` (S + 1) of the flat arrays, by event time, then in order of arrival:
+    `templates` (M, int32), `times` (M, ns), `severities` (M, int8, as in `Lines`). To a model, a template is its place
+    among the model's own + 1, 0 = none of them; before that, the miner's id.
     """
 
     names: Sequence[str]
@@ -37,6 +37,25 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @classmethod
+    def none(cls) -> "Sessions":
+        """No session."""
+        empty = np.empty(0, np.int64)
+        none = empty.astype(np.int32)
+        return cls([], empty, empty, np.zeros(1, np.int64), none, empty, empty.astype(np.int8))
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Sessions]") -> "Sessions":
+        """Those of `parts`, one part after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        lengths = np.concatenate([np.empty(0, np.int64), *(part.lengths for part in parts)])
+        empty = [cls.none()]
+        columns = ("starts", "ends", "templates", "times", "severities")
+        starts, ends, *flat = (np.concatenate([getattr(part, name) for part in [*empty, *parts]]) for name in columns)
+        names = [name for part in parts for name in part.names]
+        return cls(names, starts, ends, np.r_[0, np.cumsum(lengths)].astype(np.int64), *flat)
 
     @property
     def lengths(self) -> Ints:
