@@ -12,6 +12,7 @@ from streaming.linescores import LineModel
 from streaming.linetape import LineTape
 from streaming.logintake import LogIntake
 from streaming.masking import Masking
+from streaming.sessionintake import SessionIntake, SessionModel
 from streaming.types import Source, Topic
 from streaming.windower import Windower
 from tsad.config import ConfigError, StreamConfig
@@ -82,14 +83,24 @@ class Inputs:
         return Columns(model_features or (), open=model_features is None, max_features=limit)
 
     def intake(
-        self, columns: Columns, template_columns: int, line_model: Callable[[str], LineModel | None] = lambda _: None
+        self,
+        columns: Columns,
+        template_columns: int,
+        line_model: Callable[[str], LineModel | None] = lambda _: None,
+        session_model: Callable[[str], SessionModel | None] = lambda _: None,
     ) -> LogIntake | None:
-        """What mines the log lines, and has them scored by the `line_model` of a version; None where there are none."""
+        """What mines the log lines, and has them scored by the `line_model` of a version, and their sessions by its
+        `session_model`; None where there are none."""
         logs = self.config.logs
         if logs is None:
             return None
         masks = None if logs.masks is None else Masking(list(logs.masks.items()))
-        return LogIntake(self.config.timing(), columns, masks, logs.max_templates, template_columns, line_model)
+        sessions, timing = self.config.sessions, self.config.timing()
+        grouped = None
+        if sessions is not None:
+            rules = sessions.rules(timing.step, timing.lateness, timing.late_horizon)
+            grouped = SessionIntake(rules, sessions.key, session_model)
+        return LogIntake(timing, columns, masks, logs.max_templates, template_columns, line_model, grouped)
 
     def windower(self, rejects: Mapping[Topic, DeadLetters]) -> Windower:
         """The windower; what it refuses goes to `rejects`."""
@@ -110,6 +121,8 @@ class Inputs:
         intake = self.intake(columns, FIT_TEMPLATES)
         if intake is not None:
             intake.tape = LineTape(intake.miner.texts)
+            if intake.sessions is not None:
+                intake.sessions.taped = True
         windower = self.windower({topic: DeadLetters() for topic in self.config.topics})
         windower.declare(columns.names)
         sources = self.sources(given, columns)

@@ -51,7 +51,9 @@ class PlainSessions:
         if not key or time // rules.step < oldest:
             return
         near = self.near(key, time)
-        if sum(len(s.lines) for s in self.held) >= rules.max_held or (near is None and len(self.held) >= rules.max_open):
+        if sum(len(s.lines) for s in self.held) >= rules.max_held or (
+            near is None and len(self.held) >= rules.max_open
+        ):
             self.make_room()
             near = self.near(key, time)
         if near is None:
@@ -67,9 +69,9 @@ class PlainSessions:
         rules = self.rules
         for one in reversed(self.held):
             close = one.key == key and one.start - rules.gap <= time <= one.end + rules.gap
-            if close and len(one.lines) < rules.max_lines:
-                if max(one.end, time) - min(one.start, time) <= rules.max_length:
-                    return one
+            within = max(one.end, time) - min(one.start, time) <= rules.max_length
+            if close and within and len(one.lines) < rules.max_lines:
+                return one
         return None
 
     def last(self, one: Plain) -> int:

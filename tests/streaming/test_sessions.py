@@ -5,14 +5,10 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streaming.miner import Miner
-from streaming.sessionintake import KnownTemplates, SessionIntake
-from streaming.sessions import Sessions
-from streaming.sessiontable import AMENDED, CLOSED, EVICTED, OPEN, SessionRules, SessionTable, Told
+from streaming.sessiontable import SessionRules, SessionTable, Told
 from streaming.types import State
 from tests.streaming.session_oracle import Line, PlainSessions, Seen
 
@@ -35,11 +31,15 @@ def seen(found: Sequence[Told]) -> list[Seen]:
         for place, (start, stop) in enumerate(pairwise(one.bounds.tolist())):
             lines = tuple(zip(*(column[start:stop].tolist() for column in flat), strict=True))
             ends = int(one.starts[place]), int(one.ends[place])
-            rows.append((one.names[place], int(told.parts[place]), int(told.opened[place]), *ends, lines, int(told.as_[place])))
+            rows.append(
+                (one.names[place], int(told.parts[place]), int(told.opened[place]), *ends, lines, int(told.as_[place]))
+            )
     return rows
 
 
-def poll_by_poll(rules: SessionRules, lines: Sequence[Line], cuts: Sequence[int], early: bool, again: bool) -> list[Seen]:
+def poll_by_poll(
+    rules: SessionRules, lines: Sequence[Line], cuts: Sequence[int], early: bool, again: bool
+) -> list[Seen]:
     """`cuts` are where polls end; with `again` each poll meets a table that was restored from the state of the last."""
     table, found, newest = SessionTable(rules), list[Told](), -(10**18)
     table.early = early
@@ -81,7 +81,14 @@ def walk(steps: Sequence[Line]) -> list[Line]:
     gap=st.sampled_from([0, 8, 25, 400]),
 )
 def test_the_table_tells_what_plain_loops_tell(
-    steps: list[Line], cuts: list[int], early: bool, again: bool, most: tuple[int, int], length: int, lines: int, gap: int
+    steps: list[Line],
+    cuts: list[int],
+    early: bool,
+    again: bool,
+    most: tuple[int, int],
+    length: int,
+    lines: int,
+    gap: int,
 ) -> None:
     """Whatever the polls are and wherever it is restored; late lines, cuts by length and evictions among them."""
     rules = replace(RULES, gap=gap, max_open=most[0], max_held=most[1], max_length=length, max_lines=lines)
