@@ -35,7 +35,10 @@ LINE_SCORERS: dict[str, str] = {
 """What scores log lines, by the name of its feature behind `log.`."""
 
 SESSION_SCORERS: dict[str, str] = {
+    "components": "detectors.sessionspace:SessionSpace",
     "counts": "detectors.countsurprise:CountSurprise",
+    "nearest": "detectors.sessionneighbours:SessionNeighbours",
+    "order": "detectors.sessionorder:SessionOrder",
 }
 """What scores sessions of log lines, by name."""
 

@@ -6,16 +6,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.calibration import THRESHOLD_QUANTILE, Tail
+from detectors.calibration import Tail
 from detectors.fusion import power_mean, ratios
-from detectors.registry import SESSION_SCORERS, load_session_scorer
+from detectors.registry import load_session_scorer
 from detectors.types import SessionScorer
 from streaming.sessions import Sessions
 from streaming.settings import SECOND
 from streaming.types import Floats, State
 
-KNOWN = 0.7
-"""The share of a history's sessions by which the rest is judged, so that a fit is not taken in by what it knows."""
+DECIDING = ("counts",)
+"""The scorers of a fit that names none: measured, the others add nothing to it where order and neighbours are noise
+(docs/logs.md)."""
+FOLDS = 5
+"""Each session is judged by a fit on those of the other folds, so that a fit is not taken in by what it knows."""
+EDGE, MIDDLE = 0.9, 0.5
+"""The tail is an exponential through these quantiles: beyond the first a history may hold anomalies, and nothing there
+is believed."""
+LEAST_USUAL, LEAST_SCALE = 1.0, 0.25
+"""A nat (a logarithm of a count) is nothing strange, however alike the sessions of a history are; nor is a tail
+lighter than a quarter of what is usual for each factor of e."""
+_BINS, _PRIOR = 32, 50.0
 FEWEST = 20
 """Sessions that a fit needs at least."""
 MOST_ALPHA = 0.01
@@ -45,12 +55,12 @@ class SessionVerdicts:
 
 @dataclass(frozen=True, slots=True)
 class FittedSessions:
-    """Fitted `scorers` by name; `texts` are the templates behind the codes 1, 2, ...; `quantiles` (D) what is usual of
+    """Fitted `scorers` by name; `texts` are the templates behind the codes 1, 2, ...; `usual` (D) what is usual of
     each, `tail` how probable fused numbers are, `alpha` the probability below which a session is an anomaly."""
 
     texts: list[str]
     scorers: dict[str, SessionScorer]
-    quantiles: Floats
+    usual: Floats
     tail: Tail
     alpha: float
 
@@ -60,7 +70,7 @@ class FittedSessions:
         texts: Sequence[str],
         sessions: Sessions,
         budget: float = 1.0,
-        names: Sequence[str] = tuple(SESSION_SCORERS),
+        names: Sequence[str] = DECIDING,
     ) -> "FittedSessions | None":
         """Fit the scorers called `names` on sessions by start, whose templates are codes of `texts`; no labels.
 
@@ -69,24 +79,20 @@ class FittedSessions:
         sessions = sessions.take(sessions.lengths > 0)
         if len(sessions) < FEWEST:
             return None
-        known = int(KNOWN * len(sessions))
+        values = np.stack([_judged_by_others(name, sessions, len(texts)) for name in names])
+        usual = np.maximum(np.quantile(values, EDGE, axis=1), LEAST_USUAL).astype(np.float32)
         scorers = {name: load_session_scorer(name)() for name in names}
-        for scorer in scorers.values():
-            scorer.fit(sessions.take(slice(known)), len(texts))
-        rest = sessions.take(slice(known, None))
-        values = np.stack([scorer.score(rest).values for scorer in scorers.values()])
-        quantiles = np.maximum(np.quantile(values, THRESHOLD_QUANTILE, axis=1), 1e-6).astype(np.float32)
-        fused = power_mean(ratios(values, quantiles[:, None]))
         for scorer in scorers.values():
             scorer.fit(sessions, len(texts))
         days = max(int(sessions.starts.max() - sessions.starts.min()), 1) / DAY
         alpha = float(np.clip(budget * days / len(sessions), 1e-15, MOST_ALPHA))
-        return cls(list(texts), scorers, quantiles, Tail.fit(fused), alpha)
+        tail = session_tail(power_mean(ratios(values, usual[:, None])), 1 / float(usual.min()))
+        return cls(list(texts), scorers, usual, tail, alpha)
 
     def score(self, sessions: Sessions) -> SessionVerdicts:
         """Of S sessions; each by itself."""
         said = [scorer.score(sessions) for scorer in self.scorers.values()]
-        beyond = ratios(np.stack([one.values for one in said]), self.quantiles[:, None])
+        beyond = ratios(np.stack([one.values for one in said]), self.usual[:, None])
         fused = power_mean(beyond)
         p = self.tail.probability(fused)
         shares = np.zeros((len(sessions), len(self.texts) + 1), np.float32)
@@ -99,7 +105,7 @@ class FittedSessions:
 
     def state(self) -> State:
         """Everything."""
-        whole = State({"quantiles": self.quantiles})
+        whole = State({"usual": self.usual})
         whole.meta |= {"texts": self.texts, "scorers": list(self.scorers), "alpha": self.alpha}
         whole.put("tail", self.tail.state())
         for name, scorer in self.scorers.items():
@@ -113,4 +119,30 @@ class FittedSessions:
         for name, scorer in scorers.items():
             scorer.restore(state.part(f"scorer:{name}"))
         tail = Tail.restore(state.part("tail"))
-        return cls(state.meta["texts"], scorers, state.arrays["quantiles"], tail, state.meta["alpha"])
+        return cls(state.meta["texts"], scorers, state.arrays["usual"], tail, state.meta["alpha"])
+
+
+def _judged_by_others(name: str, sessions: Sessions, templates: int) -> Floats:
+    """What scorer `name` says of each session (S) when it was fitted on the other folds, to which they go by turns."""
+    fold, values = np.arange(len(sessions)) % FOLDS, np.zeros(len(sessions), np.float32)
+    for number in range(FOLDS):
+        scorer = load_session_scorer(name)()
+        scorer.fit(sessions.take(fold != number), templates)
+        values[fold == number] = scorer.score(sessions.take(fold == number)).values
+    return values
+
+
+def session_tail(fused: Floats, nat: float) -> Tail:
+    """How probable fused numbers are, by those of a history (n >= 1) of which up to a tenth may be anomalies.
+
+    `nat`: how far a nat moves a fused number at most. What is rarer than so many nats is rarer than e to that power, so
+    the tail is no heavier.
+    """
+    edge = max(float(np.quantile(fused, EDGE)), float(LEAST_SCALE))
+    scale = (edge - float(np.quantile(fused, MIDDLE))) / np.log((1 - MIDDLE) / (1 - EDGE))
+    edges = np.concatenate([[-1e-6], np.linspace(edge / _BINS, edge, _BINS)]).astype(np.float32)
+    beyond = len(fused) - np.searchsorted(np.sort(fused), edges, side="right")
+    prior = (1 - EDGE) ** np.clip(edges.astype(np.float64) / edge, 0, 1)
+    survival = (beyond + _PRIOR * prior) / (len(fused) + _PRIOR)
+    survival[0] = 1.0
+    return Tail(edges, survival, max(min(scale, nat), LEAST_SCALE) / edge, 1.0)

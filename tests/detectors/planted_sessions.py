@@ -29,7 +29,7 @@ def sessions_of(lines: Sequence[Sequence[int]], step: int = 60) -> Sessions:
 
 def usual(draw: np.random.Generator) -> list[int]:
     """Opened, some reads and writes, sometimes checked or retried, closed."""
-    middle = [READ] * 3 + [WROTE] * 2 + [CHECKED] * int(draw.random() < 0.3) + [RETRIED] * int(draw.poisson(0.2))
+    middle = [READ] * 3 + [WROTE] * 2 + [CHECKED] * int(draw.random() < 0.3) + [RETRIED] * int(draw.poisson(0.08))
     return [OPENED, *middle, CLOSED]
 
 
@@ -40,7 +40,7 @@ def planted(kind: str, draw: np.random.Generator) -> list[int]:
         case "short":
             return plain[:1]
         case "long":
-            return [OPENED, *[READ] * 3, *[WROTE] * 9, CLOSED]
+            return [OPENED, *[READ] * 3, *[WROTE] * 25, CLOSED]
         case "failed":
             return [*plain[:-1], FAILED, CLOSED]
         case "unclosed":
