@@ -12,6 +12,7 @@ from streaming.sessions import Sessions
 from streaming.settings import SECOND
 from streaming.templates import template_id
 from streaming.types import SEVERITIES
+from tsad.explaining import OTHERS
 from tsad.rows import NEGLIGIBLE, utc
 
 TEMPLATE, UNKNOWN = "session.template.", "session.unknown"
@@ -157,7 +158,7 @@ class SessionRows:
         )  # fmt: skip
 
     def explanations(self, case: SessionCase) -> list[Explanation]:
-        """A row for each part of the score."""
+        """A row for each part of the score; at least one, so that none stays of what was said before."""
         found = case.finding
         alert = self.id(case)
         residual = found.score * (1 - sum(share for _, share in found.parts))
@@ -165,5 +166,5 @@ class SessionRows:
             Explanation(
                 alert, case.opened, name, share * found.score, share, 0.0, found.score, residual, None, EXPLAINED_BY
             )
-            for name, share in found.parts
+            for name, share in found.parts or [[OTHERS, 0.0]]
         ]
