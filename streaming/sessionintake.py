@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,25 @@ PART = 16
 """Characters of a name that are left for the number of a part."""
 MOST_QUOTED, LONGEST = 5000, 300
 """Templates unknown to the model of which a line is kept for people: the first to come; and characters of each."""
+
+
+class SessionKeys:
+    """Finds a session's key in a line, by the one group of a regular expression."""
+
+    def __init__(self, key: str) -> None:
+        self._find = re.compile(key).search
+
+    def __call__(self, messages: Sequence[str]) -> tuple[list[str], Codes]:
+        """The keys in N messages, and which of them each has (N, int32; -1 = none that can be stored)."""
+        known: dict[str, int] = {}
+        matches = map(self._find, messages)
+        places = [-1 if match is None else known.setdefault(match[1] or "", len(known)) for match in matches]
+        names, codes = list(known), np.array(places, np.int32)
+        good = np.array([*(0 < len(name) <= MAX_NAME - PART and "\0" not in name for name in names), False], np.bool_)
+        if good[:-1].all():
+            return names, codes
+        place = np.append(np.cumsum(good[:-1]) - 1, -1).astype(np.int32)
+        return list(compress(names, good.tolist())), np.where(good[codes], place[codes], -1).astype(np.int32)
 
 
 class SessionModel(Protocol):
@@ -40,8 +60,8 @@ class Shown:
 
 
 class SessionIntake:
-    """The sessions of a partition. `key` has one group, which finds a session's key in a line; `model` what judges the
-    sessions by the version of a model, if anything does.
+    """The sessions of a partition. `key` is that of `SessionKeys`; `model` finds what judges the sessions by a version of
+    a model, if anything does.
 
     With `taped`, sessions are told of though nothing judges them.
     """
@@ -49,7 +69,7 @@ class SessionIntake:
     def __init__(self, rules: SessionRules, key: str, model: Callable[[str], SessionModel | None]) -> None:
         self.table = SessionTable(rules)
         self.taped = False
-        self._find = re.compile(key).search
+        self._keys = SessionKeys(key)
         self._model = model
         self._version = ""
         self._known = KnownTemplates(np.empty(0, np.int32))
@@ -75,7 +95,7 @@ class SessionIntake:
     ) -> None:
         """N lines with their template `ids` (N); `now` (N) is the topic's newest event time as each came, `text` gives
         what is mined of the line at a place."""
-        names, codes = self.keys(lines.messages)
+        names, codes = self._keys(lines.messages)
         if self._version:
             self._quote(codes, ids, text)
         self._show(self.table.take(names, codes, ids, lines.times, severities, now))
@@ -83,15 +103,6 @@ class SessionIntake:
     def end(self) -> None:
         """No more lines come: every session closes."""
         self._show(self.table.end())
-
-    def keys(self, messages: Sequence[str]) -> tuple[list[str], Codes]:
-        """The keys in N messages, and which of them each has (N, int32; -1 = none that can be stored)."""
-        known: dict[str, int] = {}
-        matches = map(self._find, messages)
-        places = [-1 if match is None else known.setdefault(match[1] or "", len(known)) for match in matches]
-        names, codes = list(known), np.array(places, np.int32)
-        good = np.array([*map(_storable, names), False], np.bool_)
-        return names, np.where(good[codes], codes, -1).astype(np.int32)
 
     def quote(self, ids: Codes) -> list[str]:
         """What lines of templates said that the model does not know, of those among `ids`, in order."""
@@ -123,11 +134,6 @@ class SessionIntake:
         self.table.early = bool(self._version)
         self._known = KnownTemplates(state.arrays["known"].copy())
         self.table.restore(state.part("table"))
-
-
-def _storable(name: str) -> bool:
-    """Whether a key can be an entity's name, with room for the number of a part."""
-    return 0 < len(name) <= MAX_NAME - PART and "\0" not in name
 
 
 class KnownTemplates:

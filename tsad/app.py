@@ -28,7 +28,6 @@ from storage.refits import Refits
 from storage.store import Store
 from storage.templates import TemplateNames
 from storage.types import LIVE, ModelRow, Order, Restored, StoreError, StreamRow
-from streaming.broker.belonging import Belonging
 from streaming.broker.consumer import open_consumer
 from streaming.broker.feed import Feed
 from streaming.broker.producer import Producer
@@ -64,6 +63,7 @@ from tsad.relay import Relay
 from tsad.rows import RowWriter, utc
 from tsad.runner import Runner
 from tsad.sessioncases import SessionRows
+from tsad.sessionfit import SessionTape
 from tsad.sessions import SessionDesk
 from tsad.silence import Silence
 from tsad.worker import Worker
@@ -130,7 +130,7 @@ class App:
 
         def make(number: int) -> Runner:
             opened: dict[Topic, KafkaSource] = {}
-            belonging = Belonging(number, lambda names: self.homes.claim(stream, number, names, run))
+            belonging = inputs.belonging(number, lambda of, names: self.homes.claim(of, number, names, run))
 
             def open_sources(columns: Columns) -> dict[Topic, Source]:
                 for topic, place in layout.places(number).items():
@@ -169,7 +169,7 @@ class App:
         templates = config.logs.templates if config.logs else 0
         rows, lines = with_lines(collected.rows, collected.tape, config.logs.line_scorers if config.logs else ())
         model = fit_model(
-            rows, settings, collected.texts, templates, progress, lines, sessions_of(config, collected)
+            rows, settings, collected.texts, templates, progress, lines, sessions_of(config, collected.sessions)
         )  # fmt: skip
         row = self.shelf(stream).write(model, self.now())
         self.models.add(row)
@@ -326,11 +326,11 @@ class App:
         return {row.entity: State(*unpack(row.blob)) for row in found}
 
 
-def sessions_of(config: StreamConfig, collected: Collected) -> FittedSessions | None:
+def sessions_of(config: StreamConfig, tape: SessionTape | None) -> FittedSessions | None:
     """What judges sessions, fitted on those of a history; None where none are configured, or too few were there."""
-    if config.sessions is None or config.logs is None or collected.sessions is None:
+    if config.sessions is None or config.logs is None or tape is None:
         return None
-    return collected.sessions.fit(config.sessions.alert_budget or config.alert_budget, config.logs.max_templates)
+    return tape.fit(config.sessions.alert_budget or config.alert_budget, config.logs.max_templates)
 
 
 def _circumstances(config: StreamConfig) -> Circumstances:

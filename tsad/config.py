@@ -135,6 +135,10 @@ class StreamConfig(Renewal):
             raise ValueError("context.patterns are sought in log lines: the stream needs a [logs] section")
         if self.sessions is not None and self.logs is None:
             raise ValueError("sessions are of log lines: the stream needs a [logs] section")
+        if self.sessions is not None and self.sessions.keyed_by == "session" and self.telemetry:
+            raise ValueError(
+                "sessions.keyed_by = 'session' serves a stream of logs alone: telemetry is keyed by entity"
+            )
         return self
 
     @property

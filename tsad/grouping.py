@@ -1,6 +1,7 @@
 """The table of a stream that groups its log lines to sessions."""
 
 import re
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -25,6 +26,7 @@ class SessionConfig(Section):
     max_length: Duration = 24 * 3600 * SECOND
     max_lines: int = Field(default=1000, ge=2, le=100_000)
     max_open: int = Field(default=100_000, ge=1, le=10_000_000)
+    keyed_by: Literal["entity", "session"] = "entity"
     alert_budget: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @field_validator("key")

@@ -139,6 +139,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "max_length": "a line so long after the first one begins another session",
         "max_lines": "so many lines, and the next one begins another session",
         "max_open": "sessions a partition that are held; beyond it the least recent are judged as they stand",
+        "keyed_by": "of a Kafka topic: what its messages are keyed by; an entity is watched as ENTITY@PARTITION then",
         "alert_budget": "false alerts a day that are acceptable; else as many as of the stream itself",
     },
     ContextConfig: {

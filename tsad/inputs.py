@@ -1,9 +1,11 @@
 """What a stream reads, as its configuration says: sources, columns, miner, windower, and history cut into slots."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from streaming.broker.belonging import Belonging, SessionBelonging, Sieve
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
 from streaming.decoders import PayloadDecoder, decoder_of
@@ -12,11 +14,12 @@ from streaming.linescores import LineModel
 from streaming.linetape import LineTape
 from streaming.logintake import LogIntake
 from streaming.masking import Masking
-from streaming.sessionintake import SessionIntake, SessionModel
+from streaming.sessionintake import SessionIntake, SessionKeys, SessionModel
 from streaming.types import Source, Topic
 from streaming.windower import Windower
 from tsad.config import ConfigError, StreamConfig
 from tsad.fitting import Collected, collect
+from tsad.grouping import of_sessions
 from tsad.incoming import KAFKA
 
 Clock = Callable[[], int]
@@ -76,6 +79,16 @@ class Inputs:
     def decoder(self, topic: Topic, columns: Columns) -> PayloadDecoder:
         """What decodes the messages of `topic`."""
         return decoder_of(self.config.sections[topic].settings(), columns, max_ahead=self.config.max_ahead)
+
+    def belonging(self, number: int, claim: Callable[[str, Sequence[str]], Mapping[str, int]]) -> Sieve:
+        """What keeps of the messages on partition `number` those that belong there: `claim` answers of names, of this
+        stream or of that of its sessions, which partition each belongs to."""
+        entities, sessions = Belonging(number, partial(claim, self.name)), self.config.sessions
+        if sessions is None:
+            return entities
+        of_keys = Belonging(number, partial(claim, of_sessions(self.name)))
+        by_entity = sessions.keyed_by == "entity"
+        return SessionBelonging(number, SessionKeys(sessions.key), of_keys, entities if by_entity else None)
 
     def columns(self, model_features: list[str] | None = None) -> Columns:
         """The columns: those of the stream's model, else whatever comes."""

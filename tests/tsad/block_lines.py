@@ -1,12 +1,19 @@
 """Log lines of blocks that are allocated, received, served and deleted, as HDFS writes them, with a few broken ones."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tests.tsad.streams import line
+from storage.read import AlertFilter
+from storage.types import Alert
+from tests.tsad.streams import STREAM, configuration, line, list_app
+from tsad.app import App
 
 KEY = r"(blk_-?\d+)"
+SESSIONS = f"{STREAM}.sessions"
+LIVE_SLOT = 60
 BROKEN = ("blk_-900001", "blk_-900002", "blk_-900003")
 """Never served, written again and again, failed with a line that nobody knows."""
 Said = tuple[int, str]
@@ -47,3 +54,30 @@ def said(blocks: int, seed: int, every: int = 5, faults: Sequence[int] = ()) -> 
 def payloads(lines: Sequence[Said], first_slot: int = 0) -> list[bytes]:
     """As JSON records of one host."""
     return [line("hdfs", first_slot, text, second) for second, text in lines]
+
+
+STREAM_SECTION: dict[str, Any] = {"telemetry": False, "logs": {}, "late_horizon": 2, "lateness": "10s"}
+
+
+def grouped(**sessions: Any) -> dict[str, Any]:
+    """The keys of a stream of blocks."""
+    return STREAM_SECTION | {"sessions": {"key": KEY, "gap": "40s"} | sessions}
+
+
+def configured(folder: Path, **sessions: Any) -> Any:
+    return configuration(folder, f"sqlite:///{folder}/tsad.db", **grouped(**sessions))
+
+
+def fitted_on_blocks(folder: Path) -> tuple[Path, Any]:
+    """A version fitted on blocks that are as they should be: the folder of models, and the row."""
+    app = list_app(configured(folder), {"logs": payloads(said(600, seed=1))})
+    row = app.fit(STREAM, app.collect(STREAM, {}))
+    app.close()
+    return folder / "models", row
+
+
+def session_alerts(app: App) -> dict[str, Alert]:
+    """By the session's key."""
+    found = app.reader.alerts(AlertFilter(stream=SESSIONS, limit=None))
+    assert len({alert.entity for alert in found}) == len(found)
+    return {alert.entity: alert for alert in found}

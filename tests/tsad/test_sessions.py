@@ -9,33 +9,17 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from storage.read import AlertFilter
-from storage.types import Alert
-from tests.tsad.block_lines import BROKEN, KEY, Said, payloads, said
-from tests.tsad.streams import NOT_COMPARED, STREAM, ListApp, configuration, final_rows, list_app, run_through
+from tests.tsad.block_lines import BROKEN, LIVE_SLOT, SESSIONS, Said, configured, fitted_on_blocks, payloads, said
+from tests.tsad.block_lines import session_alerts
+from tests.tsad.streams import NOT_COMPARED, STREAM, ListApp, final_rows, list_app, run_through
 from tsad.runner import Limits
 
-SESSIONS = f"{STREAM}.sessions"
-LIVE_SLOT = 60
-HISTORY = payloads(said(600, seed=1))
 LIVE = said(90, seed=2, faults=[200])
-
-
-def configured(folder: Path, **sessions: Any) -> Any:
-    return configuration(
-        folder, f"sqlite:///{folder}/tsad.db", telemetry=False, logs={}, late_horizon=2, lateness="10s",
-        sessions={"key": KEY, "gap": "40s"} | sessions,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A version fitted on the history, as (folder of models, row)."""
-    folder = tmp_path_factory.mktemp("model")
-    app = list_app(configured(folder), {"logs": HISTORY})
-    row = app.fit(STREAM, app.collect(STREAM, {}))
-    app.close()
-    return folder / "models", row
+    return fitted_on_blocks(tmp_path_factory.mktemp("model"))
 
 
 def watching(folder: Path, model: Any, lines: Sequence[Said], crashes: Any = None, **sessions: Any) -> ListApp:
@@ -49,15 +33,9 @@ def watching(folder: Path, model: Any, lines: Sequence[Said], crashes: Any = Non
     return app
 
 
-def alerts(app: ListApp) -> dict[str, Alert]:
-    found = app.reader.alerts(AlertFilter(stream=SESSIONS, limit=None))
-    assert len({alert.entity for alert in found}) == len(found)
-    return {alert.entity: alert for alert in found}
-
-
 def whole(app: ListApp) -> dict[str, Any]:
     """The final rows of the stream and of its sessions."""
-    reader, found = app.reader, alerts(app)
+    reader, found = app.reader, session_alerts(app)
     parts = [asdict(part) for alert in found.values() for part in reader.alert(alert.id)[1]]
     scores = [row for name in found for row in reader.scores(SESSIONS, name, limit=None)]
     tables = {"alerts": map(asdict, found.values()), "parts": parts, "audit": reader.audit(SESSIONS, limit=100_000)}
@@ -72,7 +50,7 @@ def test_broken_sessions_are_alerts_and_say_why(tmp_path: Path, model: Any) -> N
     app = watching(tmp_path / "a", model, LIVE)
     runner = app.runner(STREAM, {}, limits=Limits(poll=200))
     runner.run()
-    found = alerts(app)
+    found = session_alerts(app)
     assert set(found) == set(BROKEN)
     assert runner.counts["sessions"] == 93
     for alert in found.values():
