@@ -13,7 +13,7 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
-from detectors.types import Detector, LineScorer
+from detectors.types import Detector, LineScorer, SessionScorer
 
 GROUP = "tsad.detectors"
 
@@ -33,6 +33,14 @@ LINE_SCORERS: dict[str, str] = {
     "sequence": "detectors.sequence:Sequence",
 }
 """What scores log lines, by the name of its feature behind `log.`."""
+
+SESSION_SCORERS: dict[str, str] = {
+    "components": "detectors.sessionspace:SessionSpace",
+    "counts": "detectors.countsurprise:CountSurprise",
+    "nearest": "detectors.sessionneighbours:SessionNeighbours",
+    "order": "detectors.sessionorder:SessionOrder",
+}
+"""What scores sessions of log lines, by name."""
 
 _LONG = 40
 _PLAIN = {"hide": 0.0, "scored": 10, "narrowing": 30, "epochs": 10}
@@ -115,6 +123,15 @@ def load_line_scorer(name: str) -> type[LineScorer]:
         raise KeyError(f"line scorer {name!r} is unknown; allowed: {', '.join(LINE_SCORERS)}")
     module, _, attribute = LINE_SCORERS[name].partition(":")
     found: type[LineScorer] = getattr(import_module(module), attribute)
+    return found
+
+
+def load_session_scorer(name: str) -> type[SessionScorer]:
+    """The class of session scorer `name`. KeyError naming the legal names."""
+    if name not in SESSION_SCORERS:
+        raise KeyError(f"session scorer {name!r} is unknown; allowed: {', '.join(SESSION_SCORERS)}")
+    module, _, attribute = SESSION_SCORERS[name].partition(":")
+    found: type[SessionScorer] = getattr(import_module(module), attribute)
     return found
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streaming.linescores import MinedLines
+from streaming.sessions import Sessions
 from streaming.types import Codes, Floats, Ints, State, Windows
 
 Memory = Literal["window", "online"]
@@ -85,6 +86,27 @@ class LineScorer(Protocol):
     def fit(self, lines: MinedLines, templates: int, rest: NDArray[np.bool_]) -> Codes | None: ...
 
     def score(self, lines: MinedLines) -> Codes: ...
+
+    def state(self) -> State: ...
+
+    def restore(self, state: State) -> None: ...
+
+
+@runtime_checkable
+class SessionScorer(Protocol):
+    """Scores closed sessions by the templates of their lines (codes 1 to `templates`, 0 is any other).
+
+    `fit` learns from sessions by start, some of which may be anomalies. `score` gives a number a session (S; NaN of a
+    session without lines) and its shares by template (S x `templates` + 1). It is a pure function of the fitted scorer
+    and the session, bit for bit: never of the other sessions, their order or their number. The constructor takes
+    parameters only, all with defaults.
+    """
+
+    name: ClassVar[str]
+
+    def fit(self, sessions: Sessions, templates: int) -> None: ...
+
+    def score(self, sessions: Sessions) -> Scores: ...
 
     def state(self) -> State: ...
 

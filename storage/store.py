@@ -114,7 +114,7 @@ class Store:
     def _write(self, connection: Connection, prepared: list[tuple[Changes, dict[str, list[Row]]]]) -> Saved:
         lost, kept = [], []
         for bundle, rows in prepared:
-            place = (bundle.run, bundle.stream, bundle.partition)
+            place = (bundle.run, bundle.guard or bundle.stream, bundle.partition)
             if held(connection, *place, bundle.epoch):
                 kept.append((bundle, rows))
             else:

@@ -334,7 +334,8 @@ class Changes:
     """All that one partition writes in one save, its checkpoint included; `epoch` is the lease under which it writes.
 
     `explanations` replace all that was stored for their (alert, slot). Rows of a kind are taken in order: of two with
-    the same key the last counts. `announcements`, `forwards` and `notices` become messages in the outbox.
+    the same key the last counts. `announcements`, `forwards` and `notices` become messages in the outbox. `guard`: the
+    stream whose lease it is, where that is another one (a stream of sessions has none of its own).
     """
 
     run: str
@@ -359,6 +360,7 @@ class Changes:
     notices: list[Notice] = field(default_factory=list)
     template_aliases: list[TemplateAlias] = field(default_factory=list)
     context_events: list[ContextEvent] = field(default_factory=list)
+    guard: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from streaming.linetape import LineTape
 from streaming.logfeatures import LogFeatures
 from streaming.masking import Masking
 from streaming.miner import MAX_CHARACTERS, Miner
+from streaming.sessionintake import SessionIntake
 from streaming.settings import Timing
 from streaming.severities import Severities
 from streaming.shapes import shapes
@@ -50,7 +51,8 @@ class LogIntake:
 
     Lateness is judged by the topic's own watermark, as in the windower, so that what is learnt depends on the order of
     this topic alone. `columns` are the partition's; log features are always admitted. `line_model` finds what scores
-    the lines by the version of a model, if that has any; `tape` keeps what such models are fitted on.
+    the lines by the version of a model, if that has any; `tape` keeps what such models are fitted on. `sessions` groups
+    the lines, where that is configured.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class LogIntake:
         max_templates: int = 5000,
         max_template_columns: int = 100,
         line_model: Callable[[str], LineModel | None] = lambda _: None,
+        sessions: SessionIntake | None = None,
     ) -> None:
+        self.sessions = sessions
         self.miner = Miner(masks, max_templates=max_templates)
         self._columns = columns
         self.features = LogFeatures(self.miner, self._admit, max_template_columns)
@@ -131,6 +135,9 @@ class LogIntake:
                 ids[start:stop] = self.miner.match_keys(keys, given)
             else:
                 ids[start:stop], is_new[start:stop] = self.miner.learn_keys(keys, given)
+        if self.sessions is not None:
+            read = self.miner.read
+            self.sessions.take(lines, part.severities, ids, part.now, lambda place: read(part.keys[place]))
         said = np.full((len(ids), COUNTED), -1, np.int32)
         fresh = self._fresh(ids, is_new, now)
         said[fresh, FOUNDED] = is_new[fresh]
@@ -204,6 +211,8 @@ class LogIntake:
         then. Without a line model nothing is."""
         model = self._line_model(version)
         self._scored_by = version
+        if self.sessions is not None:
+            self.sessions.score_by(version, self.miner)
         self._scores = None if model is None else LineScores(model, self.miner)
         return [] if model is None else [name for name in model.features if self._admit(name) >= 0]
 
@@ -223,6 +232,8 @@ class LogIntake:
         whole.put("scores", State() if self._scores is None else self._scores.state())
         whole.put("miner", self.miner.state())
         whole.put("features", self.features.state())
+        if self.sessions is not None:
+            whole.put("sessions", self.sessions.state())
         return whole
 
     def restore(self, state: State) -> None:
@@ -236,6 +247,8 @@ class LogIntake:
         self._scores = None if model is None else LineScores.restored(model, state.part("scores"))
         self.miner.restore(state.part("miner"))
         self.features.restore(state.part("features"))
+        if self.sessions is not None and "sessions" in state.meta:  # snapshots from before there were any have none
+            self.sessions.restore(state.part("sessions"))
 
 
 def _runs(late: np.ndarray) -> list[tuple[int, int]]:

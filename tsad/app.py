@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from detectors.linemodel import FittedLines
+from detectors.sessionmodel import FittedSessions
 from storage import snapshots
 from storage.context import ContextEvents
 from storage.engine import Carrier, Database, at_once, open_database
@@ -27,7 +28,6 @@ from storage.refits import Refits
 from storage.store import Store
 from storage.templates import TemplateNames
 from storage.types import LIVE, ModelRow, Order, Restored, StoreError, StreamRow
-from streaming.broker.belonging import Belonging
 from streaming.broker.consumer import open_consumer
 from streaming.broker.feed import Feed
 from streaming.broker.producer import Producer
@@ -45,6 +45,7 @@ from tsad.detection import ensemble_settings
 from tsad.director import Director
 from tsad.episodes import Rule
 from tsad.fitting import Collected, Progress, fit_model
+from tsad.grouping import of_sessions
 from tsad.happenings import Happenings
 from tsad.history import History
 from tsad.inputs import Clock, Inputs, Paths
@@ -52,7 +53,7 @@ from tsad.judge import Judge
 from tsad.layout import lay_out
 from tsad.linefit import with_lines
 from tsad.meter import Meter
-from tsad.models import ModelShelf
+from tsad.models import Model, ModelShelf
 from tsad.partition import Partition
 from tsad.progress import Limits
 from tsad.readings import Readings, Rollups
@@ -61,6 +62,9 @@ from tsad.refit import Refitters
 from tsad.relay import Relay
 from tsad.rows import RowWriter, utc
 from tsad.runner import Runner
+from tsad.sessioncases import SessionRows
+from tsad.sessionfit import SessionTape
+from tsad.sessions import SessionDesk
 from tsad.silence import Silence
 from tsad.worker import Worker
 
@@ -126,7 +130,7 @@ class App:
 
         def make(number: int) -> Runner:
             opened: dict[Topic, KafkaSource] = {}
-            belonging = Belonging(number, lambda names: self.homes.claim(stream, number, names, run))
+            belonging = inputs.belonging(number, lambda of, names: self.homes.claim(of, number, names, run))
 
             def open_sources(columns: Columns) -> dict[Topic, Source]:
                 for topic, place in layout.places(number).items():
@@ -164,15 +168,22 @@ class App:
         settings = ensemble_settings(config, collected.labels)
         templates = config.logs.templates if config.logs else 0
         rows, lines = with_lines(collected.rows, collected.tape, config.logs.line_scorers if config.logs else ())
-        model = fit_model(rows, settings, collected.texts, templates, progress, lines)
+        model = fit_model(
+            rows, settings, collected.texts, templates, progress, lines, sessions_of(config, collected.sessions)
+        )  # fmt: skip
         row = self.shelf(stream).write(model, self.now())
         self.models.add(row)
         return row
 
+    def active_model(self, stream: str) -> Model | None:
+        """The active version, if there is one."""
+        active = self.models.active(stream)
+        return None if active is None else self.shelf(stream).read(active)
+
     def active_lines(self, stream: str) -> FittedLines | None:
         """What scores the log lines in the active version, if anything does."""
-        active = self.models.active(stream)
-        return None if active is None else self.shelf(stream).read(active).lines
+        model = self.active_model(stream)
+        return None if model is None else model.lines
 
     def runner(self, stream: str, paths: Paths, run: str = LIVE, limits: Limits | None = None) -> Runner:
         """A runner of a stream of one partition that reads `paths`, brought back to where it was."""
@@ -194,9 +205,9 @@ class App:
         shelf = self.shelf(stream)
         orders = [order for order in kept.orders if order.kind == "model"]
         active = self.models.active(stream)
-        features = self._features(stream, shelf, orders, active)
-        columns = inputs.columns(features)
-        intake = inputs.intake(columns, COLD_TEMPLATES, lambda version: shelf.read(self._row(stream, version)).lines)
+        columns = inputs.columns(self._features(stream, shelf, orders, active))
+        read = partial(self._model, stream, shelf)
+        intake = inputs.intake(columns, COLD_TEMPLATES, lambda v: read(v).lines, lambda v: read(v).sessions)
         rejects = {topic: DeadLetters() for topic in config.topics}
         windower = inputs.windower(rejects)
         director = Director(
@@ -204,12 +215,11 @@ class App:
             lambda partition, slot: self._first_fit(stream, partition, intake, slot), config.fit_after, orders,
             columns, windower,
         )  # fmt: skip
-        folder = self.history_folder(stream, run) / str(partition_number) if config.history_days else None
         partition = Partition(
             windower,
             Judge(Rule(config.settle, config.quiet), Readings(config.late_horizon + config.settle)),
             Rollups(config.step),
-            self._history(folder, config, epoch, intake),
+            self._history(self.history_folder(stream, run) / str(partition_number), config, epoch, intake),
             lambda names, slot: self._recall(run, stream, partition_number, names, slot),
             director.next_era,
             circumstances=_circumstances(config),
@@ -223,6 +233,7 @@ class App:
             limits or Limits(explain_per_poll=config.explain_per_poll, snapshot_every=config.snapshot_every), rejects,
             absence=Absence((run, stream, partition_number), config.no_data_after, {o.topic: o for o in kept.no_data}),
             happenings=self._happenings(run, stream, config, partition, intake),
+            desk=self._desk(run, stream, partition_number, intake, cache(read)),
             aside=self.aside, meter=self.meter, log=structlog.get_logger(stream=stream, partition=partition_number),
         )  # fmt: skip
         director.log = runner.log
@@ -240,6 +251,19 @@ class App:
         source = config.context.source
         return Happenings(partition.circumstances, config.step, self.clock, listed, Path(source) if source else None)
 
+    def _desk(
+        self, run: str, stream: str, partition: int, intake: LogIntake | None, read: Callable[[str], Model]
+    ) -> SessionDesk | None:
+        if intake is None or intake.sessions is None:
+            return None
+        step, name = self.config.of(stream).step, of_sessions(stream)
+        self.store.put_stream(StreamRow(run, name, step, {"sessions_of": stream}))
+        rows = SessionRows(run, name, partition, step)
+        return SessionDesk(rows, stream, intake.sessions, lambda version: read(version).sessions)
+
+    def _model(self, stream: str, shelf: ModelShelf, version: str) -> Model:
+        return shelf.read(self._row(stream, version))
+
     def _bring_back(self, runner: Runner, kept: Restored, active: ModelRow | None) -> None:
         """To where its partition was."""
         writer = runner.writer
@@ -251,11 +275,12 @@ class App:
             self._activate(writer.stream, newest)  # ordered, and stopped before it was activated
         self._follow(writer.stream, runner)
 
-    def _history(self, folder: Path | None, config: StreamConfig, epoch: int, intake: LogIntake | None) -> History:
+    def _history(self, folder: Path, config: StreamConfig, epoch: int, intake: LogIntake | None) -> History:
         # the first fit needs its slots, however few days are kept
         least = config.fit_after + 2 * (config.late_horizon + config.settle)
         texts = intake.features.texts if intake is not None else dict
-        return History(folder, config.step, config.history_days, epoch=epoch, least=least, texts=texts)
+        days = config.history_days
+        return History(folder if days else None, config.step, days, epoch=epoch, least=least, texts=texts)
 
     def _activate(self, stream: str, version: str) -> None:
         self.models.promote(stream, version)
@@ -299,6 +324,13 @@ class App:
 
         found = self.reader.evicted(run, stream, partition, list(names), slot)
         return {row.entity: State(*unpack(row.blob)) for row in found}
+
+
+def sessions_of(config: StreamConfig, tape: SessionTape | None) -> FittedSessions | None:
+    """What judges sessions, fitted on those of a history; None where none are configured, or too few were there."""
+    if config.sessions is None or config.logs is None or tape is None:
+        return None
+    return tape.fit(config.sessions.alert_budget or config.alert_budget, config.logs.max_templates)
 
 
 def _circumstances(config: StreamConfig) -> Circumstances:

@@ -18,7 +18,7 @@ import structlog
 from storage.read import Stretch
 from storage.types import FileRefusedError, ModelRow, StoreError
 from streaming.broker.settings import BrokerError
-from tsad.app import App
+from tsad.app import App, sessions_of
 from tsad.archive import Archive
 from tsad.config import ConfigError, validated
 from tsad.detection import ensemble_settings
@@ -56,10 +56,13 @@ def fit(app: App, stream: str) -> Answer:
     templates = config.logs.templates if config.logs else 0
     if config.history:
         rows, lines = with_lines(found.rows, found.tape, config.logs.line_scorers if config.logs else ())
+        sessions = sessions_of(config, found.sessions)
     else:  # what scored the lines that were read goes on doing so: the lines themselves are not kept
-        lines = app.active_lines(stream)
+        active = app.active_model(stream)
+        lines, sessions = (None, None) if active is None else (active.lines, active.sessions)
         rows = scored_by(found.rows, lines)
-    model = fit_model(rows, ensemble_settings(config, labels), found.texts, templates, lines=lines)
+    settings = ensemble_settings(config, labels)
+    model = fit_model(rows, settings, found.texts, templates, lines=lines, sessions=sessions)
     row = app.shelf(stream).write(model, app.now())
     slots = found.rows.slots
     figures = {"rows": len(slots), "left_out": found.left_out, "first": int(slots.min()), "last": int(slots.max())}
@@ -111,7 +114,8 @@ def _named(app: App, stream: str) -> Training:
         raise ValueError("the configured history has no slot")
     kept = calm(rows, None, app.reader.stretches(stream, int(rows.slots.min()), int(rows.slots.max())))
     check_length(kept, config.fit_after)
-    return Training(kept, collected.texts, {}, len(rows.codes) - len(kept.codes), collected.tape)
+    left_out = len(rows.codes) - len(kept.codes)
+    return Training(kept, collected.texts, {}, left_out, collected.tape, collected.sessions)
 
 
 def _step_back() -> None:

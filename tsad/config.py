@@ -13,6 +13,7 @@ from typing_extensions import override
 from streaming.settings import SECOND, FeatureRules, Timing
 from streaming.types import Topic
 from tsad.cluster import KafkaConfig
+from tsad.grouping import SUFFIX, SessionConfig
 from tsad.incoming import KAFKA, FeatureConfig, LogConfig, MappedFeatureConfig, MappingConfig, TelemetryConfig
 from tsad.operating import HttpConfig, LoggingConfig
 from tsad.renewal import Renewal
@@ -49,6 +50,7 @@ class StreamConfig(Renewal):
 
     telemetry: Without[TelemetryConfig] = TelemetryConfig()
     logs: LogConfig | None = None
+    sessions: SessionConfig | None = None
     context: ContextConfig = ContextConfig()
     window: int = Field(default=64, ge=8, le=1024)
     lateness: Duration = 0
@@ -131,6 +133,12 @@ class StreamConfig(Renewal):
     def _patterns_have_lines(self) -> "StreamConfig":
         if self.context.patterns and self.logs is None:
             raise ValueError("context.patterns are sought in log lines: the stream needs a [logs] section")
+        if self.sessions is not None and self.logs is None:
+            raise ValueError("sessions are of log lines: the stream needs a [logs] section")
+        if self.sessions is not None and self.sessions.keyed_by == "session" and self.telemetry:
+            raise ValueError(
+                "sessions.keyed_by = 'session' serves a stream of logs alone: telemetry is keyed by entity"
+            )
         return self
 
     @property
@@ -192,6 +200,16 @@ class Config(Section):
             if not 0 <= days <= 36_500:
                 raise ValueError(f"{table} must be kept for 0 to 36500 days, got {days}")
         return RETENTION | value
+
+    @model_validator(mode="after")
+    def _sessions_have_a_name(self) -> "Config":
+        """The sessions of a stream are a stream of their own."""
+        for name, stream in self.stream.items():
+            if stream.sessions is not None and name + SUFFIX in self.stream:
+                raise ValueError(
+                    f"stream.{name + SUFFIX} is what the sessions of stream {name!r} are called; rename it"
+                )
+        return self
 
     @model_validator(mode="after")
     def _nothing_goes_round(self) -> "Config":
@@ -272,6 +290,7 @@ _TABLES: dict[tuple[Any, ...], type[Section]] = {
     ("telemetry", "mapping"): MappingConfig,
     ("telemetry", "mapping", "features"): MappedFeatureConfig,
     ("logs",): LogConfig,
+    ("sessions",): SessionConfig,
     ("features",): FeatureConfig,
     ("context",): ContextConfig,
     ("context", "rules"): ContextRuleConfig,

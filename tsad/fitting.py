@@ -10,6 +10,7 @@ from detectors.ensemble import Ensemble, EnsembleSettings
 from detectors.explain import Explainer
 from detectors.fitting import training_windows
 from detectors.linemodel import FittedLines
+from detectors.sessionmodel import FittedSessions
 from detectors.types import Rows
 from streaming.linetape import LineTape
 from streaming.logfeatures import fold_templates
@@ -19,6 +20,7 @@ from streaming.types import Batch, Floats, Lines, Source, Topic
 from streaming.windower import Windower
 from tsad.director import feature_order
 from tsad.models import Model
+from tsad.sessionfit import SessionTape
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total)."""
@@ -35,13 +37,14 @@ class Pollable(Protocol):
 @dataclass(slots=True)
 class Collected:
     """Closed slots, the texts of the log templates, the entities' labels, the place behind what was read, and the log
-    lines themselves, where they are at hand."""
+    lines and their `sessions` themselves, where they are at hand."""
 
     rows: Rows
     texts: dict[str, str]
     labels: dict[str, dict[str, str]]
     positions: dict[str, dict[str, Any]] = field(default_factory=dict)
     tape: LineTape | None = None
+    sessions: SessionTape | None = None
 
 
 @dataclass(slots=True)
@@ -97,11 +100,17 @@ def collect(
         tell(read)
         positions[topic] = sources[topic].position(batch.next_position)
 
+    grouped = intake.sessions if intake is not None else None
+    kept = None if grouped is None or intake is None else SessionTape(intake.miner.texts)
     for stretch in closing(windower, sources, intake, until, note):
         parts.add(windower, stretch)
+        if kept is not None and grouped is not None:
+            kept.add(grouped.shown())
+    if kept is not None and grouped is not None:
+        kept.end(grouped)
     texts = intake.features.texts() if intake is not None else {}
     tape = intake.tape if intake is not None else None
-    return Collected(parts.rows(windower.features), texts, dict(windower.roster.labels), positions, tape)
+    return Collected(parts.rows(windower.features), texts, dict(windower.roster.labels), positions, tape, kept)
 
 
 def closing(
@@ -147,6 +156,7 @@ def fit_model(
     templates: int,
     progress: Progress | None = None,
     lines: FittedLines | None = None,
+    sessions: FittedSessions | None = None,
 ) -> Model:
     """Fit a version on closed slots. ValueError where there is nothing to fit on."""
     rows = worth_fitting(rows, texts, templates)
@@ -160,4 +170,5 @@ def fit_model(
     }  # fmt: skip
     if explainer.surrogate is not None:
         figures |= {"surrogate_r2": explainer.surrogate.r2, "surrogate_rank": explainer.surrogate.rank}
-    return Model(ensemble, explainer, {name: texts[name] for name in rows.features if name in texts}, figures, lines)
+    known = {name: texts[name] for name in rows.features if name in texts}
+    return Model(ensemble, explainer, known, figures, lines, sessions)

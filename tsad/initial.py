@@ -15,6 +15,7 @@ from detectors.channels import timing as few_timing
 from streaming.settings import SECOND
 from tsad.cluster import KafkaConfig
 from tsad.config import Config, StreamConfig
+from tsad.grouping import SessionConfig
 from tsad.incoming import FeatureConfig, LogConfig, MappingConfig, TelemetryConfig
 from tsad.operating import HttpConfig, LoggingConfig
 from tsad.section import UNITS, Section, parse_duration
@@ -132,6 +133,15 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "join_lines": "a line of raw text that the pattern does not match belongs to the record before (stack traces)",
         "masks": "what is masked in a line before mining, in place of the built-in list",
     },
+    SessionConfig: {
+        "key": "what a session's key is found by in a line: a regular expression with one group",
+        "gap": "a session ends when its key has not come for so long, by event time",
+        "max_length": "a line so long after the first one begins another session",
+        "max_lines": "so many lines, and the next one begins another session",
+        "max_open": "sessions a partition that are held; beyond it the least recent are judged as they stand",
+        "keyed_by": "of a Kafka topic: what its messages are keyed by; an entity is watched as ENTITY@PARTITION then",
+        "alert_budget": "false alerts a day that are acceptable; else as many as of the stream itself",
+    },
     ContextConfig: {
         "source": "JSON Lines: time, kind, perhaps entity (name or pattern), end, title; else `tsad context add` alone",
         "after": "how long after such an event an alert may be its doing",
@@ -177,6 +187,8 @@ EXAMPLES: dict[str, Any] = {
     "MappingConfig.features": [
         {"name": "errors", "metric": "http.requests", "match": {"code": "500"}, "aggregate": "sum"}
     ],
+    "SessionConfig.key": r"(blk_-?\d+)",
+    "SessionConfig.alert_budget": 1.0,
     "ContextConfig.source": "events.jsonl",
     "rules": [{"kind": "deploy", "entity": "web-*", "features": ["cpu*"], "max_score": 3.0}],
     "patterns": [{"kind": "deploy", "pattern": "Deploying version"}],
@@ -219,6 +231,8 @@ def configuration_text(stream: str, sniffed: "Sniffed | None", source: str | Non
         ["", "# What is an entity and what a feature in messages of OpenTelemetry and Prometheus."],
         [f"{'' if mapping else '#'}[{place}.telemetry.mapping]", *_keys(MappingConfig, mapping)],
         ["", "# Logs become features of the same windows.", f"#[{place}.logs]", *_keys(LogConfig, {})],
+        ["", "# Lines that belong together by a key in them: a block, a request.", f"#[{place}.sessions]"],
+        _keys(SessionConfig, {}),
         ["", "# What happens around the stream and explains alerts away: deploys, batches, backups."],
         [f"#[{place}.context]", *_keys(ContextConfig, {})],
         ["", '# Rules of one feature by name; "*" is every other.', f'#[{place}.features."*"]'],
@@ -232,7 +246,7 @@ def _keys(section: type[Section], filled: Mapping[str, Any]) -> Iterator[str]:
     for key, comment in COMMENTS[section].items():
         field = section.model_fields[key]
         value = filled.get(key, field.get_default(call_default_factory=True))
-        if value is None:
+        if value is None or (field.is_required() and key not in filled):
             value = EXAMPLES.get(f"{section.__name__}.{key}") or EXAMPLES[key]
         tables = key in filled and isinstance(value, list | tuple) and bool(value) and isinstance(value[0], dict)
         said = "[" if tables else _value(value, _is_duration(field))

@@ -1,9 +1,11 @@
 """What a stream reads, as its configuration says: sources, columns, miner, windower, and history cut into slots."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from streaming.broker.belonging import Belonging, SessionBelonging, Sieve
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
 from streaming.decoders import PayloadDecoder, decoder_of
@@ -12,10 +14,12 @@ from streaming.linescores import LineModel
 from streaming.linetape import LineTape
 from streaming.logintake import LogIntake
 from streaming.masking import Masking
+from streaming.sessionintake import SessionIntake, SessionKeys, SessionModel
 from streaming.types import Source, Topic
 from streaming.windower import Windower
 from tsad.config import ConfigError, StreamConfig
 from tsad.fitting import Collected, collect
+from tsad.grouping import of_sessions
 from tsad.incoming import KAFKA
 
 Clock = Callable[[], int]
@@ -76,20 +80,40 @@ class Inputs:
         """What decodes the messages of `topic`."""
         return decoder_of(self.config.sections[topic].settings(), columns, max_ahead=self.config.max_ahead)
 
+    def belonging(self, number: int, claim: Callable[[str, Sequence[str]], Mapping[str, int]]) -> Sieve:
+        """What keeps of the messages on partition `number` those that belong there: `claim` answers of names, of this
+        stream or of that of its sessions, which partition each belongs to."""
+        entities, sessions = Belonging(number, partial(claim, self.name)), self.config.sessions
+        if sessions is None:
+            return entities
+        of_keys = Belonging(number, partial(claim, of_sessions(self.name)))
+        by_entity = sessions.keyed_by == "entity"
+        return SessionBelonging(number, SessionKeys(sessions.key), of_keys, entities if by_entity else None)
+
     def columns(self, model_features: list[str] | None = None) -> Columns:
         """The columns: those of the stream's model, else whatever comes."""
         limit = max(self.config.max_features, 4096)
         return Columns(model_features or (), open=model_features is None, max_features=limit)
 
     def intake(
-        self, columns: Columns, template_columns: int, line_model: Callable[[str], LineModel | None] = lambda _: None
+        self,
+        columns: Columns,
+        template_columns: int,
+        line_model: Callable[[str], LineModel | None] = lambda _: None,
+        session_model: Callable[[str], SessionModel | None] = lambda _: None,
     ) -> LogIntake | None:
-        """What mines the log lines, and has them scored by the `line_model` of a version; None where there are none."""
+        """What mines the log lines, and has them scored by the `line_model` of a version, and their sessions by its
+        `session_model`; None where there are none."""
         logs = self.config.logs
         if logs is None:
             return None
         masks = None if logs.masks is None else Masking(list(logs.masks.items()))
-        return LogIntake(self.config.timing(), columns, masks, logs.max_templates, template_columns, line_model)
+        sessions, timing = self.config.sessions, self.config.timing()
+        grouped = None
+        if sessions is not None:
+            rules = sessions.rules(timing.step, timing.lateness, timing.late_horizon)
+            grouped = SessionIntake(rules, sessions.key, session_model)
+        return LogIntake(timing, columns, masks, logs.max_templates, template_columns, line_model, grouped)
 
     def windower(self, rejects: Mapping[Topic, DeadLetters]) -> Windower:
         """The windower; what it refuses goes to `rejects`."""
@@ -110,6 +134,8 @@ class Inputs:
         intake = self.intake(columns, FIT_TEMPLATES)
         if intake is not None:
             intake.tape = LineTape(intake.miner.texts)
+            if intake.sessions is not None:
+                intake.sessions.taped = True
         windower = self.windower({topic: DeadLetters() for topic in self.config.topics})
         windower.declare(columns.names)
         sources = self.sources(given, columns)

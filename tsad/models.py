@@ -8,6 +8,7 @@ from typing import Any
 from detectors.ensemble import Ensemble, EnsembleSettings
 from detectors.explain import Explainer
 from detectors.linemodel import FittedLines
+from detectors.sessionmodel import FittedSessions
 from storage.model_files import ModelContent, read_model, write_model
 from storage.types import ModelRow
 from streaming.types import State
@@ -19,13 +20,14 @@ COLD = "cold"
 @dataclass(frozen=True, slots=True)
 class Model:
     """What a version holds. `templates`: text of each `log.template.<n>` feature; `figures`: what the fit measured;
-    `lines` scores log lines."""
+    `lines` scores log lines, `sessions` sessions of them."""
 
     ensemble: Ensemble
     explainer: Explainer
     templates: dict[str, str] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
     lines: FittedLines | None = None
+    sessions: FittedSessions | None = None
 
     def content(self) -> ModelContent:
         """As arrays, blobs and JSON."""
@@ -34,6 +36,8 @@ class Model:
         whole.put("explainer", self.explainer.state())
         if self.lines is not None:
             whole.put("lines", self.lines.state())
+        if self.sessions is not None:
+            whole.put("sessions", self.sessions.state())
         return ModelContent(whole.arrays, whole.blobs, whole.meta)
 
     @classmethod
@@ -43,7 +47,8 @@ class Model:
         ensemble = Ensemble.restore(whole.part("ensemble"))
         explainer = Explainer.restore(whole.part("explainer"), ensemble.background)
         lines = FittedLines.restore(whole.part("lines")) if "lines" in content.meta else None
-        return cls(ensemble, explainer, content.meta["templates"], content.meta["figures"], lines)
+        sessions = FittedSessions.restore(whole.part("sessions")) if "sessions" in content.meta else None
+        return cls(ensemble, explainer, content.meta["templates"], content.meta["figures"], lines, sessions)
 
 
 def features_of(content: ModelContent) -> list[str]:

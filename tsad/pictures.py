@@ -14,6 +14,8 @@ def draw(alert: Alert, step_ns: int, path: Path) -> Path:
     evidence = alert.evidence
     if not evidence:
         raise ValueError(f"alert {alert.id[:12]} is not explained yet")
+    if "observed" not in evidence:
+        raise ValueError(f"alert {alert.id[:12]} is of a session, of which there are no curves to draw")
     observed = np.array(evidence["observed"], np.float32).T
     last, first = len(observed) - 1, evidence["slot"] - len(observed) + 1
     start = min(max(alert.first_slot - first, 0), last)

@@ -54,6 +54,8 @@ def _load(runner: Runner, row: SnapshotRow, held: dict[str, State]) -> None:
     director.restore(held["director"])
     if runner.intake is not None:
         runner.intake.restore(held["intake"])
+    if runner.desk is not None and "sessions" in held:
+        runner.desk.restore(held["sessions"])
     horizon = director.timing.late_horizon
     restore(runner.partition, held, horizon, lambda *which: director.model(*which).ensemble, director.renamed)
     for topic, source in runner.sources.items():
@@ -90,7 +92,7 @@ def _replay(runner: Runner, checkpoint: Checkpoint) -> list[Topic]:
             _read(runner, ready[0], targets[ready[0]])
         elif over:
             ended.remove(over[0])
-            runner.partition.end(over[0], runner.clock())
+            runner.run_out(over[0])
             runner.explanations.of(runner.partition.take().jobs)
         elif silent:
             runner.partition.idle(silent[0], runner.clock())

@@ -14,7 +14,6 @@ import numpy as np
 
 from storage.files import folder_of
 from storage.types import LIVE
-from streaming.broker.belonging import Belonging
 from streaming.broker.kept import KeptSource
 from streaming.deadletters import DeadLetters
 from streaming.stretches import Amended, Stretch
@@ -77,7 +76,7 @@ def _read(
     windower.declare(columns.names)
     texts = intake.features.texts if intake is not None else dict
     history = History(folder, config.step, ALL_DAYS, texts=texts)
-    belonging = Belonging(number, lambda names: dict.fromkeys(names, number) | app.homes.of(stream, names))
+    belonging = inputs.belonging(number, lambda of, names: dict.fromkeys(names, number) | app.homes.of(of, names))
     sources: dict[Topic, KeptSource] = {}
     try:
         for topic, saved in places.items():

@@ -14,6 +14,7 @@ from streaming.logfeatures import OTHER, TEMPLATE_PREFIX
 from streaming.types import Floats
 from tsad.archive import Archive
 from tsad.history import PREFIX
+from tsad.sessionfit import SessionTape
 
 Stretches = Callable[[int, int], Sequence[Stretch]]
 """The alerts between two slots."""
@@ -27,14 +28,15 @@ ALWAYS = -(1 << 60)
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Rows to fit on, and how many were `left_out`; `texts` of the log templates, and their `columns`; the log lines,
-    where they are at hand."""
+    """Rows to fit on, and how many were `left_out`; `texts` of the log templates, and their `columns`; the log lines
+    and their sessions, where they are at hand."""
 
     rows: Rows
     texts: dict[str, str]
     columns: Columns
     left_out: int
     tape: LineTape | None = None
+    sessions: SessionTape | None = None
 
 
 def training(archive: Archive, stretches: Stretches, least: int) -> Training:

@@ -39,6 +39,7 @@ from tsad.meter import Meter
 from tsad.partition import Partition
 from tsad.progress import Limits, Progress, frozen_heap
 from tsad.rows import RowWriter, entity_rows, every_entity, evicted_rows
+from tsad.sessions import SessionDesk
 from tsad.silence import Silence
 from tsad.snapshots import parts_of
 
@@ -56,7 +57,7 @@ class Runner:
 
     `clock` (ns) dates what is saved and paces `follow`, which orders what was promoted meanwhile; `activate` is told of
     every version that an order has put in force; `happenings` are context events; `announcer` says what of a save is
-    told to others; `aside` runs what may take long; `meter` counts.
+    told to others; `desk` judges sessions; `aside` runs what may take long; `meter` counts.
     """
 
     writer: RowWriter
@@ -78,6 +79,7 @@ class Runner:
     announcer: Announcer | None = None
     absence: Absence | None = None
     happenings: Happenings | None = None
+    desk: SessionDesk | None = None
     progress: Progress = field(default_factory=Progress)
     positions: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -222,6 +224,8 @@ class Runner:
             if self.intake is None:
                 raise ValueError("a stream without a [logs] section was given log lines")
             counts = self.intake.take(batch)
+            if self.desk is not None:
+                self.desk.look(self.clock(), ingested)
             if self.happenings is not None:
                 self.happenings.sight(self.intake.sighted(), self.partition.windower.closed_through)
             self.director.adopted()
@@ -234,8 +238,14 @@ class Runner:
 
     def end(self, topic: Topic) -> None:
         """Process the end of a topic."""
-        self.partition.end(topic, self.clock())
+        self.run_out(topic)
         self.positions[ENDED] = [*self.positions.get(ENDED, []), topic]
+
+    def run_out(self, topic: Topic) -> None:
+        """Nothing more comes of `topic`: its open sessions close, and its slots."""
+        if topic == "logs" and self.desk is not None:
+            self.desk.end(self.clock(), self.partition.ingested_ns)
+        self.partition.end(topic, self.clock())
 
     def _count(self, name: str, count: int) -> None:
         self.counts[name] = self.counts.get(name, 0) + count
@@ -245,8 +255,9 @@ class Runner:
         findings = self.partition.take()
         with self.meter.stage("explain"):
             changes = self.aside(partial(self._changes, findings))
+        more = self._sessions(changes)
         with self.meter.stage("save"):
-            saved = self.store.save([changes])
+            saved = self.store.save([changes, *more])
         self._check(saved.lost)
         self.meter.saved(findings, changes.alerts, self.clock())
         for order in self.director.fresh:
@@ -278,6 +289,8 @@ class Runner:
         self._count("evicted", len(findings.evicted))
         windower = self.partition.windower
         self.counts |= {"duplicates": windower.duplicates, "late": windower.late}
+        if self.desk is not None:
+            self.counts |= self.desk.intake.table.counts
         changes = Changes(
             writer.run,
             writer.stream,
@@ -301,6 +314,16 @@ class Runner:
             changes.context_events += self.happenings.rows
         self._announce(changes, findings)
         return changes
+
+    def _sessions(self, changes: Changes) -> list[Changes]:
+        """What came up of sessions; what others are told of them goes with `changes`."""
+        if self.desk is None:
+            return []
+        self.progress.alerts += self.desk.opened
+        found, alerts = self.desk.take(self.epoch)
+        if self.announcer is not None:
+            changes.announcements += [one for alert in alerts for one in self.announcer.announce(*alert)]
+        return found
 
     def _announce(self, changes: Changes, findings: Findings) -> None:
         """What others are told of a save."""
@@ -354,12 +377,16 @@ class Runner:
         inputs["director"] = self.director.state()
         if self.intake is not None:
             inputs["intake"] = self.intake.state()
+        if self.desk is not None:
+            inputs["sessions"] = self.desk.state()
         return inputs
 
     def forget_unsaved(self) -> None:
         """Drop what has come up (a replay found it again; it is stored already)."""
         self.partition.take()
         self._dead.clear()
+        if self.desk is not None:
+            self.desk.take(self.epoch)
         for dead in self.rejects.values():
             dead.take()
         self.director.fresh.clear()

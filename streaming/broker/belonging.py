@@ -4,17 +4,27 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streaming.broker.consumer import Messages
+from streaming.columns import MAX_NAME
 from streaming.deadletters import DeadLetters
-from streaming.types import Batch, Records
+from streaming.sessionintake import PART, SessionKeys
+from streaming.types import Batch, Codes, Lines, Records
 
 Claim = Callable[[Sequence[str]], Mapping[str, int]]
 """Claims entities for a partition and answers which one each belongs to; what it has said of one it says for good."""
+
+
+class Sieve(Protocol):
+    """Keeps of what a partition reads what belongs there."""
+
+    def sift(self, batch: Batch, messages: Messages, dead: DeadLetters) -> Batch:
+        """`batch` (of `messages`) without what belongs elsewhere, which is `dead`."""
+        ...
 
 
 @dataclass(slots=True)
@@ -43,34 +53,63 @@ class Belonging:
             else:
                 self._foreign[name] = home
 
+    def sift(self, batch: Batch, messages: Messages, dead: DeadLetters) -> Batch:
+        """`batch` (of `messages`) without the records of entities that belong elsewhere; they are `dead` letters."""
+        return without(batch, batch.names, batch.codes, self.foreign(batch.names), messages, dead)
 
-def without(batch: Batch, foreign: Mapping[str, int], messages: Messages, dead: DeadLetters) -> Batch:
-    """`batch` (of `messages`) without the records of `foreign` entities. A message that had some is a dead letter."""
+
+@dataclass(slots=True)
+class SessionBelonging:
+    """Lines on the partition `number` whose sessions, by `keys`, belong there as far as `sessions` knows. `entities`
+    likewise; None where the topic is keyed by sessions: the lines of an entity then lie on all partitions, each of
+    which watches its own part of it, called ENTITY@NUMBER."""
+
+    number: int
+    keys: SessionKeys
+    sessions: Belonging
+    entities: Belonging | None
+
+    def sift(self, batch: Batch, messages: Messages, dead: DeadLetters) -> Batch:
+        """As `Belonging.sift`."""
+        if self.entities is not None:
+            batch = self.entities.sift(batch, messages, dead)
+        if not isinstance(batch, Lines):
+            return batch
+        if self.entities is None:
+            batch = replace(batch, names=[f"{name[: MAX_NAME - PART]}@{self.number}" for name in batch.names])
+        names, codes = self.keys(batch.messages)
+        return without(batch, names, codes, self.sessions.foreign(names), messages, dead, "session")
+
+
+def without(
+    batch: Batch, names: Sequence[str], codes: Codes, foreign: Mapping[str, int], messages: Messages,
+    dead: DeadLetters, what: str = "entity",
+) -> Batch:  # fmt: skip
+    """`batch` (of `messages`) without the records of `foreign` ones of `names`, which `codes` (N, -1 = none) index. A
+    message that had some is a dead letter."""
     if not foreign:
         return batch
-    gone = np.array([name in foreign for name in batch.names], np.bool_)[batch.codes]
+    gone = np.array([*(name in foreign for name in names), False], np.bool_)[codes]
     positions, first, counts = np.unique(batch.positions[gone], return_index=True, return_counts=True)
-    codes, places = batch.codes[gone][first], np.searchsorted(messages.offsets, positions)
-    for place, code, count in zip(places.tolist(), codes.tolist(), counts.tolist(), strict=True):
-        name = batch.names[code]
+    which, places = codes[gone][first], np.searchsorted(messages.offsets, positions)
+    for place, code, count in zip(places.tolist(), which.tolist(), counts.tolist(), strict=True):
         others = f" (the first of {count} such rows in this message)" if count > 1 else ""
-        said = (
-            f"entity {name!r:.80}{others}: belongs to partition {foreign[name]}, where it came first; key topics by it"
-        )
+        home = f"belongs to partition {foreign[names[code]]}, where it came first; key topics by it"
+        said = f"{what} {names[code]!r:.80}{others}: {home}"
         dead.add(int(messages.offsets[place]), "wrong_partition", said, messages.values[place])
     letters, more = dead.take()
     counted = Counter(batch.dead_counts) + Counter(more)
-    return replace(_kept(batch, ~gone, foreign), dead=[*batch.dead, *letters], dead_counts=dict(counted))
+    return replace(_kept(batch, ~gone), dead=[*batch.dead, *letters], dead_counts=dict(counted))
 
 
-def _kept(batch: Batch, keep: NDArray[np.bool_], foreign: Mapping[str, int]) -> Batch:
+def _kept(batch: Batch, keep: NDArray[np.bool_]) -> Batch:
     """The records at `keep` (N), with the names that are left."""
-    left = np.array([name not in foreign for name in batch.names], np.bool_)
     shared: dict[str, Any] = {name: getattr(batch, name)[keep] for name in ("times", "positions", "ingested")}
-    shared["names"] = [name for name in batch.names if name not in foreign]
-    shared["codes"] = (np.cumsum(left) - 1).astype(np.int32)[batch.codes[keep]]
+    left, codes = np.unique(batch.codes[keep], return_inverse=True)
+    names = [batch.names[code] for code in left.tolist()]
+    shared |= {"names": names, "codes": codes.astype(np.int32)}
     if isinstance(batch, Records):
-        labels = {name: labels for name, labels in batch.labels.items() if name not in foreign}
+        labels = {name: batch.labels[name] for name in names if name in batch.labels}
         return replace(batch, values=batch.values[keep], labels=labels, **shared)
     messages = list(compress(batch.messages, keep.tolist()))
     templates = list(compress(batch.templates, keep.tolist()))

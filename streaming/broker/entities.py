@@ -11,6 +11,8 @@ from streaming.broker.consumer import MILLISECOND
 from streaming.broker.raw import Raw
 from streaming.columns import legal_name
 from streaming.decoders import PayloadDecoder
+from streaming.sessionintake import SessionKeys
+from streaming.types import Lines
 
 _LATEST = 4 * 10**12
 """Kafka's time (ms) of a message that has none: nothing is from the future beside it."""
@@ -49,10 +51,12 @@ def _at(record: dict[str, Any], field: str) -> Any:
 
 
 class DecodedEntities:
-    """Those of the records that a message decodes to; each partition has a decoder of its own, as in a stream."""
+    """Those of the records that a message decodes to; each partition has a decoder of its own, as in a stream. With
+    `keys`, the keys of the sessions in its lines instead."""
 
-    def __init__(self, make: Callable[[], PayloadDecoder]) -> None:
+    def __init__(self, make: Callable[[], PayloadDecoder], keys: SessionKeys | None = None) -> None:
         self._make = make
+        self._keys = keys
         self._decoders: dict[int, PayloadDecoder] = {}
 
     def __call__(self, messages: Sequence[Raw]) -> Named:
@@ -71,8 +75,11 @@ class DecodedEntities:
         stamps = np.array([_LATEST if m.timestamp is None else m.timestamp for m in messages], np.int64) * MILLISECOND
         payloads = [message.value or b"" for message in messages]
         batch = decoder.decode(payloads, offsets, stamps, int(offsets[-1]) + 1)
-        pairs = np.unique(np.stack([np.searchsorted(offsets, batch.positions), batch.codes]), axis=1)
+        names, codes = batch.names, batch.codes
+        if self._keys is not None and isinstance(batch, Lines):
+            names, codes = self._keys(batch.messages)
+        pairs = np.unique(np.stack([np.searchsorted(offsets, batch.positions), codes])[:, codes >= 0], axis=1)
         named: Named = [[] for _ in messages]
         for place, code in pairs.T.tolist():
-            named[place].append(batch.names[code])
+            named[place].append(names[code])
         return named

@@ -9,7 +9,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from streaming.broker.batches import Batch as Batched
 from streaming.broker.batches import by_batches, gathered
-from streaming.broker.belonging import Belonging, without
+from streaming.broker.belonging import Sieve
 from streaming.broker.consumer import EMPTY, MILLISECOND, Messages, Place, broker_faults
 from streaming.broker.meeting import meet
 from streaming.broker.settings import BrokerError, BrokerSettings
@@ -34,7 +34,7 @@ class KeptSource:
         end: int,
         most: int,
         decoder: PayloadDecoder,
-        belonging: Belonging,
+        belonging: Sieve,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name, self._end, self._clock = f"{place[0]} [{place[1]}]", end, clock
@@ -63,7 +63,7 @@ class KeptSource:
         stamps = np.where(messages.timestamps < 0, time.time_ns(), messages.timestamps)
         behind = int(messages.offsets[-1]) + 1
         batch: Batch = self._decoder.decode(messages.values, messages.offsets, stamps, behind)
-        return without(batch, self._belonging.foreign(batch.names), messages, self._decoder.dead)
+        return self._belonging.sift(batch, messages, self._decoder.dead)
 
     def close(self) -> None:
         """Let go of the connections."""

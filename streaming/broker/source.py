@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from streaming.broker.belonging import Belonging, without
+from streaming.broker.belonging import Sieve
 from streaming.broker.consumer import Place
 from streaming.broker.feed import Feed
 from streaming.decoders import PayloadDecoder
@@ -30,7 +30,7 @@ class KafkaSource:
         decoder: PayloadDecoder,
         clock: Callable[[], int] = time.time_ns,
         patience: float = 0.05,
-        belonging: Belonging | None = None,
+        belonging: Sieve | None = None,
     ) -> None:
         self.topic = topic
         self.decoder = decoder
@@ -60,7 +60,7 @@ class KafkaSource:
             ingested = np.where(ingested < 0, self._clock(), ingested)
         batch: Batch = self.decoder.decode(messages.values, messages.offsets, ingested, self._feed.at(self._place))
         if self._belonging is not None:
-            batch = without(batch, self._belonging.foreign(batch.names), messages, self.decoder.dead)
+            batch = self._belonging.sift(batch, messages, self.decoder.dead)
         if len(batch.ingested):
             first, newest = self.ingested or (int(batch.ingested[0]), 0)
             self.ingested = first, max(newest, int(batch.ingested.max()))

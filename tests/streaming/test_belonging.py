@@ -23,7 +23,7 @@ def batch_of(decoder: PayloadDecoder, payloads: Sequence[bytes], foreign: dict[s
     offsets = np.arange(FIRST, FIRST + len(payloads))
     messages = Messages(payloads, offsets, np.full(len(payloads), INGESTED))
     batch = decoder.decode(messages.values, messages.offsets, messages.timestamps, int(offsets[-1]) + 1)
-    return without(batch, foreign, messages, decoder.dead)
+    return without(batch, batch.names, batch.codes, foreign, messages, decoder.dead)
 
 
 def record(entity: str, **more: Any) -> bytes:

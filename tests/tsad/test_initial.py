@@ -16,6 +16,7 @@ from streaming.sniff import Sniffed, sniff
 from tsad.cli import app
 from tsad.cluster import KafkaConfig
 from tsad.config import Config, StreamConfig, load_config, parse_config
+from tsad.grouping import SessionConfig
 from tsad.incoming import FeatureConfig, LogConfig, MappedFeatureConfig, MappingConfig, TelemetryConfig
 from tsad.initial import configuration_text
 from tsad.operating import HttpConfig, LoggingConfig
@@ -71,10 +72,11 @@ def test_the_text_without_a_sample_is_the_default_configuration() -> None:
         ("http", HttpConfig, set()),
         ("log", LoggingConfig, set()),
         ("kafka", KafkaConfig, set()),
-        ("stream.web", StreamConfig, {"telemetry", "logs", "features", "context"}),
+        ("stream.web", StreamConfig, {"telemetry", "logs", "sessions", "features", "context"}),
         ("stream.web.telemetry", TelemetryConfig, {"mapping"}),
         ("stream.web.telemetry.mapping", MappingConfig, set()),
         ("stream.web.logs", LogConfig, set()),
+        ("stream.web.sessions", SessionConfig, set()),
         ("stream.web.context", ContextConfig, set()),
         ('stream.web.features."*"', FeatureConfig, set()),
     ],
@@ -103,8 +105,9 @@ def test_every_example_is_legal_and_every_default_is_the_default(monkeypatch: py
     said = {
         StreamConfig: (
             "telemetry", "logs", "features", "detectors", "group_by", "expected_entities", "refit", "no_data_after",
-            "context",
+            "context", "sessions",
         ),
+        SessionConfig: ("key", "alert_budget"),
         ContextConfig: ("source", "rules", "patterns"),
         LogConfig: ("source", "topic", "history", "pattern", "time_format", "entity", "order", "masks"),
         TelemetryConfig: ("source", "topic", "history", "features", "order", "mapping"),

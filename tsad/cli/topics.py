@@ -33,7 +33,7 @@ def rekey(
         str | None, typer.Option(metavar="FIELD", help="The field of JSON that names the entity (a.b: b within a).")
     ] = None,
     stream: Annotated[
-        str | None, typer.Option(help="Entities as this stream reads them: any format, its mapping.")
+        str | None, typer.Option(help="Entities, or sessions, as this stream reads them: any format, its mapping.")
     ] = None,
     partitions: NewPartitions = None,
     config: ConfigPath = CONFIG,
@@ -47,6 +47,7 @@ def rekey(
     from streaming.broker.rekey import rekey as copy
     from streaming.columns import Columns
     from streaming.decoders import decoder_of
+    from streaming.sessionintake import SessionKeys
 
     if (entity is None) == (stream is None):
         raise typer.BadParameter("say either --entity FIELD or --stream NAME: what names the entity of a message")
@@ -55,7 +56,9 @@ def rekey(
         entities: FieldEntities | DecodedEntities = FieldEntities(entity or "")
     else:
         format, most = _section(read, stream, source).settings(), read.of(stream).max_features
-        entities = DecodedEntities(lambda: decoder_of(format, Columns(max_features=max(most, 4096))))
+        grouped = read.of(stream).sessions
+        keys = SessionKeys(grouped.key) if grouped is not None and grouped.keyed_by == "session" else None
+        entities = DecodedEntities(lambda: decoder_of(format, Columns(max_features=max(most, 4096))), keys)
     with Bars() as bars, interruptible() as stopping:
         copied = copy(
             read.kafka.settings(), source, target, entities, partitions, stopping, bars.part(f"copy to {target}")

@@ -1,0 +1,77 @@
+"""Sessions in which a template came though it seldom does, did not come though it always does, or too often."""
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.sessioncounts import loud_counts, template_counts, told
+from detectors.types import Scores
+from streaming.sessions import Sessions
+from streaming.types import Codes, State
+
+Nats = NDArray[np.float64]
+
+
+class CountSurprise:
+    """How rare it is among the sessions of the fit that each template comes (or does not), and so many times.
+
+    Both are in nats beyond the commoner case; the score is the cube root of their summed cubes, so that templates which
+    always come together count little more than one. Numbers of times are smoothed over their neighbours in the
+    logarithm (`width`): 15 is no surprise where 14 and 16 came. From `most` on they are one. `prior` sessions are
+    spread over all of them. That a rare template came counts `loud` times where it came as a warning or worse: of
+    all that is new, an error is more often a fault than news is.
+    """
+
+    name: ClassVar[str] = "counts"
+
+    def __init__(self, width: float = 0.5, most: int = 40, prior: float = 0.5, loud: float = 2.0) -> None:
+        if min(width, prior, loud) <= 0 or most < 2:
+            raise ValueError(f"width, prior and loud must be above 0 and most at least 2: {width, prior, loud, most}")
+        self._width, self._most, self._prior, self._loud = width, most, prior, loud
+        self._presence, self._times = np.zeros((1, 2)), np.zeros((1, most))
+
+    def fit(self, sessions: Sessions, templates: int) -> None:
+        """Learn from S >= 1 sessions."""
+        counts = np.minimum(template_counts(sessions, templates), self._most)
+        came = np.stack([np.bincount(column, minlength=self._most + 1) for column in counts.T])[:, 1:]
+        present = came.sum(axis=1)
+        share = (present + self._prior) / (len(sessions) + 2 * self._prior)
+        self._presence = _beyond_the_commonest(np.stack([1 - share, share], axis=1))
+        places = np.log(np.arange(1, self._most + 1))
+        kernel = np.exp(-np.abs(places[:, None] - places[None]) / self._width)
+        kernel /= kernel.sum(axis=1, keepdims=True)
+        self._times = _beyond_the_commonest(came @ kernel + self._prior * kernel.mean(axis=0))
+        self._times[present == 0] = 0  # nothing is known of how often it comes
+
+    def score(self, sessions: Sessions) -> Scores:
+        """Nats of S sessions, and the cubes' shares."""
+        templates = len(self._times) - 1
+        counts, loud = template_counts(sessions, templates), loud_counts(sessions, templates)
+        cubes = self._rare(counts, loud) ** 3 + self._often(counts) ** 3
+        return told(sessions, cubes, np.cbrt(cubes.sum(axis=1)))
+
+    def _rare(self, counts: Codes, loud: Codes) -> Nats:
+        rows = np.arange(len(self._presence))
+        nats: Nats = self._presence[rows, (counts > 0).astype(np.int64)] * np.where(loud > 0, self._loud, 1.0)
+        return nats
+
+    def _often(self, counts: Codes) -> Nats:
+        rows, most = np.arange(len(self._times)), self._times.shape[1]
+        nats: Nats = np.where(counts > 0, self._times[rows, np.clip(counts, 1, most) - 1], 0.0)
+        return nats
+
+    def state(self) -> State:
+        """The nats."""
+        return State({"presence": self._presence, "times": self._times}, {"loud": self._loud})
+
+    def restore(self, state: State) -> None:
+        """What `state` gave."""
+        self._presence, self._times = state.arrays["presence"], state.arrays["times"]
+        self._loud = state.meta["loud"]
+
+
+def _beyond_the_commonest(chances: Nats) -> Nats:
+    """K x C chances -> nats beyond the largest of each row."""
+    nats: Nats = -np.log(chances / chances.max(axis=1, keepdims=True))
+    return nats

@@ -1,0 +1,152 @@
+"""From mined log lines to sessions: whose key a line has, and what becomes of them."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.columns import MAX_NAME
+from streaming.linescores import FOREIGN
+from streaming.miner import Miner
+from streaming.sessiontable import SessionRules, SessionTable, Told
+from streaming.types import Codes, Ints, Lines, State
+
+PART = 16
+"""Characters of a name that are left for the number of a part."""
+MOST_QUOTED, LONGEST = 5000, 300
+"""Templates unknown to the model of which a line is kept for people: the first to come; and characters of each."""
+
+
+class SessionKeys:
+    """Finds a session's key in a line, by the one group of a regular expression."""
+
+    def __init__(self, key: str) -> None:
+        self._find = re.compile(key).search
+
+    def __call__(self, messages: Sequence[str]) -> tuple[list[str], Codes]:
+        """The keys in N messages, and which of them each has (N, int32; -1 = none that can be stored)."""
+        known: dict[str, int] = {}
+        matches = map(self._find, messages)
+        places = [-1 if match is None else known.setdefault(match[1] or "", len(known)) for match in matches]
+        names, codes = list(known), np.array(places, np.int32)
+        good = np.array([*(0 < len(name) <= MAX_NAME - PART and "\0" not in name for name in names), False], np.bool_)
+        if good[:-1].all():
+            return names, codes
+        place = np.append(np.cumsum(good[:-1]) - 1, -1).astype(np.int32)
+        return list(compress(names, good.tolist())), np.where(good[codes], place[codes], -1).astype(np.int32)
+
+
+class SessionModel(Protocol):
+    """`texts` are the templates that the model knows, by rank."""
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """Templates, foremost first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Sessions as `told` of, whose templates are the miner's ids, and what they are to the model of `version` (M; see
+    `Sessions`). Without one, `version` is empty."""
+
+    told: Told
+    codes: Codes
+    version: str
+
+
+class SessionIntake:
+    """The sessions of a partition. `key` is that of `SessionKeys`; `model` finds what judges the sessions by a version of
+    a model, if anything does.
+
+    With `taped`, sessions are told of though nothing judges them.
+    """
+
+    def __init__(self, rules: SessionRules, key: str, model: Callable[[str], SessionModel | None]) -> None:
+        self.table = SessionTable(rules)
+        self.taped = False
+        self._keys = SessionKeys(key)
+        self._model = model
+        self._version = ""
+        self._known = KnownTemplates(np.empty(0, np.int32))
+        self._quoted: dict[int, str] = {}
+        self._shown: list[Shown] = []
+
+    def shown(self) -> list[Shown]:
+        """What was told of since the last call, in order."""
+        shown, self._shown = self._shown, []
+        return shown
+
+    def score_by(self, version: str, miner: Miner) -> None:
+        """The model of `version` judges from now on, if it has one for sessions."""
+        model = self._model(version)
+        self._version = version if model is not None else ""
+        self.table.early = model is not None
+        texts = model.texts if model is not None else ()
+        self._known = KnownTemplates(miner.adopt(texts[: miner.capacity // 4]))
+        self._quoted = {}
+
+    def take(
+        self, lines: Lines, severities: NDArray[np.int8], ids: Codes, now: Ints, text: Callable[[int], str]
+    ) -> None:
+        """N lines with their template `ids` (N); `now` (N) is the topic's newest event time as each came, `text` gives
+        what is mined of the line at a place."""
+        names, codes = self._keys(lines.messages)
+        if self._version:
+            self._quote(codes, ids, text)
+        self._show(self.table.take(names, codes, ids, lines.times, severities, now))
+
+    def end(self) -> None:
+        """No more lines come: every session closes."""
+        self._show(self.table.end())
+
+    def quote(self, ids: Codes) -> list[str]:
+        """What lines of templates said that the model does not know, of those among `ids`, in order."""
+        found = [self._quoted[key] for key in dict.fromkeys(ids.tolist()) if key in self._quoted]
+        return list(dict.fromkeys(found))
+
+    def _quote(self, codes: Codes, ids: Codes, text: Callable[[int], str]) -> None:
+        """Keep the first line of each template that the model does not know."""
+        foreign = np.flatnonzero((codes >= 0) & (ids >= 0) & (self._known.codes(ids) == FOREIGN))
+        _, first = np.unique(ids[foreign], return_index=True)
+        for place in np.sort(first).tolist():
+            key = int(ids[foreign[place]])
+            if key not in self._quoted and len(self._quoted) < MOST_QUOTED:
+                self._quoted[key] = text(int(foreign[place]))[:LONGEST]
+
+    def _show(self, found: Sequence[Told]) -> None:
+        if self._version or self.taped:
+            self._shown += [Shown(told, self._known.codes(told.sessions.templates), self._version) for told in found]
+
+    def state(self) -> State:
+        """Everything but the model, which is its version's."""
+        state = State({"known": self._known.ids}, {"version": self._version, "quoted": list(self._quoted.items())})
+        state.put("table", self.table.state())
+        return state
+
+    def restore(self, state: State) -> None:
+        """Take over what `state` gave."""
+        self._version, self._quoted = state.meta["version"], dict(state.meta["quoted"])
+        self.table.early = bool(self._version)
+        self._known = KnownTemplates(state.arrays["known"].copy())
+        self.table.restore(state.part("table"))
+
+
+class KnownTemplates:
+    """Which of the miner's `ids` (K) are the templates 1 to K of a model."""
+
+    def __init__(self, ids: Codes) -> None:
+        self.ids = ids
+        self._sorted, first = np.unique(ids, return_index=True)
+        self._codes = (first + 1).astype(np.int32)
+
+    def codes(self, ids: Codes) -> Codes:
+        """Of N template ids: their numbers, 0 = none of them."""
+        if not len(self._sorted):
+            return np.full(len(ids), FOREIGN, np.int32)
+        place = np.minimum(np.searchsorted(self._sorted, ids), len(self._sorted) - 1)
+        return np.where(self._sorted[place] == ids, self._codes[place], FOREIGN).astype(np.int32)
