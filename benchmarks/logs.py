@@ -128,8 +128,8 @@ def scored_lines_per_second(lines: Sequence[str]) -> float:
     first.tape = LineTape(first.miner.texts)
     for poll in polls(lines, 0, half):
         first.take(poll)
-    entities, slots, _, _ = first.tape.read()
-    cells = np.unique(np.stack([entities, slots]), axis=1)
+    taped = first.tape.read()
+    cells = np.unique(np.stack([taped.entities, taped.slots]), axis=1)
     counts = np.ones((cells.shape[1], 1), np.float32)
     rows = Rows(list(first.tape.names), cells[0].astype(np.int32), cells[1], counts, ["log.lines"])
     _, model = with_lines(rows, first.tape, list(LINE_SCORERS))

@@ -29,6 +29,7 @@ DETECTORS: dict[str, str] = {
 }
 
 LINE_SCORERS: dict[str, str] = {
+    "field": "detectors.parameters:Parameters",
     "rare": "detectors.rarity:Rarity",
     "sequence": "detectors.sequence:Sequence",
 }

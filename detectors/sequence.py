@@ -1,7 +1,7 @@
 """Which template comes after which: an n-gram model of order 3 with back-off, in sorted tables."""
 
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,7 @@ class Sequence:
     """
 
     name: ClassVar[str] = "sequence"
+    asks: ClassVar[Literal["which", "how", "else"]] = "how"
 
     def __init__(self, quantile: float = 0.999, least: int = 100) -> None:
         if not 0 < quantile < 1:

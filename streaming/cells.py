@@ -12,9 +12,11 @@ from streaming.types import Codes, Floats, Ints, State
 
 TEMPLATE, FOUNDED, TEXT, SCORES = 0, 1, 2, 3
 """The first values of a line (see `Samples`)."""
-SCORED = 2
+SCORED = 5
 """Scores that a line has at most."""
-COUNTED = SCORES + 2 * SCORED
+SCORE, REASON = 3, 2
+"""Values of a score: its column, what the line adds to that, and, as the last, the place of the reason."""
+COUNTED = SCORES + SCORE * SCORED
 """How many of a line's values come before the columns that it is counted in."""
 FRACTION = 64
 """Scores of lines are whole numbers of 1/64, so that their sum in a slot is exact whatever the order."""
@@ -32,8 +34,9 @@ class Samples:
 
     `values` are, of telemetry, N x F float32 (NaN = absent); of log lines, N x k int32: first the template's number
     (-1 = the line is not told), whether the line founded it (-1 = it is known for long, and told for its scores) and
-    the place of its text in `texts`, then `SCORED` pairs of a column (-1 = none) and what the line adds to it in 1/64,
-    and, from `COUNTED` on, the columns that each line is counted in (-1 = none).
+    the place of its text in `texts`, then `SCORED` times a column (-1 = none), what the line adds to it in 1/64 and the
+    place of the reason in `texts` (-1 = its text says all), and, from `COUNTED` on, the columns that each line is
+    counted in (-1 = none).
     """
 
     rows: Codes
@@ -136,7 +139,7 @@ def count_lines(lines: Samples, features: int) -> tuple[Codes, Ints, Floats]:
     columns = lines.values[:, COUNTED:]
     flat = place.reshape(-1, 1) * features + columns
     counts = np.bincount(flat[columns >= 0], minlength=len(cells) * features).astype(np.float64)
-    for pair in range(SCORES, COUNTED, 2):
+    for pair in range(SCORES, COUNTED, SCORE):
         scored = np.flatnonzero(lines.values[:, pair] >= 0)
         if len(scored):
             into = place[scored] * features + lines.values[scored, pair]
@@ -152,7 +155,8 @@ def _renumbered(parts: Sequence[Samples]) -> tuple[list[Samples], list[str]]:
         values = part.values
         if part.texts and texts:
             values = values.copy()
-            values[values[:, TEXT] >= 0, TEXT] += len(texts)
+            for column in (TEXT, *range(SCORES + REASON, COUNTED, SCORE)):
+                values[values[:, column] >= 0, column] += len(texts)
         texts += part.texts
         renumbered.append(replace(part, values=values))
     return renumbered, texts

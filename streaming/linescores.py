@@ -1,13 +1,15 @@
 """What a model says of each log line: an injected model, and the miner's ids put into the model's own numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streaming.cells import SCORED
 from streaming.lastlines import UNKNOWN
+from streaming.linefields import FieldReader, Fields, ShapedLines
 from streaming.miner import Miner
 from streaming.types import Codes, Ints, State
 
@@ -21,14 +23,19 @@ class MinedLines:
 
     `codes` (N, int32): the place of a line's template among the model's + 1, 0 = none of them. `before` (N x 2, int32):
     the codes of the two lines before it of the same entity, the nearest first; -1 = not known, and of a late line
-    nothing is. `slots` (N): event time // step.
+    nothing is. `slots` (N): event time // step. `new` (N): whether a line founded its template, and is counted as that.
+    `said`: what stands at the varying places, where it was read.
     """
 
     codes: Codes
     before: Codes
     slots: Ints
+    new: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    said: Fields | None = None
 
     def __post_init__(self) -> None:
+        if not len(self.new):
+            object.__setattr__(self, "new", np.zeros(len(self.codes), np.bool_))
         if self.before.shape != (len(self.codes), 2) or len(self.slots) != len(self.codes):
             raise ValueError(f"before must be {len(self.codes)} x 2, got {self.before.shape}")
 
@@ -39,7 +46,9 @@ class MinedLines:
 class LineModel(Protocol):
     """`texts` are the templates that the model knows, by rank; `features` what its S scores are called.
 
+    `fields` are those of lines that are read (`FieldReader`); where there are none, no line is looked into.
     `score` gives N x S int32, in 1/64 of the feature's unit, 0 = nothing strange. It is a function of each line alone.
+    `reason` says why a line has a score, by its number; "" where its text says all.
     """
 
     @property
@@ -52,8 +61,17 @@ class LineModel(Protocol):
         """A name for each score."""
         ...
 
+    @property
+    def fields(self) -> Ints:
+        """Numbers of fields, by codes of templates."""
+        ...
+
     def score(self, lines: MinedLines) -> Codes:
         """N x S int32."""
+        ...
+
+    def reason(self, lines: MinedLines, line: int, number: int) -> str:
+        """For people."""
         ...
 
 
@@ -67,8 +85,13 @@ class LineScores:
         if len(model.features) > SCORED:
             raise ValueError(f"a line has at most {SCORED} scores, the model gives {len(model.features)}")
         ids = miner.adopt(model.texts[: miner.capacity // 4])
-        self.model = model
+        self.model, self._reader = model, _reader_for(model)
         self._index(ids, np.arange(1, len(ids) + 1, dtype=np.int32))
+
+    @property
+    def reads(self) -> bool:
+        """Whether what lines say is looked at."""
+        return self._reader is not None
 
     def _index(self, ids: Codes, codes: Codes) -> None:
         self._ids, first = np.unique(ids, return_index=True)
@@ -82,10 +105,14 @@ class LineScores:
         found = np.where(self._ids[place] == ids, self._codes[place], FOREIGN)
         return np.where(ids < 0, UNKNOWN, found).astype(np.int32)
 
-    def of(self, ids: Codes, before: Codes, slots: Ints) -> Codes:
-        """N x S scores of N lines by their template ids; `before` (N x 2) as `LastLines.take` gives it."""
+    def mined(
+        self, ids: Codes, before: Codes, slots: Ints, new: NDArray[np.bool_], shaped: ShapedLines | None
+    ) -> MinedLines:
+        """N lines as the model sees them, from their template ids; `before` (N x 2) as `LastLines.take` gives it,
+        `new` which of them founded a template, `shaped` what they say (not asked for unless `reads`)."""
         codes = np.maximum(self.codes(ids), FOREIGN)  # a late line that fits no template has a foreign one
-        return self.model.score(MinedLines(codes, self.codes(before), slots))
+        said = self._reader.read(shaped, codes) if self._reader is not None and shaped is not None else None
+        return MinedLines(codes, self.codes(before), slots, new, said)
 
     def state(self) -> State:
         """Which id has which code; the model is its version's."""
@@ -95,5 +122,10 @@ class LineScores:
     def restored(cls, model: LineModel, state: State) -> "LineScores":
         """What gave `state`, over the same model."""
         found = cls.__new__(cls)
-        found.model, found._ids, found._codes = model, state.arrays["ids"].copy(), state.arrays["codes"].copy()
+        found.model, found._reader = model, _reader_for(model)
+        found._ids, found._codes = state.arrays["ids"].copy(), state.arrays["codes"].copy()
         return found
+
+
+def _reader_for(model: LineModel) -> FieldReader | None:
+    return FieldReader(model.texts, model.fields.tolist()) if len(model.fields) else None

@@ -7,10 +7,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.cells import COUNTED, FOUNDED, SCORES, TEMPLATE, TEXT, alike
+from streaming.cells import COUNTED, FOUNDED, REASON, SCORE, SCORES, TEMPLATE, TEXT, alike
 from streaming.columns import Columns
 from streaming.lastlines import UNKNOWN, LastLines
-from streaming.linescores import LineModel, LineScores
+from streaming.linefields import ShapedLines
+from streaming.linescores import LineModel, LineScores, MinedLines
 from streaming.linetape import LineTape
 from streaming.logfeatures import LogFeatures
 from streaming.masking import Masking
@@ -18,7 +19,7 @@ from streaming.miner import MAX_CHARACTERS, Miner
 from streaming.sessionintake import SessionIntake
 from streaming.settings import Timing
 from streaming.severities import Severities
-from streaming.shapes import shapes
+from streaming.shapes import shapes, shapes_and_numbers
 from streaming.signs import Sighting, Sign, Signs
 from streaming.stretches import LogCounts
 from streaming.types import Codes, Ints, Lines, State
@@ -29,13 +30,14 @@ LONGEST_TEXT = 300
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Some lines of a poll: their severities, `keys` for the miner, and `now`, the topic's newest event time as each
-    came (N, ns)."""
+    """Some lines of a poll: their severities, `keys` for the miner, `now`, the topic's newest event time as each came
+    (N, ns), and, where somebody asks what they say, that."""
 
     lines: Lines
     severities: NDArray[np.int8]
     keys: Sequence[bytes | str]
     now: Ints
+    shaped: ShapedLines | None
 
     def take(self, part: slice) -> "_Part":
         lines = self.lines
@@ -43,7 +45,10 @@ class _Part:
             lines, codes=lines.codes[part], times=lines.times[part], messages=lines.messages[part],
             templates=lines.templates[part],
         )  # fmt: skip
-        return _Part(kept, self.severities[part], self.keys[part], self.now[part])
+        shaped = self.shaped
+        if shaped is not None and len(kept.codes) < len(lines.codes):
+            shaped = shaped.take(np.arange(len(lines.codes))[part])
+        return _Part(kept, self.severities[part], self.keys[part], self.now[part], shaped)
 
 
 class LogIntake:
@@ -117,9 +122,15 @@ class LogIntake:
 
     def _read(self, lines: Lines, newest: Ints) -> _Part:
         """What is read of each line's text, once a poll: its shape, which says its severity and how it is mined."""
-        shaped = shapes([message[:MAX_CHARACTERS] for message in lines.messages])
+        begun = [message[:MAX_CHARACTERS] for message in lines.messages]
+        said: ShapedLines | None = None
+        if self.tape is not None or self._queue or (self._scores is not None and self._scores.reads):
+            shaped, numbers = shapes_and_numbers(begun)
+            said = ShapedLines.of(shaped, numbers)
+        else:
+            shaped = shapes(begun)
         severities = self._severities.completed(lines.severities, shaped)
-        return _Part(lines, severities, self.miner.keys(lines.messages, shaped), newest)
+        return _Part(lines, severities, self.miner.keys(lines.messages, shaped), newest, said)
 
     def _count(self, part: _Part, texts: list[str]) -> tuple[Codes, Codes]:
         """The columns of each line of `part` and what it said, whose words join `texts`."""
@@ -141,12 +152,13 @@ class LogIntake:
         said = np.full((len(ids), COUNTED), -1, np.int32)
         fresh = self._fresh(ids, is_new, now)
         said[fresh, FOUNDED] = is_new[fresh]
-        self._score(said, lines, ids, slots, self._before(lines, ids, now, ~late))
+        scored = self._score(said, part, ids, slots, is_new, self._before(lines, ids, now, ~late))
         told = np.flatnonzero((said[:, FOUNDED:] >= 0).any(axis=1) & (ids >= 0))
         if len(told):
             firsts, cells = alike(lines.codes[told], slots[told], ids[told])
             said[told, TEMPLATE], said[told, TEXT] = ids[told], len(texts) + cells
             texts += [self.miner.read(part.keys[place])[:LONGEST_TEXT] for place in told[firsts].tolist()]
+            self._give_reasons(said, scored, told, cells, texts)
         return self.features.columns(part.severities, ids, is_new), said
 
     def _before(self, lines: Lines, ids: Codes, now: Ints, on_time: NDArray[np.bool_]) -> Codes:
@@ -157,17 +169,36 @@ class LogIntake:
         before[on_time] = self._last.take(lines.names, lines.codes[on_time], ids[on_time], now[on_time])
         return before
 
-    def _score(self, said: Codes, lines: Lines, ids: Codes, slots: Ints, before: Codes) -> None:
-        """Note what the model in force says of each line, and keep the line for the next one."""
+    def _score(
+        self, said: Codes, part: _Part, ids: Codes, slots: Ints, is_new: NDArray[np.bool_], before: Codes
+    ) -> MinedLines | None:
+        """Note what the model in force says of each line, and keep the line for the next one; the lines as it sees
+        them."""
+        lines = part.lines
         if self.tape is not None:
-            self.tape.add(lines.names, lines.codes, slots, ids, before)
+            self.tape.add(lines.names, lines.codes, slots, ids, before, is_new, part.shaped)
         if self._scores is None:
-            return
-        scores = self._scores.of(ids, before, slots)
+            return None
+        mined = self._scores.mined(ids, before, slots, is_new, part.shaped)
+        scores = self._scores.model.score(mined)
         for number, feature in enumerate(self._scores.model.features):
-            strange = np.flatnonzero(scores[:, number])
-            said[strange, SCORES + 2 * number] = self._admit(feature)
-            said[strange, SCORES + 2 * number + 1] = scores[strange, number]
+            strange, first = np.flatnonzero(scores[:, number]), SCORES + SCORE * number
+            said[strange, first] = self._admit(feature)
+            said[strange, first + 1] = scores[strange, number]
+        return mined
+
+    def _give_reasons(self, said: Codes, mined: MinedLines | None, told: Ints, cells: Ints, texts: list[str]) -> None:
+        """Add to `texts` why the first line of each cell (of those `told`) has a score, where its own says not all."""
+        if self._scores is None or mined is None:
+            return
+        for number in range(len(self._scores.model.features)):
+            column = SCORES + SCORE * number
+            scored = np.flatnonzero(said[told, column] >= 0)
+            for place in told[scored[np.unique(cells[scored], return_index=True)[1]]].tolist():
+                reason = self._scores.model.reason(mined, place, number)
+                if reason:
+                    said[place, column + REASON] = len(texts)
+                    texts.append(reason[:LONGEST_TEXT])
 
     def _fresh(self, ids: Codes, is_new: NDArray[np.bool_], now: Ints) -> Ints:
         """Places of the lines whose template was founded less than a window ago; `now` (N) is the topic's slot.

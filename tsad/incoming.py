@@ -106,7 +106,7 @@ class LogConfig(Section):
     coverage: Literal["stream", "entity", "always"] = "stream"
     max_templates: int = Field(default=5000, ge=100)
     masks: dict[str, str] | None = None
-    line_scorers: tuple[Literal["rare", "sequence"], ...] = ()
+    line_scorers: tuple[Literal["rare", "sequence", "field"], ...] = ("rare", "sequence", "field")
     join_lines: bool = True
 
     @model_validator(mode="after")

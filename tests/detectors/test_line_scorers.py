@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
+from dataclasses import replace
 from math import exp, log
 
 import numpy as np
@@ -15,18 +16,26 @@ from detectors.registry import LINE_SCORERS, load_line_scorer
 from detectors.sequence import Sequence
 from detectors.types import LineScorer
 from streaming.cells import FRACTION
+from streaming.linefields import FieldReader, ShapedLines
 from streaming.linescores import MinedLines
+from streaming.shapes import shapes_and_numbers
 from streaming.types import State
 
 TEMPLATES = 4
 
 
+READER = FieldReader([f"line {code} says <NUM> and <*>" for code in range(1, 101)])
+
+
 def in_a_row(codes: list[int], lines_a_slot: int = 5) -> MinedLines:
-    """Lines of one entity."""
+    """Lines of one entity, which say a number and a word."""
     ids = np.array(codes, np.int32)
     padded = np.concatenate([np.full(2, -1, np.int32), ids])
     before = np.stack([padded[1:-1], padded[:-2]], axis=1)
-    return MinedLines(ids, before, np.arange(len(codes)) // lines_a_slot)
+    messages = [f"line {code} says {place * 7 % 10} and {'abc'[place % 3]}" for place, code in enumerate(codes)]
+    shaped = ShapedLines.of(*shapes_and_numbers(messages))
+    slots = np.arange(len(codes)) // lines_a_slot
+    return MinedLines(ids, before, slots, said=READER.read(shaped, ids))
 
 
 def no_rest(lines: MinedLines) -> np.ndarray:
@@ -137,11 +146,13 @@ def test_every_line_scorer_keeps_the_contract(name: str) -> None:
     state = one.state()
     other.restore(State({key: value.copy() for key, value in state.arrays.items()}, json.loads(json.dumps(state.meta))))
     asked = in_a_row([1, 3, 0, 2, 4, 4, 1, 2, 3] * 9)
+    assert asked.said is not None
     expected = one.score(asked)
     np.testing.assert_array_equal(other.score(asked), expected)
     for place in range(len(asked)):
         part = slice(place, place + 1)
-        alone = one.score(MinedLines(asked.codes[part], asked.before[part], asked.slots[part]))
+        said = replace(asked.said.of_line(place), lines=np.zeros_like(asked.said.of_line(place).lines))
+        alone = one.score(MinedLines(asked.codes[part], asked.before[part], asked.slots[part], said=said))
         assert alone.tolist() == [expected[place]]
 
 

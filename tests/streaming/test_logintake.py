@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streaming.cells import COUNTED, SCORE, SCORED, SCORES
 from streaming.columns import Columns
 from streaming.linescores import MinedLines
-from streaming.linetape import LineTape
+from streaming.linetape import UNKNOWN, LineTape
 from streaming.logintake import LogIntake
 from streaming.settings import SECOND, Timing
 from streaming.stretches import LogCounts
@@ -166,6 +167,10 @@ class Surprised:
 
     texts = ("user <NUM> in", "cache flushed")
     features = ("log.rare", "log.sequence")
+    fields = np.zeros(0, np.int64)
+
+    def reason(self, lines: MinedLines, line: int, number: int) -> str:
+        return f"after {lines.before[line, 0]}" if number else ""
 
     def score(self, mined: MinedLines) -> Codes:
         again = (mined.codes == mined.before[:, 0]) & (mined.codes > 0)
@@ -181,7 +186,7 @@ def scoring(columns: Columns, lateness: int = MINUTE) -> LogIntake:
 
 def scores(counts: LogCounts) -> list[dict[str, int]]:
     """What each line adds to which feature, in 1/64."""
-    pairs = counts.said[:, 3:7].reshape(-1, 2, 2).tolist()
+    pairs = counts.said[:, SCORES:COUNTED].reshape(-1, SCORED, SCORE)[:, :, :2].tolist()
     return [{counts.features[column]: score for column, score in line if column >= 0} for line in pairs]
 
 
@@ -207,10 +212,10 @@ def test_a_late_line_is_scored_by_its_template_alone_and_no_line_comes_after_it(
 
 def test_a_model_of_more_scores_than_a_line_has_is_refused() -> None:
     class Talkative(Surprised):
-        features = ("log.a", "log.b", "log.c")  # type: ignore[assignment]
+        features = tuple(f"log.{letter}" for letter in "abcdef")  # type: ignore[assignment]
 
     desk = LogIntake(timing(), Columns(), line_model=lambda _: Talkative())
-    with pytest.raises(ValueError, match="at most 2 scores, the model gives 3"):
+    with pytest.raises(ValueError, match="at most 5 scores, the model gives 6"):
         desk.score_by("any")
 
 
@@ -252,10 +257,24 @@ def test_a_tape_keeps_the_lines_as_they_follow_each_other_the_newest_ones() -> N
     desk.tape = LineTape(desk.miner.texts, most=3)
     for minute in range(9):
         desk.take(lines([(minute, "user 5 in"), (max(minute - 3, 0), "cache flushed")], 2 * minute))
-    entities, slots, ids, before = desk.tape.read()
-    texts = desk.tape.texts(ids.tolist())
+    kept = desk.tape.read()
+    texts = desk.tape.texts(kept.ids.tolist())
     assert texts == ["user <NUM> in", "cache flushed"] * 2
-    assert slots.tolist() == [7, 4, 8, 5]
-    assert before[:, 0].tolist() == [ids[0], -1, ids[0], -1]
-    assert (list(desk.tape.names), entities.tolist()) == (["web"], [0] * 4)
-    assert [len(part) for part in LineTape(desk.miner.texts).read()] == [0, 0, 0, 0]
+    assert kept.slots.tolist() == [7, 4, 8, 5]
+    assert kept.before[:, 0].tolist() == [kept.ids[0], -1, kept.ids[0], -1]
+    assert (list(desk.tape.names), kept.entities.tolist()) == (["web"], [0] * 4)
+    shapes = [kept.shaped.shapes[place] for place in kept.shaped.of_line.tolist()]
+    assert shapes == [b"user 0 in", b"cache flushed"] * 2
+    assert kept.shaped.numbers.values.tolist() == [5, 5]
+    assert len(LineTape(desk.miner.texts).read().ids) == 0
+
+
+def test_a_tape_knows_which_lines_are_new_and_holds_so_much_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streaming.linetape.SHAPES", 20)
+    desk = intake()
+    desk.tape = LineTape(desk.miner.texts)
+    desk.take(lines([(0, text) for text in ("user 5 in", "user 6 in", "cache flushed", "no place for this")]))
+    kept = desk.tape.read()
+    assert kept.new.tolist() == [True, False, True, True]
+    shapes = [kept.shaped.shapes[place] for place in kept.shaped.of_line.tolist()]
+    assert shapes == [b"user 0 in", b"user 0 in", UNKNOWN, UNKNOWN]
