@@ -31,6 +31,7 @@ DETECTORS: dict[str, str] = {
 LINE_SCORERS: dict[str, str] = {
     "field": "detectors.parameters:Parameters",
     "rare": "detectors.rarity:Rarity",
+    "relation": "detectors.relation:Relation",
     "sequence": "detectors.sequence:Sequence",
 }
 """What scores log lines, by the name of its feature behind `log.`."""

@@ -11,6 +11,7 @@ from streaming.cells import SCORED
 from streaming.lastlines import UNKNOWN
 from streaming.linefields import FieldReader, Fields, ShapedLines
 from streaming.miner import Miner
+from streaming.related import Related
 from streaming.types import Codes, Ints, State
 
 FOREIGN = 0
@@ -24,7 +25,7 @@ class MinedLines:
     `codes` (N, int32): the place of a line's template among the model's + 1, 0 = none of them. `before` (N x 2, int32):
     the codes of the two lines before it of the same entity, the nearest first; -1 = not known, and of a late line
     nothing is. `slots` (N): event time // step. `new` (N): whether a line founded its template, and is counted as that.
-    `said`: what stands at the varying places, where it was read.
+    `said`: what stands at the varying places, where it was read; `related`: named values, where they are kept.
     """
 
     codes: Codes
@@ -32,6 +33,7 @@ class MinedLines:
     slots: Ints
     new: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     said: Fields | None = None
+    related: Related | None = None
 
     def __post_init__(self) -> None:
         if not len(self.new):
@@ -106,13 +108,14 @@ class LineScores:
         return np.where(ids < 0, UNKNOWN, found).astype(np.int32)
 
     def mined(
-        self, ids: Codes, before: Codes, slots: Ints, new: NDArray[np.bool_], shaped: ShapedLines | None
-    ) -> MinedLines:
+        self, ids: Codes, before: Codes, slots: Ints, new: NDArray[np.bool_], shaped: ShapedLines | None = None,
+        related: Related | None = None,
+    ) -> MinedLines:  # fmt: skip
         """N lines as the model sees them, from their template ids; `before` (N x 2) as `LastLines.take` gives it,
         `new` which of them founded a template, `shaped` what they say (not asked for unless `reads`)."""
         codes = np.maximum(self.codes(ids), FOREIGN)  # a late line that fits no template has a foreign one
         said = self._reader.read(shaped, codes) if self._reader is not None and shaped is not None else None
-        return MinedLines(codes, self.codes(before), slots, new, said)
+        return MinedLines(codes, self.codes(before), slots, new, said, related)
 
     def state(self) -> State:
         """Which id has which code; the model is its version's."""

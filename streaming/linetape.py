@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streaming.linefields import ShapedLines
+from streaming.related import Related
 from streaming.shapes import Numbers
 from streaming.types import Codes, Ints
 
@@ -24,7 +25,7 @@ SHAPES = 64 << 20
 @dataclass(frozen=True, slots=True)
 class TapedLines:
     """N lines in position order: `entities` (N, index the tape's `names`), `slots` (N), template `ids` (N), the ids
-    `before` (N x 2), which are `new`, and what they say (`shaped`)."""
+    `before` (N x 2), which are `new`, what they say (`shaped`), and named values (`related`)."""
 
     entities: Codes
     slots: Ints
@@ -32,12 +33,13 @@ class TapedLines:
     before: Codes
     new: NDArray[np.bool_]
     shaped: ShapedLines
+    related: Related
 
     def take(self, index: Ints) -> "TapedLines":
         """The lines at `index`."""
         return TapedLines(
             self.entities[index], self.slots[index], self.ids[index], self.before[index], self.new[index],
-            self.shaped.take(index),
+            self.shaped.take(index), self.related.take(index),
         )  # fmt: skip
 
     @classmethod
@@ -50,7 +52,8 @@ class TapedLines:
         before = _concatenated([part.before for part in parts], np.int32).reshape(-1, 2)
         entities, ids = (_concatenated([getattr(p, name) for p in parts], np.int32) for name in ("entities", "ids"))
         slots = _concatenated([part.slots for part in parts], np.int64)
-        return cls(entities, slots, ids, before, _concatenated([part.new for part in parts], np.bool_), shaped)
+        new, related = _concatenated([part.new for part in parts], np.bool_), Related.joined([p.related for p in parts])
+        return cls(entities, slots, ids, before, new, shaped, related)
 
 
 class LineTape:
@@ -67,16 +70,17 @@ class LineTape:
 
     def add(
         self, names: Sequence[str], codes: Codes, slots: Ints, ids: Codes, before: Codes,
-        new: NDArray[np.bool_] | None = None, shaped: ShapedLines | None = None,
+        new: NDArray[np.bool_] | None = None, shaped: ShapedLines | None = None, related: Related | None = None,
     ) -> None:  # fmt: skip
         """N lines: `codes` (N) index `names`; `slots` (N), `ids` (N), `before` (N x 2), `new` (N) where any is, and
-        `shaped`, where it was looked at what they say."""
+        `shaped`, where it was looked at what they say, and their named values."""
         number = np.array([self.names.setdefault(name, len(self.names)) for name in names], np.int32)
         new = np.zeros(len(codes), np.bool_) if new is None else new
         shaped = ShapedLines.of([UNKNOWN] * len(codes), Numbers.none(len(codes))) if shaped is None else shaped
         of_line = np.array([self._number(shape) for shape in shaped.shapes], np.int32)[shaped.of_line]
         kept = replace(shaped, shapes=(), of_line=of_line)
-        self._parts.append(TapedLines(number[codes], slots, ids, before, new, kept))
+        related = Related.none(len(codes)) if related is None else related
+        self._parts.append(TapedLines(number[codes], slots, ids, before, new, kept, related))
         self._held += len(codes)
         while self._held - len(self._parts[0].ids) >= self._most:
             self._held -= len(self._parts.pop(0).ids)

@@ -43,7 +43,7 @@ class _Part:
         lines = self.lines
         kept = replace(
             lines, codes=lines.codes[part], times=lines.times[part], messages=lines.messages[part],
-            templates=lines.templates[part],
+            templates=lines.templates[part], related=None if lines.related is None else lines.related.take(part),
         )  # fmt: skip
         shaped = self.shaped
         if shaped is not None and len(kept.codes) < len(lines.codes):
@@ -176,10 +176,10 @@ class LogIntake:
         them."""
         lines = part.lines
         if self.tape is not None:
-            self.tape.add(lines.names, lines.codes, slots, ids, before, is_new, part.shaped)
+            self.tape.add(lines.names, lines.codes, slots, ids, before, is_new, part.shaped, lines.related)
         if self._scores is None:
             return None
-        mined = self._scores.mined(ids, before, slots, is_new, part.shaped)
+        mined = self._scores.mined(ids, before, slots, is_new, part.shaped, lines.related)
         scores = self._scores.model.score(mined)
         for number, feature in enumerate(self._scores.model.features):
             strange, first = np.flatnonzero(scores[:, number]), SCORES + SCORE * number

@@ -87,6 +87,11 @@ class TelemetryConfig(Section):
         return TelemetryFormat(**self.model_dump(exclude=ours), mapping=self.mapping.mapping())
 
 
+LineScorerName = Literal["rare", "sequence", "field", "relation"]
+MOST_RELATIONS = 8
+"""Names whose values are related at most: each pair of them is a number to be learnt."""
+
+
 class LogConfig(Section):
     """The logs of a stream: its source, its format and layout, and how templates become features."""
 
@@ -106,7 +111,8 @@ class LogConfig(Section):
     coverage: Literal["stream", "entity", "always"] = "stream"
     max_templates: int = Field(default=5000, ge=100)
     masks: dict[str, str] | None = None
-    line_scorers: tuple[Literal["rare", "sequence", "field"], ...] = ("rare", "sequence", "field")
+    line_scorers: tuple[LineScorerName, ...] = ("rare", "sequence", "field", "relation")
+    relations: tuple[str, ...] = ()
     join_lines: bool = True
 
     @model_validator(mode="after")
@@ -118,14 +124,22 @@ class LogConfig(Section):
                 re.compile(pattern)
             except re.error as error:
                 raise ValueError(f"{label}: {pattern!r} is no regular expression: {error}") from None
+        self._check_relations()
         groups = re.compile(self.pattern).groupindex if self.pattern else {}
         if self.layout == "text" and not {"time", "message"} <= set(groups):
             raise ValueError(f"pattern needs the groups time and message, got {', '.join(groups) or 'none'}")
         return self
 
+    def _check_relations(self) -> None:
+        names = self.relations
+        if len(names) == 1 or len(names) > MOST_RELATIONS or len(set(names)) < len(names) or "" in names:
+            raise ValueError(f"relations: {list(names)}; none, or 2 to {MOST_RELATIONS} different names are allowed")
+        if {"time", "message"} & set(names):
+            raise ValueError(f"relations: {list(names)}; time and message relate nothing")
+
     def settings(self) -> LogFormat:
         """The plain value for `streaming`."""
         return LogFormat(
             self.layout, self.pattern, self.time_format, self.unit, self.default_entity, self.order, self.format,
-            self.entity, self.join_lines,
+            self.entity, self.join_lines, self.relations,
         )  # fmt: skip

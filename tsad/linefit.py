@@ -80,7 +80,7 @@ def _coded(taped: TapedLines, texts: Texts) -> tuple[MinedLines, list[str]]:
     earlier = np.where(held[at] == before, code_of[at], 0)
     earlier = np.where(before < 0, UNKNOWN, earlier).astype(np.int32)
     said = FieldReader(known).read(taped.shaped, code_of[place])
-    return MinedLines(code_of[place], earlier, taped.slots, taped.new, said), known
+    return MinedLines(code_of[place], earlier, taped.slots, taped.new, said, taped.related), known
 
 
 def _with(rows: Rows, features: Sequence[str], scores: Codes, place: Ints, covered: np.ndarray) -> Rows:
