@@ -50,10 +50,10 @@ class FittedLines:
         whole[:, asks == "how"] *= ~counted[:, None]
         return whole
 
-    def reason(self, lines: MinedLines, line: int, number: int) -> str:
-        """Why a line has the score at `number`; "" where its text says all."""
+    def reasons(self, lines: MinedLines, places: Ints, number: int) -> list[str]:
+        """Why lines (by their places, rising) have the score at `number`; "" where the text of one says all."""
         scorer = list(self.scorers.values())[number]
-        return scorer.reason(lines, line) if isinstance(scorer, ReasoningScorer) else ""
+        return scorer.reasons(lines, places) if isinstance(scorer, ReasoningScorer) else [""] * len(places)
 
     @classmethod
     def fit(cls, texts: Sequence[str], lines: MinedLines, names: Sequence[str]) -> tuple["FittedLines | None", Codes]:

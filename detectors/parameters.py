@@ -155,6 +155,8 @@ class Parameters:
         self._usual = np.array([np.quantile(nats[judged], self._quantile, method="higher") for nats in (far, odd)])
         scores = _whole(np.maximum(far - self._usual[0], odd - self._usual[1]))
         self._table = _Table.of(said, np.isin(said.fields, known.fields[kept]))
+        # what is seldom is the more of a surprise the more was seen, by no more than this
+        self._usual += np.log(len(held_out) / np.count_nonzero(~held_out))
         found: Codes = np.where(rest, scores, self.score(lines))
         return found
 
@@ -170,20 +172,24 @@ class Parameters:
         beyond[read.rows < 0] = -np.inf
         return beyond
 
-    def reason(self, lines: MinedLines, line: int) -> str:
-        """Which value of a line is the strangest, and what was usual there."""
+    def reasons(self, lines: MinedLines, places: Ints) -> list[str]:
+        """Which value of each of some lines (by their places, rising) is the strangest, and what was usual there."""
         if lines.said is None:
-            return ""
-        said = lines.said.of_line(line)
-        worst = int(np.argmax(self._beyond(said)))
-        read, table = self._table.read(said), self._table
-        row = int(read.rows[worst])
-        value, around, unit = lines.said.told(line, int(said.fields[worst]))
+            return [""] * len(places)
+        said = lines.said.of_lines(places)
+        read, beyond = self._table.read(said), self._beyond(said)
+        order = np.lexsort((-beyond, said.lines))
+        worst = order[np.searchsorted(said.lines[order], places)]
+        return [self._reason(said, read, place) for place in worst.tolist()]
+
+    def _reason(self, said: Fields, read: "_Read", place: int) -> str:
+        row, table = int(read.rows[place]), self._table
+        value, around, unit = said.told(int(said.lines[place]), int(said.fields[place]))
         begun = f'value {value} at "{around}"'
-        if read.far[worst] - self._usual[0] >= read.odd[worst] - self._usual[1]:
+        if read.far[place] - self._usual[0] >= read.odd[place] - self._usual[1]:
             low, high = (f"{bound / unit:.6g}" for bound in (table.low[row], table.high[row]))
             return f"{begun}, usually {low} to {high}"
-        if read.fallen[worst]:
+        if read.fallen[place]:
             return f"{begun}, never there in {table.count[row]:,} lines of {table.kinds[row]:,} values"
         return f"{begun}, hardly ever there in {table.count[row]:,} lines"
 

@@ -104,17 +104,19 @@ class Relation:
             return np.zeros(len(lines), np.int32)
         return self._above(self._away(lines.related.keys).sum(axis=1))
 
-    def reason(self, lines: MinedLines, line: int) -> str:
-        """Which two values of a line go together least."""
-        related = lines.related
-        if related is None or related.names != self._names:
-            return ""
-        one = related.take(slice(line, line + 1))
-        worst = int(np.argmax(self._away(one.keys)[0]))
+    def reasons(self, lines: MinedLines, places: Ints) -> list[str]:
+        """Which two values of each of some lines go together least, or which was never seen."""
+        if lines.related is None or lines.related.names != self._names:
+            return [""] * len(places)
+        related = lines.related.take(places)
+        worst = self._away(related.keys).argmax(axis=1).tolist()
+        return [self._reason(related, line, number) for line, number in enumerate(worst)]
+
+    def _reason(self, related: Related, line: int, worst: int) -> str:
         if worst >= len(self._usual):
-            return f"{_said(one, worst - len(self._usual))} was never seen"
+            return f"{_said(related, line, worst - len(self._usual))} was never seen"
         first, second = list(combinations(range(len(self._names)), 2))[worst]
-        return f"{_said(one, first)} and {_said(one, second)} do not go together"
+        return f"{_said(related, line, first)} and {_said(related, line, second)} do not go together"
 
     def state(self) -> State:
         """Values, vectors, weights, and what is usual."""
@@ -173,8 +175,8 @@ class Relation:
         return True
 
 
-def _said(related: Related, place: int) -> str:
-    return f'{related.names[place]} "{related.text(0, place)}"'
+def _said(related: Related, line: int, place: int) -> str:
+    return f'{related.names[place]} "{related.text(line, place)}"'
 
 
 class _Learner:

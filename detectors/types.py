@@ -119,9 +119,9 @@ class SessionScorer(Protocol):
 
 @runtime_checkable
 class ReasoningScorer(LineScorer, Protocol):
-    """One that says why a line has the score that it has, where the line's own text does not."""
+    """One that says why lines (by their places, rising) have the score that they have, where their text does not."""
 
-    def reason(self, lines: MinedLines, line: int) -> str: ...
+    def reasons(self, lines: MinedLines, places: Ints) -> list[str]: ...
 
 
 @runtime_checkable

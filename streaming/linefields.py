@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,23 +45,17 @@ _ENTRY = np.dtype(
 
 @dataclass(frozen=True, slots=True)
 class ShapedLines:
-    """N lines as what they say is read from: `of_line` (N) index their `shapes`, `numbers` are theirs."""
+    """What N lines say is read from: the `shapes` of the lines, and their `numbers`."""
 
     shapes: Sequence[bytes]
-    of_line: Codes
     numbers: Numbers
-
-    @classmethod
-    def of(cls, shapes: Sequence[bytes], numbers: Numbers) -> "ShapedLines":
-        """From the shape of each line."""
-        known = {shape: place for place, shape in enumerate(dict.fromkeys(shapes))}
-        return cls(list(known), np.array([known[shape] for shape in shapes], np.int32), numbers)
 
     def take(self, index: Ints) -> "ShapedLines":
         """The lines at `index`."""
-        return ShapedLines(self.shapes, self.of_line[index], self.numbers.take(index))
+        return ShapedLines([self.shapes[line] for line in index.tolist()], self.numbers.take(index))
 
 
+SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 Told = Callable[[int, int], tuple[str, str, float]]
 
 
@@ -76,9 +71,10 @@ class Fields:
     keys: Ints
     told: Told
 
-    def of_line(self, line: int) -> "Fields":
-        """Those of one line."""
-        of = slice(*np.searchsorted(self.lines, [line, line + 1]).tolist())
+    def of_lines(self, lines: Ints) -> "Fields":
+        """Those of some lines (rising), which keep their number."""
+        starts, stops = (np.searchsorted(self.lines, lines, side=side) for side in SIDES)
+        of = stretches(starts, stops - starts)
         return replace(self, lines=self.lines[of], fields=self.fields[of], keys=self.keys[of])
 
     @property
@@ -120,14 +116,17 @@ class FieldReader:
     def __init__(self, texts: Sequence[str], wanted: Collection[int] | None = None) -> None:
         self._tokens = [[], *(text.split() for text in texts)]
         self._wanted = None if wanted is None else frozenset(wanted)
-        self._templates = None if wanted is None else frozenset(field // PLACES for field in wanted)
+        self._read = np.ones(len(self._tokens), np.bool_)
+        if wanted is not None:
+            self._read = np.isin(np.arange(len(self._tokens)), np.array(list(wanted), np.int64) // PLACES)
         self._masks = Masking()
         self._forget()
 
     def _forget(self) -> None:
         self._plans: dict[tuple[bytes, int], int] = {}
+        self._latest: dict[bytes, int] = {}
         self._held = 0
-        self._bounds = np.zeros(1025, np.int64)
+        self._bounds, self._codes = np.zeros(1025, np.int64), np.zeros(1025, np.int32)
         self._entries = np.zeros(1024, _ENTRY)
 
     def read(self, lines: ShapedLines, codes: Codes) -> Fields:
@@ -151,7 +150,7 @@ class FieldReader:
 
     def _told(self, lines: ShapedLines, line: int, field: int) -> tuple[str, str, float]:
         code, place = divmod(field, PLACES)
-        shape, numbers = lines.shapes[lines.of_line[line]], lines.numbers.take(np.array([line]))
+        shape, numbers = lines.shapes[line], lines.numbers.take(np.array([line]))
         piece = next(one for one in self._pieces(shape, code) if one.place == place)
         token, tokens = place // _OF_TOKEN, self._tokens[code]
         around = " ".join(tokens[max(token - 1, 0) : token + 2])
@@ -165,30 +164,30 @@ class FieldReader:
 
     def _plans_of(self, lines: ShapedLines, codes: Codes) -> Ints:
         """The plan of each line (N); the first one is empty."""
-        pairs, of_line = np.unique(lines.of_line * np.int64(len(self._tokens)) + codes, return_inverse=True)
         if self._held > PLAN_BYTES:
             self._forget()
-        found = np.zeros(len(pairs), np.int64)
-        for number, pair in enumerate(pairs.tolist()):
-            shape, code = divmod(pair, len(self._tokens))
-            if not code or (self._templates is not None and code not in self._templates):
-                continue
-            known = self._plans.get((lines.shapes[shape], code))
-            found[number] = self._add(lines.shapes[shape], code) if known is None else known
-        return found[of_line]
+        known = self._latest.get
+        found = np.array([known(shape, -1) for shape in lines.shapes], np.int64)
+        wanted = np.where(self._read[codes], codes, 0)
+        for line in np.flatnonzero((found < 0) | (self._codes[found] != wanted)).tolist():
+            shape, code = lines.shapes[line], int(wanted[line])
+            plan = self._plans.get((shape, code))
+            found[line] = self._latest[shape] = self._add(shape, code) if plan is None else plan
+        return found
 
     def _add(self, shape: bytes, code: int) -> int:
         plan = self._plans[shape, code] = len(self._plans) + 1
         self._held += len(shape)
-        made = [piece.entry(code) for piece in self._pieces(shape, code)]
+        made = [piece.entry(code) for piece in self._pieces(shape, code)] if code else []
         made = [entry for entry in made if self._wanted is None or entry[0] in self._wanted]
         if plan + 2 > len(self._bounds):
             self._bounds = np.concatenate([self._bounds, np.zeros_like(self._bounds)])
+            self._codes = np.concatenate([self._codes, np.zeros_like(self._codes)])
         start = int(self._bounds[plan])
         while start + len(made) > len(self._entries):
             self._entries = np.concatenate([self._entries, np.zeros_like(self._entries)])
         self._entries[start : start + len(made)] = np.array(made, _ENTRY)
-        self._bounds[plan + 1] = start + len(made)
+        self._bounds[plan + 1], self._codes[plan] = start + len(made), code
         return plan
 
     def _pieces(self, shape: bytes, code: int) -> Iterator[_Piece]:

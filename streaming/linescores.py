@@ -50,7 +50,7 @@ class LineModel(Protocol):
 
     `fields` are those of lines that are read (`FieldReader`); where there are none, no line is looked into.
     `score` gives N x S int32, in 1/64 of the feature's unit, 0 = nothing strange. It is a function of each line alone.
-    `reason` says why a line has a score, by its number; "" where its text says all.
+    `reasons` says why lines (by their places, rising) have a score, by its number; "" where the text of one says all.
     """
 
     @property
@@ -72,7 +72,7 @@ class LineModel(Protocol):
         """N x S int32."""
         ...
 
-    def reason(self, lines: MinedLines, line: int, number: int) -> str:
+    def reasons(self, lines: MinedLines, places: Ints, number: int) -> list[str]:
         """For people."""
         ...
 

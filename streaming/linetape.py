@@ -1,7 +1,7 @@
 """The lines of a history as their templates follow each other: what line models are fitted on."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,35 +25,44 @@ SHAPES = 64 << 20
 @dataclass(frozen=True, slots=True)
 class TapedLines:
     """N lines in position order: `entities` (N, index the tape's `names`), `slots` (N), template `ids` (N), the ids
-    `before` (N x 2), which are `new`, what they say (`shaped`), and named values (`related`)."""
+    `before` (N x 2), which are `new`, named values (`related`), and what they say: places of their shapes among the
+    `shapes`, and numbers."""
 
     entities: Codes
     slots: Ints
     ids: Codes
     before: Codes
     new: NDArray[np.bool_]
-    shaped: ShapedLines
+    of_line: Codes
+    numbers: Numbers
     related: Related
+    shapes: Sequence[bytes] = ()
+
+    @property
+    def shaped(self) -> ShapedLines:
+        """What they say."""
+        return ShapedLines([self.shapes[place] for place in self.of_line.tolist()], self.numbers)
 
     def take(self, index: Ints) -> "TapedLines":
         """The lines at `index`."""
         return TapedLines(
             self.entities[index], self.slots[index], self.ids[index], self.before[index], self.new[index],
-            self.shaped.take(index), self.related.take(index),
+            self.of_line[index], self.numbers.take(index), self.related.take(index), self.shapes,
         )  # fmt: skip
 
     @classmethod
     def joined(cls, parts: Sequence["TapedLines"], shapes: Sequence[bytes]) -> "TapedLines":
         """`parts` one after another, of the same `shapes`."""
-        shaped = ShapedLines(
-            shapes, _concatenated([part.shaped.of_line for part in parts], np.int32),
-            Numbers.joined([part.shaped.numbers for part in parts]),
-        )  # fmt: skip
         before = _concatenated([part.before for part in parts], np.int32).reshape(-1, 2)
-        entities, ids = (_concatenated([getattr(p, name) for p in parts], np.int32) for name in ("entities", "ids"))
-        slots = _concatenated([part.slots for part in parts], np.int64)
-        new, related = _concatenated([part.new for part in parts], np.bool_), Related.joined([p.related for p in parts])
-        return cls(entities, slots, ids, before, new, shaped, related)
+        entities, ids, of_line = (
+            _concatenated([getattr(part, name) for part in parts], np.int32) for name in ("entities", "ids", "of_line")
+        )
+        slots, new = (
+            _concatenated([getattr(part, name) for part in parts], kind)
+            for name, kind in (("slots", np.int64), ("new", np.bool_))
+        )
+        numbers, related = Numbers.joined([p.numbers for p in parts]), Related.joined([p.related for p in parts])
+        return cls(entities, slots, ids, before, new, of_line, numbers, related, shapes)
 
 
 class LineTape:
@@ -76,11 +85,10 @@ class LineTape:
         `shaped`, where it was looked at what they say, and their named values."""
         number = np.array([self.names.setdefault(name, len(self.names)) for name in names], np.int32)
         new = np.zeros(len(codes), np.bool_) if new is None else new
-        shaped = ShapedLines.of([UNKNOWN] * len(codes), Numbers.none(len(codes))) if shaped is None else shaped
-        of_line = np.array([self._number(shape) for shape in shaped.shapes], np.int32)[shaped.of_line]
-        kept = replace(shaped, shapes=(), of_line=of_line)
+        shaped = ShapedLines([UNKNOWN] * len(codes), Numbers.none(len(codes))) if shaped is None else shaped
+        of_line = np.array([self._number(shape) for shape in shaped.shapes], np.int32)
         related = Related.none(len(codes)) if related is None else related
-        self._parts.append(TapedLines(number[codes], slots, ids, before, new, kept, related))
+        self._parts.append(TapedLines(number[codes], slots, ids, before, new, of_line, shaped.numbers, related))
         self._held += len(codes)
         while self._held - len(self._parts[0].ids) >= self._most:
             self._held -= len(self._parts.pop(0).ids)

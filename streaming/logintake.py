@@ -126,7 +126,7 @@ class LogIntake:
         said: ShapedLines | None = None
         if self.tape is not None or self._queue or (self._scores is not None and self._scores.reads):
             shaped, numbers = shapes_and_numbers(begun)
-            said = ShapedLines.of(shaped, numbers)
+            said = ShapedLines(shaped, numbers)
         else:
             shaped = shapes(begun)
         severities = self._severities.completed(lines.severities, shaped)
@@ -194,8 +194,8 @@ class LogIntake:
         for number in range(len(self._scores.model.features)):
             column = SCORES + SCORE * number
             scored = np.flatnonzero(said[told, column] >= 0)
-            for place in told[scored[np.unique(cells[scored], return_index=True)[1]]].tolist():
-                reason = self._scores.model.reason(mined, place, number)
+            firsts = np.sort(told[scored[np.unique(cells[scored], return_index=True)[1]]])
+            for place, reason in zip(firsts.tolist(), self._scores.model.reasons(mined, firsts, number), strict=True):
                 if reason:
                     said[place, column + REASON] = len(texts)
                     texts.append(reason[:LONGEST_TEXT])

@@ -69,8 +69,9 @@ def shapes_and_numbers(messages: Sequence[str]) -> tuple[list[bytes], Numbers]:
     if not messages:
         return [], Numbers.none(0)
     text = _joined(messages)
-    if b"0x" in text or b"0X" in text:
-        text = _PREFIXED.sub(b"0", _WHOLE_PREFIXED.sub(_NO_NUMBER, text))
+    for pattern, number in ((_WHOLE_PREFIXED, _NO_NUMBER), (_PREFIXED, b"0")):
+        if b"0x" in text or b"0X" in text:
+            text = pattern.sub(number, text)
     return _read(np.frombuffer(text, np.uint8))
 
 

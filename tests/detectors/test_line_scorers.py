@@ -34,7 +34,7 @@ def in_a_row(codes: list[int], lines_a_slot: int = 5) -> MinedLines:
     padded = np.concatenate([np.full(2, -1, np.int32), ids])
     before = np.stack([padded[1:-1], padded[:-2]], axis=1)
     messages = [f"line {code} says {place * 7 % 10} and {'abc'[place % 3]}" for place, code in enumerate(codes)]
-    shaped = ShapedLines.of(*shapes_and_numbers(messages))
+    shaped = ShapedLines(*shapes_and_numbers(messages))
     slots = np.arange(len(codes)) // lines_a_slot
     related = [("ab"[place % 2], "cd"[place % 2]) for place in range(len(codes))]
     return MinedLines(
@@ -155,7 +155,8 @@ def test_every_line_scorer_keeps_the_contract(name: str) -> None:
     np.testing.assert_array_equal(other.score(asked), expected)
     for place in range(len(asked)):
         part = slice(place, place + 1)
-        said = replace(asked.said.of_line(place), lines=np.zeros_like(asked.said.of_line(place).lines))
+        said = asked.said.of_lines(np.array([place]))
+        said = replace(said, lines=np.zeros_like(said.lines))
         assert asked.related is not None
         related = asked.related.take(part)
         line = MinedLines(asked.codes[part], asked.before[part], asked.slots[part], said=said, related=related)
@@ -224,7 +225,7 @@ def test_what_is_strange_about_a_line_counts_once() -> None:
 def test_new_lines_of_a_history_are_not_rare_again() -> None:
     lines = in_a_row([place % 3 + 1 for place in range(1900)] + [4, 1, 2, 3] * 2)
     new = replace(lines, new=np.arange(len(lines)) == 1900)
-    for given, expected in ((lines, [1, 1]), (new, [0, 1])):
-        model, scores = FittedLines.fit([f"template {n}" for n in range(1, 5)], given, ["rare"])
+    for history, expected in ((lines, [1, 1]), (new, [0, 1])):
+        model, scores = FittedLines.fit([f"template {n}" for n in range(1, 5)], history, ["rare"])
         assert model is not None
         assert (scores[lines.codes == 4, 0] / FRACTION).tolist() == expected

@@ -20,7 +20,7 @@ def lines(said: Sequence[str], texts: Sequence[str] = TEXTS) -> MinedLines:
     """Lines, each of the template that begins with the same word."""
     words = [text.split()[0] for text in texts]
     codes = np.array([words.index(line.split()[0]) + 1 for line in said], np.int32)
-    shaped = ShapedLines.of(*shapes_and_numbers(said))
+    shaped = ShapedLines(*shapes_and_numbers(said))
     before = np.full((len(codes), 2), -1, np.int32)
     return MinedLines(codes, before, np.arange(len(codes)) // 4, said=FieldReader(texts).read(shaped, codes))
 
@@ -86,7 +86,7 @@ def test_where_words_are_made_anew_each_time_none_is_a_surprise() -> None:
 def test_what_is_said_of_a_line() -> None:
     scorer = fitted()
     asked = lines(["GET /shop/cart took 9000 ms", "user eve logged in", "status 503", "GET /shop/admin took 5 ms"])
-    assert [scorer.reason(asked, place) for place in range(4)] == [
+    assert scorer.reasons(asked, np.arange(4)) == [
         'value 9000 at "took <NUM> ms", usually 1 to 120',
         'value eve at "user <*> logged", never there in 500 lines of 3 values',
         'value 503 at "status <NUM>", usually 200 to 404',
@@ -100,8 +100,9 @@ def test_a_range_is_told_in_the_unit_of_the_line() -> None:
     scorer = Parameters()
     assert scorer.fit(taught, 1, taught.slots >= 70) is not None
     asked = lines(["slept 9s", "slept 500ms"], texts)
-    assert scorer.reason(asked, 0) == 'value 9s at "slept <NUM>", usually 0.001 to 0.12'
-    assert scorer.reason(asked, 1) == 'value 500ms at "slept <NUM>", usually 1 to 120'
+    assert scorer.reasons(asked, np.arange(2)) == [
+        'value 9s at "slept <NUM>", usually 0.001 to 0.12', 'value 500ms at "slept <NUM>", usually 1 to 120',
+    ]  # fmt: skip
 
 
 def test_what_was_held_out_is_judged_by_the_others() -> None:
@@ -126,7 +127,7 @@ def test_lines_that_were_not_read_say_nothing() -> None:
     none = MinedLines(np.ones(9, np.int32), np.full((9, 2), -1, np.int32), np.arange(9))
     assert Parameters().fit(none, 4, none.slots >= 6) is None
     assert fitted().score(none).tolist() == [0] * 9
-    assert fitted().reason(none, 0) == ""
+    assert fitted().reasons(none, np.arange(2)) == ["", ""]
 
 
 def test_a_model_says_which_fields_are_read_and_gives_the_reason_and_comes_back() -> None:
@@ -137,8 +138,9 @@ def test_a_model_says_which_fields_are_read_and_gives_the_reason_and_comes_back(
     again = FittedLines.restore(State(state.arrays, json.loads(json.dumps(state.meta)), state.blobs))
     asked = lines(["user eve logged in", *usual(3, 9)])
     np.testing.assert_array_equal(again.score(asked), model.score(asked))
-    assert again.reason(asked, 0, 1) == model.reason(asked, 0, 1) != ""
-    assert model.reason(asked, 0, 0) == ""
+    first = np.zeros(1, np.int64)
+    assert again.reasons(asked, first, 1) == model.reasons(asked, first, 1) != [""]
+    assert model.reasons(asked, first, 0) == [""]
     assert {field // 4096 for field in model.fields.tolist()} == {1, 2, 3}
 
 

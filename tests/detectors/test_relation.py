@@ -78,7 +78,7 @@ def test_two_of_a_kind_go_together_although_they_never_met(taught: tuple[Relatio
 
 def test_the_reason_names_the_two_or_what_was_never_seen(taught: tuple[Relation, MinedLines, np.ndarray]) -> None:
     model, asked = taught[0], lines(ODD)
-    strangers, component, user, status = (model.reason(asked, place) for place in range(4))
+    strangers, component, user, status = model.reasons(asked, np.arange(4))
     assert 'host "host-20"' in strangers
     assert strangers.endswith("do not go together")
     assert 'component "batch"' in component
@@ -135,9 +135,9 @@ def test_lines_with_other_names_are_not_judged(taught: tuple[Relation, MinedLine
     model, bare = taught[0], MinedLines(np.ones(3, np.int32), np.full((3, 2), -1, np.int32), np.arange(3))
     assert model.score(bare).tolist() == [0, 0, 0]
     assert Relation().fit(bare, 1, bare.slots > 1) is None
-    assert model.reason(bare, 0) == ""
+    assert model.reasons(bare, np.arange(1)) == [""]
     other = lines([("user-1", "host-20")], ("user", "host"))
-    assert (model.score(other).tolist(), model.reason(other, 0)) == ([0], "")
+    assert (model.score(other).tolist(), model.reasons(other, np.arange(1))) == ([0], [""])
 
 
 def test_a_quantile_must_be_one() -> None:

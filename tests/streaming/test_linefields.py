@@ -40,7 +40,7 @@ MESSAGES = st.lists(st.lists(PIECES, max_size=6).map(" ".join), max_size=12)
 
 
 def read(texts: list[str], messages: list[str], codes: list[int] | None = None) -> Fields:
-    shaped = ShapedLines.of(*shapes_and_numbers(messages))
+    shaped = ShapedLines(*shapes_and_numbers(messages))
     return FieldReader(texts).read(shaped, np.array([1] * len(messages) if codes is None else codes, np.int32))
 
 
@@ -74,7 +74,7 @@ def test_a_line_alone_is_read_as_in_a_crowd(messages: list[str]) -> None:
     codes = [1 + place % 2 for place in range(len(messages))]
     whole = read(texts, messages, codes)
     for line, message in enumerate(messages):
-        alone, here = read(texts, [message], codes[line : line + 1]), whole.of_line(line)
+        alone, here = read(texts, [message], codes[line : line + 1]), whole.of_lines(np.array([line]))
         assert alone.fields.tolist() == here.fields.tolist()
         assert alone.keys.tolist() == here.keys.tolist()
         assert [one[1:] for one in told(alone)] == [one[1:] for one in told(whole) if one[0] == line]
@@ -118,7 +118,7 @@ def test_equal_words_have_equal_keys_and_others_do_not() -> None:
 
 def test_only_wanted_fields_of_known_templates_are_read() -> None:
     messages, texts = ["a 1 b 2", "c 3 d 4", "e 5"], ["a <NUM> b <NUM>", "c <NUM> d <NUM>"]
-    shaped, codes = ShapedLines.of(*shapes_and_numbers(messages)), np.array([1, 2, 0], np.int32)
+    shaped, codes = ShapedLines(*shapes_and_numbers(messages)), np.array([1, 2, 0], np.int32)
     assert FieldReader(texts).read(shaped, codes).numbers.tolist() == [1, 2, 3, 4]
     assert FieldReader(texts, {2 * PLACES + 32}).read(shaped, codes).numbers.tolist() == [3]
     assert FieldReader(texts, {2 * PLACES + 32}).read(shaped.take(np.array([1])), codes[1:2]).numbers.tolist() == [3]
@@ -128,7 +128,7 @@ def test_plans_are_bounded_and_reading_goes_on(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("streaming.linefields.PLAN_BYTES", 1000)
     reader, codes = FieldReader(["took <NUM> <*>"]), np.ones(50, np.int32)
     for poll in range(40):
-        shaped = ShapedLines.of(*shapes_and_numbers([f"took {poll} {'x' * poll}{'y' * n}" for n in range(50)]))
+        shaped = ShapedLines(*shapes_and_numbers([f"took {poll} {'x' * poll}{'y' * n}" for n in range(50)]))
         said = reader.read(shaped, codes)
         assert said.numbers[~said.are_words].tolist() == [poll] * 50
 

@@ -16,7 +16,7 @@ from streaming.linetape import UNKNOWN, LineTape
 from streaming.logintake import LogIntake
 from streaming.settings import SECOND, Timing
 from streaming.stretches import LogCounts
-from streaming.types import Codes, Lines, State
+from streaming.types import Codes, Ints, Lines, State
 
 MINUTE = 60 * SECOND
 
@@ -169,8 +169,8 @@ class Surprised:
     features = ("log.rare", "log.sequence")
     fields = np.zeros(0, np.int64)
 
-    def reason(self, lines: MinedLines, line: int, number: int) -> str:
-        return f"after {lines.before[line, 0]}" if number else ""
+    def reasons(self, lines: MinedLines, places: Ints, number: int) -> list[str]:
+        return [f"after {lines.before[place, 0]}" if number else "" for place in places.tolist()]
 
     def score(self, mined: MinedLines) -> Codes:
         again = (mined.codes == mined.before[:, 0]) & (mined.codes > 0)
@@ -263,7 +263,7 @@ def test_a_tape_keeps_the_lines_as_they_follow_each_other_the_newest_ones() -> N
     assert kept.slots.tolist() == [7, 4, 8, 5]
     assert kept.before[:, 0].tolist() == [kept.ids[0], -1, kept.ids[0], -1]
     assert (list(desk.tape.names), kept.entities.tolist()) == (["web"], [0] * 4)
-    shapes = [kept.shaped.shapes[place] for place in kept.shaped.of_line.tolist()]
+    shapes = list(kept.shaped.shapes)
     assert shapes == [b"user 0 in", b"cache flushed"] * 2
     assert kept.shaped.numbers.values.tolist() == [5, 5]
     assert len(LineTape(desk.miner.texts).read().ids) == 0
@@ -276,5 +276,5 @@ def test_a_tape_knows_which_lines_are_new_and_holds_so_much_text(monkeypatch: py
     desk.take(lines([(0, text) for text in ("user 5 in", "user 6 in", "cache flushed", "no place for this")]))
     kept = desk.tape.read()
     assert kept.new.tolist() == [True, False, True, True]
-    shapes = [kept.shaped.shapes[place] for place in kept.shaped.of_line.tolist()]
+    shapes = list(kept.shaped.shapes)
     assert shapes == [b"user 0 in", b"user 0 in", UNKNOWN, UNKNOWN]
