@@ -31,6 +31,7 @@ DETECTORS: dict[str, str] = {
 LINE_SCORERS: dict[str, str] = {
     "field": "detectors.parameters:Parameters",
     "rare": "detectors.rarity:Rarity",
+    "recurrent": "detectors.recurrent:Recurrent",
     "relation": "detectors.relation:Relation",
     "sequence": "detectors.sequence:Sequence",
 }

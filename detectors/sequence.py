@@ -95,7 +95,7 @@ class Sequence:
 
     def _learn(self, lines: MinedLines, templates: int, known: NDArray[np.bool_]) -> None:
         self._width = width = templates + 1
-        codes, before = lines.codes[known], lines.before[known].astype(np.int64)
+        codes, before = lines.codes[known], lines.before[known, :2].astype(np.int64)
         counts = np.bincount(codes, minlength=width)
         kinds = int(np.count_nonzero(counts))
         self._single = -np.log((counts + kinds / width) / np.maximum(len(codes) + kinds, 1))
@@ -107,7 +107,7 @@ class Sequence:
 
     def surprise(self, lines: MinedLines) -> Nats:
         """Nats of each of N lines, 0 where no line before is known."""
-        found, before = np.zeros(len(lines)), lines.before.astype(np.int64)
+        found, before = np.zeros(len(lines)), lines.before[:, :2].astype(np.int64)
         pairs = before[:, 0] * self._width + lines.codes
         three = (before >= 0).all(axis=1)
         two = (before[:, 0] >= 0) & ~three

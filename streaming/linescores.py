@@ -22,10 +22,10 @@ FOREIGN = 0
 class MinedLines:
     """N log lines as models see them, in position order.
 
-    `codes` (N, int32): the place of a line's template among the model's + 1, 0 = none of them. `before` (N x 2, int32):
-    the codes of the two lines before it of the same entity, the nearest first; -1 = not known, and of a late line
-    nothing is. `slots` (N): event time // step. `new` (N): whether a line founded its template, and is counted as that.
-    `said`: what stands at the varying places, where it was read; `related`: named values, where they are kept.
+    `codes` (N, int32): the place of a line's template among the model's + 1, 0 = none of them. `before` (N x 2 or
+    more, int32): the codes of the lines before it of the same entity, the nearest first; -1 = not known, and of a late
+    line nothing is. `slots` (N): event time // step. `new` (N): whether a line founded its template, and is counted as
+    that. `said`: what stands at the varying places, where it was read; `related`: named values, where they are kept.
     """
 
     codes: Codes
@@ -38,8 +38,9 @@ class MinedLines:
     def __post_init__(self) -> None:
         if not len(self.new):
             object.__setattr__(self, "new", np.zeros(len(self.codes), np.bool_))
-        if self.before.shape != (len(self.codes), 2) or len(self.slots) != len(self.codes):
-            raise ValueError(f"before must be {len(self.codes)} x 2, got {self.before.shape}")
+        shape = self.before.shape
+        if len(shape) != 2 or shape[0] != len(self.codes) or shape[1] < 2 or len(self.slots) != len(self.codes):
+            raise ValueError(f"before must be {len(self.codes)} x 2 or more, got {shape}")
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -111,7 +112,7 @@ class LineScores:
         self, ids: Codes, before: Codes, slots: Ints, new: NDArray[np.bool_], shaped: ShapedLines | None = None,
         related: Related | None = None,
     ) -> MinedLines:  # fmt: skip
-        """N lines as the model sees them, from their template ids; `before` (N x 2) as `LastLines.take` gives it,
+        """N lines as the model sees them, from their template ids; `before` (N x depth) as `LastLines.take` gives it,
         `new` which of them founded a template, `shaped` what they say (not asked for unless `reads`)."""
         codes = np.maximum(self.codes(ids), FOREIGN)  # a late line that fits no template has a foreign one
         said = self._reader.read(shaped, codes) if self._reader is not None and shaped is not None else None

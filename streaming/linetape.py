@@ -25,7 +25,7 @@ SHAPES = 64 << 20
 @dataclass(frozen=True, slots=True)
 class TapedLines:
     """N lines in position order: `entities` (N, index the tape's `names`), `slots` (N), template `ids` (N), the ids
-    `before` (N x 2), which are `new`, named values (`related`), and what they say: places of their shapes among the
+    `before` (N x depth), which are `new`, named values (`related`), and what they say: places of their shapes among the
     `shapes`, and numbers."""
 
     entities: Codes
@@ -53,7 +53,7 @@ class TapedLines:
     @classmethod
     def joined(cls, parts: Sequence["TapedLines"], shapes: Sequence[bytes]) -> "TapedLines":
         """`parts` one after another, of the same `shapes`."""
-        before = _concatenated([part.before for part in parts], np.int32).reshape(-1, 2)
+        before = np.concatenate([part.before for part in parts] or [np.empty((0, 2), np.int32)])
         entities, ids, of_line = (
             _concatenated([getattr(part, name) for part in parts], np.int32) for name in ("entities", "ids", "of_line")
         )
@@ -81,7 +81,7 @@ class LineTape:
         self, names: Sequence[str], codes: Codes, slots: Ints, ids: Codes, before: Codes,
         new: NDArray[np.bool_] | None = None, shaped: ShapedLines | None = None, related: Related | None = None,
     ) -> None:  # fmt: skip
-        """N lines: `codes` (N) index `names`; `slots` (N), `ids` (N), `before` (N x 2), `new` (N) where any is, and
+        """N lines: `codes` (N) index `names`; `slots` (N), `ids` (N), `before` (N x depth), `new` (N) where any is, and
         `shaped`, where it was looked at what they say, and their named values."""
         number = np.array([self.names.setdefault(name, len(self.names)) for name in names], np.int32)
         new = np.zeros(len(codes), np.bool_) if new is None else new

@@ -57,7 +57,7 @@ class LogIntake:
     Lateness is judged by the topic's own watermark, as in the windower, so that what is learnt depends on the order of
     this topic alone. `columns` are the partition's; log features are always admitted. `line_model` finds what scores
     the lines by the version of a model, if that has any; `tape` keeps what such models are fitted on. `sessions` groups
-    the lines, where that is configured.
+    the lines, where that is configured; `depth`: how many lines before each are remembered.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class LogIntake:
         max_template_columns: int = 100,
         line_model: Callable[[str], LineModel | None] = lambda _: None,
         sessions: SessionIntake | None = None,
+        depth: int = 2,
     ) -> None:
         self.sessions = sessions
         self.miner = Miner(masks, max_templates=max_templates)
@@ -82,7 +83,7 @@ class LogIntake:
         self._signs: Signs | None = None
         self._sighted: list[Sighting] = []
         self._severities = Severities()
-        self._last = LastLines(timing.max_entities)
+        self._last = LastLines(timing.max_entities, depth)
         self._line_model = line_model
         self._scores: LineScores | None = None
         self._scored_by = ""
@@ -162,10 +163,10 @@ class LogIntake:
         return self.features.columns(part.severities, ids, is_new), said
 
     def _before(self, lines: Lines, ids: Codes, now: Ints, on_time: NDArray[np.bool_]) -> Codes:
-        """N x 2: the templates of the two lines before each; a late line has no place among them."""
+        """N x depth: the templates of the lines before each; a late line has no place among them."""
         if on_time.all():
             return self._last.take(lines.names, lines.codes, ids, now)
-        before = np.full((len(ids), 2), UNKNOWN, np.int32)
+        before = np.full((len(ids), self._last.depth), UNKNOWN, np.int32)
         before[on_time] = self._last.take(lines.names, lines.codes[on_time], ids[on_time], now[on_time])
         return before
 

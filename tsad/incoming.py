@@ -87,7 +87,8 @@ class TelemetryConfig(Section):
         return TelemetryFormat(**self.model_dump(exclude=ours), mapping=self.mapping.mapping())
 
 
-LineScorerName = Literal["rare", "sequence", "field", "relation"]
+LineScorerName = Literal["rare", "sequence", "field", "relation", "recurrent"]
+RECURRENT_DEPTH = 10
 MOST_RELATIONS = 8
 """Names whose values are related at most: each pair of them is a number to be learnt."""
 
@@ -129,6 +130,11 @@ class LogConfig(Section):
         if self.layout == "text" and not {"time", "message"} <= set(groups):
             raise ValueError(f"pattern needs the groups time and message, got {', '.join(groups) or 'none'}")
         return self
+
+    @property
+    def depth(self) -> int:
+        """How many lines before each of an entity are remembered: those that a recurrent network reads, else two."""
+        return RECURRENT_DEPTH if "recurrent" in self.line_scorers else 2
 
     def _check_relations(self) -> None:
         names = self.relations

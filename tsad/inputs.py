@@ -113,7 +113,7 @@ class Inputs:
         if sessions is not None:
             rules = sessions.rules(timing.step, timing.lateness, timing.late_horizon)
             grouped = SessionIntake(rules, sessions.key, session_model)
-        return LogIntake(timing, columns, masks, logs.max_templates, template_columns, line_model, grouped)
+        return LogIntake(timing, columns, masks, logs.max_templates, template_columns, line_model, grouped, logs.depth)
 
     def windower(self, rejects: Mapping[Topic, DeadLetters]) -> Windower:
         """The windower; what it refuses goes to `rejects`."""

@@ -138,7 +138,8 @@ def test_rare_is_what_came_in_few_slots_however_often_there() -> None:
 
 
 @pytest.mark.parametrize("name", LINE_SCORERS)
-def test_every_line_scorer_keeps_the_contract(name: str) -> None:
+def test_every_line_scorer_keeps_the_contract(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detectors.recurrent._STEPS", (20, 20))
     lines, rest = taught()
     one, other = load_line_scorer(name)(), load_line_scorer(name)()
     assert isinstance(one, LineScorer)
@@ -198,7 +199,7 @@ def test_a_whole_model_comes_back_from_its_state() -> None:
     [
         (lambda: Sequence(quantile=1.0), "quantile"),
         (lambda: Rarity(slots=0), "slots"),
-        (lambda: load_line_scorer("oddity"), "rare, relation, sequence"),
+        (lambda: load_line_scorer("oddity"), "rare, recurrent, relation, sequence"),
         (lambda: MinedLines(np.zeros(2, np.int32), np.zeros((1, 2), np.int32), np.zeros(2, np.int64)), "before"),
     ],
 )
