@@ -12,6 +12,7 @@ from streaming.linescores import LineModel
 from streaming.linetape import LineTape
 from streaming.logintake import LogIntake
 from streaming.masking import Masking
+from streaming.redaction import Redaction
 from streaming.types import Source, Topic
 from streaming.windower import Windower
 from tsad.config import ConfigError, StreamConfig
@@ -89,7 +90,10 @@ class Inputs:
         if logs is None:
             return None
         masks = None if logs.masks is None else Masking(list(logs.masks.items()))
-        return LogIntake(self.config.timing(), columns, masks, logs.max_templates, template_columns, line_model)
+        return LogIntake(
+            self.config.timing(), columns, masks, logs.max_templates, template_columns, line_model,
+            Redaction(logs.redact), logs.quote,
+        )  # fmt: skip
 
     def windower(self, rejects: Mapping[Topic, DeadLetters]) -> Windower:
         """The windower; what it refuses goes to `rejects`."""
