@@ -1,13 +1,14 @@
 """Some log lines of each (entity, slot) as they came, for people to read: strange ones and errors first."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streaming.cells import COUNTED, SCORES, TEMPLATE, TEXT, Samples, alike, strange
+from streaming.quotes import Quote, Quotes
+from streaming.redaction import SHOWN
 from streaming.types import Codes, Ints, State
 
 QUOTED = 3
@@ -20,7 +21,7 @@ OF_CELL, OF_SLOT = 24, 512
 
 @dataclass(frozen=True, slots=True)
 class _Example:
-    line: str
+    quote: Quote
     first: bool
     columns: tuple[int, ...]
 
@@ -50,27 +51,34 @@ class Examples:
         one, _ = alike(told.rows, told.slots, told.values[:, TEMPLATE])
         told, first = told.take(one), first[one]
         order = np.argsort(told.slots, kind="stable")
-        places = zip(told.slots[order].tolist(), order.tolist(), strict=True)
-        for slot, chosen in groupby(places, lambda place: place[0]):
-            self._keep(slot, told, first, [place for _, place in chosen])
+        told, first = told.take(order), first[order]
+        into = np.concatenate([told.values[:, COUNTED:], told.values[:, SCORES:COUNTED:2]], axis=1)
+        parts = (told.rows, told.values[:, TEMPLATE], told.values[:, TEXT], first, into)
+        offered = zip(*(part.tolist() for part in parts), strict=True)
+        for slot, ones in groupby(zip(told.slots.tolist(), offered, strict=True), lambda pair: pair[0]):
+            self._keep(slot, (one for _, one in ones), told.quotes)
 
-    def _keep(self, slot: int, told: Samples, first: NDArray[np.bool_], chosen: Sequence[int]) -> None:
+    def _keep(self, slot: int, offered: Iterable[tuple[int, int, int, bool, list[int]]], quotes: Quotes) -> None:
+        """Keep of the lines of a slot, foremost first, what there is room for."""
         cells = self._slots.setdefault(slot, {})
-        held = [sum(one.first is kind for cell in cells.values() for one in cell.values()) for kind in (False, True)]
-        for place in chosen:
-            is_first = bool(first[place])
-            if held[is_first] >= (FIRST_OF_SLOT if is_first else OF_SLOT):
+        whole = [one.first for cell in cells.values() for one in cell.values()]
+        held = [len(whole) - sum(whole), sum(whole)]
+        for row, template, text, first, into in offered:
+            if held[first] >= (FIRST_OF_SLOT if first else OF_SLOT):
                 continue
-            cell = cells.setdefault(int(told.rows[place]), {})
-            template = int(told.values[place, TEMPLATE])
+            cell = cells.setdefault(row, {})
             known = cell.get(template)
-            if known is not None and (known.first or not is_first):
+            if known is not None and (known.first or not first):
                 continue
-            if sum(one.first is is_first for one in cell.values()) < (FIRST_OF_CELL if is_first else OF_CELL):
-                line = told.quotes[int(told.values[place, TEXT])]
-                if line:
-                    cell[template] = _Example(line, is_first, _columns(told.values[place]))
-                    held[is_first] += 1
+            most = FIRST_OF_CELL if first else OF_CELL
+            if len(cell) >= most and sum(one.first is first for one in cell.values()) >= most:
+                continue
+            quote = quotes[text]
+            if len(quote.line) > SHOWN:
+                quote.read()  # as much as is kept of it
+            if quote.line:
+                cell[template] = _Example(quote, first, tuple(column for column in into if column >= 0))
+                held[first] += 1
 
     def of(self, row: int, first: int, last: int, names: Sequence[str]) -> dict[str, list[str]]:
         """By feature (`names` are the columns') lines of an entity in the slots `first` to `last`, one of a template:
@@ -82,7 +90,7 @@ class Examples:
             for column in one.columns:
                 quoted = chosen.setdefault(names[column], {})
                 if len(quoted) < QUOTED:
-                    quoted.setdefault(template, one.line)
+                    quoted.setdefault(template, one.quote.read())
         return {name: list(quoted.values()) for name, quoted in chosen.items()}
 
     def forget(self, before: int) -> None:
@@ -97,25 +105,22 @@ class Examples:
 
     def state(self) -> State:
         """Everything, as JSON."""
-        return State(meta={"kept": [[*place, *astuple(one)] for place, one in self._all()]})
+        kept = [[*place, one.quote.read(), one.first, list(one.columns)] for place, one in self._all()]
+        return State(meta={"kept": kept})
 
     def restore(self, state: State) -> None:
         """Take over what `state` gave."""
         self._slots = {}
         for slot, row, template, line, first, columns in state.meta["kept"]:
-            self._slots.setdefault(slot, {}).setdefault(row, {})[template] = _Example(line, first, tuple(columns))
+            self._slots.setdefault(slot, {}).setdefault(row, {})[template] = _Example(
+                Quote(line), first, tuple(columns)
+            )
 
     def _all(self) -> Iterator[tuple[tuple[int, int, int], _Example]]:
         for slot, rows in self._slots.items():
             for row, cell in rows.items():
                 for template, one in cell.items():
                     yield (slot, row, template), one
-
-
-def _columns(values: Codes) -> tuple[int, ...]:
-    """The columns that a line (k values) adds to."""
-    into = np.concatenate([values[COUNTED:], values[SCORES:COUNTED:2]])
-    return tuple(into[into >= 0].tolist())
 
 
 def _sizes(lines: Samples) -> Ints:

@@ -56,7 +56,7 @@ class Held:
             values = state.arrays["values"] = self.values.copy()
             values[told, TEXT] = numbers
             state.meta["texts"] = [self.texts[place] for place in places.tolist()]
-            state.meta["quotes"] = [self.quotes[place] for place in places.tolist()]
+            state.meta["quotes"] = [self.quotes[place].read() for place in places.tolist()]
         return state
 
     @staticmethod

@@ -161,10 +161,12 @@ class LogIntake:
             return
         lines, slots = part.lines, part.lines.times // self._timing.step
         scores = np.where(said[told, SCORES::2] >= 0, said[told, SCORES + 1 :: 2], 0).sum(axis=1)
-        firsts, cells = alike(lines.codes[told], slots[told], ids[told], scores, strange(said[told]))
+        odd = strange(said[told])
+        firsts, cells = alike(lines.codes[told], slots[told], ids[told], scores, odd)
         said[told, TEMPLATE], said[told, TEXT] = ids[told], len(texts.masked) + cells
         places = told[firsts].tolist()
-        texts.masked += [self._read_masked(part.keys[place]) for place in places]
+        masked = zip(places, odd[firsts].tolist(), strict=True)
+        texts.masked += [self._read_masked(part.keys[place]) if is_odd else "" for place, is_odd in masked]
         quoting = self._ordinary is not None
         texts.raw += [lines.messages[place][: LOOKED_AT + 1] if quoting else "" for place in places]
 

@@ -23,12 +23,15 @@ class Ordinary:
         if not len(places):
             return []
         firsts, _ = alike(lines.codes[places], slots[places], ids[places])
-        chosen = []
-        for place in places[firsts].tolist():
-            told, one = self._told[int(slots[place])], (lines.names[lines.codes[place]], int(ids[place]))
-            if one not in told and len(told) < MOST:
-                told.add(one)
-                chosen.append(place)
+        places = places[firsts]
+        chosen: list[int] = []
+        for slot in np.unique(slots[places]).tolist():
+            told, mine = self._told[slot], places[slots[places] == slot]
+            ones = zip(map(lines.names.__getitem__, lines.codes[mine].tolist()), ids[mine].tolist(), strict=True)
+            fresh = [(one, place) for one, place in zip(ones, mine.tolist(), strict=True) if one not in told]
+            del fresh[MOST - len(told) :]
+            told.update(one for one, _ in fresh)
+            chosen += [place for _, place in fresh]
         return chosen
 
     def forget(self, before: int) -> None:

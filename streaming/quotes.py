@@ -15,6 +15,19 @@ class Texts:
     raw: list[str] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Quote:
+    """A line that is cleaned when it is first read."""
+
+    line: str
+    clean: Clean = str
+
+    def read(self) -> str:
+        """The line, cleaned."""
+        self.line, self.clean = self.clean(self.line), str
+        return self.line
+
+
 class Quotes:
     """Lines by number. Those of a snapshot were cleaned before, so each part knows how its lines are."""
 
@@ -26,15 +39,15 @@ class Quotes:
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, place: int) -> str:
+    def __getitem__(self, place: int) -> "Quote":
         if not 0 <= place < self._count:
             raise IndexError(f"line {place} of {self._count}")
         part = bisect_right(self._starts, place) - 1
         lines, clean = self._parts[part]
-        return clean(lines[place - self._starts[part]])
+        return Quote(lines[place - self._starts[part]], clean)
 
-    def __iter__(self) -> Iterator[str]:
-        return (clean(line) for lines, clean in self._parts for line in lines)
+    def __iter__(self) -> Iterator["Quote"]:
+        return (Quote(line, clean) for lines, clean in self._parts for line in lines)
 
     def __add__(self, other: "Quotes") -> "Quotes":
         """The lines of both; nothing is read."""

@@ -81,8 +81,8 @@ def test_quotes_are_cleaned_when_they_are_read_each_part_in_its_way() -> None:
     read: list[str] = []
     quotes = Quotes(["a", "b"], lambda line: read.append(line) or line.upper()) + Quotes(["c"]) + Quotes()
     assert (len(quotes), read) == (3, [])
-    assert [quotes[place] for place in (2, 1)] == ["c", "B"]
-    assert list(quotes) == ["A", "B", "c"]
+    assert [quotes[place].read() for place in (2, 1)] == ["c", "B"]
+    assert [quote.read() for quote in quotes] == ["A", "B", "c"]
 
 
 def polled(said: Sequence[tuple[int, str, str]], first: int) -> Lines:
