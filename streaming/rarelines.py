@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streaming.cells import COUNTED, FOUNDED, SCORE, SCORES, TEMPLATE, TEXT, Samples, alike
+from streaming.cells import COUNTED, FOUNDED, SCORE, SCORES, TEMPLATE, TEXT, Samples, alike, strange
 from streaming.logfeatures import NEW, OTHER
 from streaming.types import Codes, Ints, State
 
@@ -51,7 +51,7 @@ class RareLines:
 
     def add(self, lines: Samples) -> None:
         """Keep the ones of `lines` that are told, in order of arrival within each slot."""
-        rare = lines.take(lines.values[:, TEMPLATE] >= 0)
+        rare = lines.take((lines.values[:, TEMPLATE] >= 0) & strange(lines.values))
         if not len(rare):
             return
         firsts, cells = alike(rare.rows, rare.slots, rare.values[:, TEMPLATE])
@@ -117,8 +117,9 @@ class RareLines:
     def restore(self, state: State) -> None:
         """Take over what `state` gave."""
         self._slots = {}
-        for slot, row, template, lines, founded, fresh, text, scores, reasons in state.meta["kept"]:
-            saying = _Saying(lines, founded, fresh, text, dict(scores), dict(reasons))
+        for slot, row, template, lines, founded, fresh, text, scores, *reasons in state.meta["kept"]:
+            # snapshots of older versions have no reasons
+            saying = _Saying(lines, founded, fresh, text, dict(scores), dict(*reasons))
             self._slots.setdefault(slot, {}).setdefault(row, {})[template] = saying
 
 

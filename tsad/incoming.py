@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from streaming.redaction import Redaction
 from streaming.settings import FeatureRule, LogFormat, MappedFeature, Mapping, TelemetryFormat
 from tsad.section import Expression, Section, Without
 
@@ -115,6 +116,8 @@ class LogConfig(Section):
     line_scorers: tuple[LineScorerName, ...] = ("rare", "sequence", "field", "relation")
     relations: tuple[str, ...] = ()
     join_lines: bool = True
+    quote: bool = True
+    redact: dict[str, bool | str] | None = None
 
     @model_validator(mode="after")
     def _text_needs_a_pattern(self) -> "LogConfig":
@@ -142,6 +145,12 @@ class LogConfig(Section):
             raise ValueError(f"relations: {list(names)}; none, or 2 to {MOST_RELATIONS} different names are allowed")
         if {"time", "message"} & set(names):
             raise ValueError(f"relations: {list(names)}; time and message relate nothing")
+
+    @field_validator("redact")
+    @classmethod
+    def _can_be_sought(cls, value: dict[str, bool | str] | None) -> dict[str, bool | str] | None:
+        Redaction(value)
+        return value
 
     def settings(self) -> LogFormat:
         """The plain value for `streaming`."""

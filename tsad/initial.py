@@ -132,6 +132,8 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "line_scorers": "what scores each line in a fit: templates, their order, values in them, and which go together",
         "relations": "keys, attributes or groups of lines of which a fit learns which values go together",
         "join_lines": "a line of raw text that the pattern does not match belongs to the record before (stack traces)",
+        "quote": "whether alerts quote lines as they came",
+        "redact": "secrets that are taken out of them, by name: true or false for those built in, or a pattern",
         "masks": "what is masked in a line before mining, in place of the built-in list",
     },
     SessionConfig: {
@@ -183,6 +185,7 @@ EXAMPLES: dict[str, Any] = {
     "instance": "worker-1",
     "alerts_topic": "tsad.alerts",
     "dead_letter_topic": "tsad.dead-letters",
+    "redact": {"email": True, "card": False, "customer": r"cust-\d+"},
     "masks": {"request": r"req-[0-9a-f]+"},
     "entity": ["service.name", "host.name"],
     "MappingConfig.features": [

@@ -36,6 +36,7 @@ PIECES = st.sampled_from(
         "x",
     ]
 )
+UNITS = {"": 1, "ms": 1e-3, "s": 1, "kB": 1e3, "KiB": 1024, "%": 1, "MHz": 1e6, "us": 1e-6}
 MESSAGES = st.lists(st.lists(PIECES, max_size=6).map(" ".join), max_size=12)
 
 
@@ -145,3 +146,29 @@ def test_numbers_of_some_lines_and_of_several_parts() -> None:
     assert whole.take(np.array([3, 1, 0])).values.tolist() == [4, 5, 6, 1, 2]
     assert np.diff(whole.take(np.array([3, 1, 0])).first).tolist() == [3, 0, 2]
     assert Numbers.joined([]).first.tolist() == [0]
+
+
+NUMBERS = st.tuples(
+    st.sampled_from(["", "-", "+"]), st.integers(0, 10**9), st.none() | st.integers(0, 10**6), st.sampled_from(sorted(UNITS))
+)
+NAMES = st.text("abcdefgxyz", min_size=1, max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(NUMBERS, NAMES, st.lists(st.integers(0, 255), min_size=4, max_size=4), NAMES), max_size=8))
+def test_values_are_what_was_put_in(said: list[tuple[tuple[str, int, int | None, str], str, list[int], str]]) -> None:
+    messages, expected = [], []
+    for line, ((sign, whole, part, unit), user, address, quote) in enumerate(said):
+        number = f"{sign}{whole}" + ("" if part is None else f".{part}")
+        messages.append(f'took {number}{unit} for <{user}> at {".".join(map(str, address))} in "{quote} {whole}"')
+        expected.append((line, float(number) * UNITS[unit], user, address, (quote, whole)))
+    fields = read(["took <NUM> for <*> at <IP> in <STR>"], messages)
+    words: dict[object, int] = {}
+    for line, number, user, address, quote in expected:
+        own = fields.of_lines(np.array([line]))
+        by_place = dict(zip((own.fields % PLACES).tolist(), own.keys.tolist(), strict=True))
+        found = own.numbers[own.fields % PLACES == 32]
+        assert found.tolist() == [pytest.approx(number, rel=1e-12)]
+        for place, word in ((3 * 32 + 31, user), (5 * 32 + 1, tuple(address)), (7 * 32 + 1, quote)):
+            assert words.setdefault((place, word), by_place[place]) == by_place[place]
+    assert len(set(words.values())) == len({word[1:] for word in words})

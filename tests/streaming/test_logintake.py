@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streaming.cells import COUNTED, SCORE, SCORED, SCORES
+from streaming.cells import COUNTED, SCORE, SCORED, SCORES, Samples
 from streaming.columns import Columns
 from streaming.linescores import MinedLines
 from streaming.linetape import UNKNOWN, LineTape
 from streaming.logintake import LogIntake
+from streaming.rarelines import RareLines
 from streaming.settings import SECOND, Timing
 from streaming.stretches import LogCounts
 from streaming.types import Codes, Ints, Lines, State
@@ -278,3 +279,44 @@ def test_a_tape_knows_which_lines_are_new_and_holds_so_much_text(monkeypatch: py
     assert kept.new.tolist() == [True, False, True, True]
     shapes = list(kept.shaped.shapes)
     assert shapes == [b"user 0 in", b"user 0 in", UNKNOWN, UNKNOWN]
+
+
+def quoted(counts: LogCounts, into: RareLines) -> None:
+    """What is kept of a poll for people."""
+    slots = counts.times // MINUTE
+    into.add(Samples(counts.codes, slots, counts.times, counts.said, counts.texts))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    said=st.lists(st.tuples(st.integers(4, 9), st.sampled_from(MESSAGES)), max_size=30),
+    cuts=st.sets(st.integers(0, 30)),
+    revive=st.booleans(),
+)
+def test_the_reason_that_is_told_is_that_of_the_first_line_in_any_cut(
+    said: list[tuple[int, str]], cuts: set[int], revive: bool
+) -> None:
+    whole, parts, columns, same = RareLines(), RareLines(), Columns(), Columns()
+    quoted(scoring(columns).take(lines(said)), whole)
+    part = scoring(same)
+    for start, stop in pairwise(sorted({0, len(said), *(cut for cut in cuts if cut < len(said))})):
+        quoted(part.take(lines(said[start:stop], start)), parts)
+        if revive:
+            state = part.state()
+            part = scoring(same)
+            part.restore(State(state.arrays, json.loads(json.dumps(state.meta)), state.blobs))
+            kept, parts = parts.state(), RareLines()
+            parts.restore(State(meta=json.loads(json.dumps(kept.meta))))
+    assert parts.of(0, 0, 9, same.names) == whole.of(0, 0, 9, columns.names)
+
+
+def test_reasons_stand_behind_the_line_without_the_secrets_in_them() -> None:
+    desk = LogIntake(timing(), Columns(), None, 5000, 100, lambda _: Surprised(), lambda text: text.replace("2", "#"))
+    desk.score_by("any")
+    rare, texts = RareLines(), ["user 1 in", "cache flushed", "cache flushed", "user 7 in", "user 8 in"]
+    counts = desk.take(lines([(4, text) for text in texts]))
+    quoted(counts, rare)
+    assert rare.of(0, 4, 4, counts.features)["log.sequence"] == [
+        "cache flushed (after #)", "user <NUM> in (after 1)",
+    ]  # fmt: skip
+    assert len(counts.quotes) in (0, len(counts.texts)), "a text and its quote have one place"
