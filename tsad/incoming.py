@@ -145,6 +145,12 @@ class LogConfig(Section):
             raise ValueError(f"relations: {list(names)}; none, or 2 to {MOST_RELATIONS} different names are allowed")
         if {"time", "message"} & set(names):
             raise ValueError(f"relations: {list(names)}; time and message relate nothing")
+        groups = re.compile(self.pattern or "").groupindex
+        unknown = [name for name in names if self.layout == "text" and name not in {"entity", "severity", *groups}]
+        if unknown:
+            raise ValueError(f"relations: the pattern has no groups {', '.join(unknown)}; it has {', '.join(groups)}")
+        if {"sequence", "recurrent"} <= set(self.line_scorers):
+            raise ValueError("line_scorers: sequence and recurrent judge the same order; one of the two is allowed")
 
     @field_validator("redact")
     @classmethod
