@@ -11,7 +11,15 @@ from brokers import publish, read_topic
 from streaming.broker.raw import partition_of
 from streaming.sessionintake import SessionKeys
 from tests.tsad.block_lines import (
-    BROKEN, KEY, LIVE_SLOT, SESSIONS, fitted_on_blocks, grouped, payloads, said, session_alerts,
+    BROKEN,
+    KEY,
+    LIVE_SLOT,
+    SESSIONS,
+    fitted_on_blocks,
+    grouped,
+    payloads,
+    said,
+    session_alerts,
 )  # fmt: skip
 from tests.tsad.command_line import tsad
 from tests.tsad.kafka_streams import KafkaStream, died, read_out, step_until

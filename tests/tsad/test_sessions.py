@@ -9,8 +9,17 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.tsad.block_lines import BROKEN, LIVE_SLOT, SESSIONS, Said, configured, fitted_on_blocks, payloads, said
-from tests.tsad.block_lines import session_alerts
+from tests.tsad.block_lines import (
+    BROKEN,
+    LIVE_SLOT,
+    SESSIONS,
+    Said,
+    configured,
+    fitted_on_blocks,
+    payloads,
+    said,
+    session_alerts,
+)
 from tests.tsad.streams import NOT_COMPARED, STREAM, ListApp, final_rows, list_app, run_through
 from tsad.runner import Limits
 
