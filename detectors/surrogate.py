@@ -88,12 +88,12 @@ def measure(values: Floats, peers: Peers) -> Floats:
 
 @dataclass(frozen=True)
 class Surrogate:
-    """`booster` scores features; `offset` (F) are the mean SHAP values of the normal windows. `r2` and
+    """`trees` (UBJ) score features; `offset` (F) are the mean SHAP values of the normal windows. `r2` and
     `rank` (correlation of ranks) are measured on `held` windows, later than those fitted on, and planted anew.
     """
 
     peers: Peers
-    booster: Any
+    trees: bytes
     offset: NDArray[np.float64]
     r2: float
     rank: float
@@ -121,7 +121,8 @@ class Surrogate:
         )
         booster = xgboost.train(_TREES | {"seed": seed}, xgboost.DMatrix(*train), _ROUNDS)
         predicted = booster.predict(xgboost.DMatrix(held[0])).astype(np.float64)
-        bare = cls(peers, booster, np.zeros(len(sigma)), *_fidelity(predicted, held[1]), len(predicted))
+        trees = bytes(booster.save_raw("ubj"))
+        bare = cls(peers, trees, np.zeros(len(sigma)), *_fidelity(predicted, held[1]), len(predicted))
         return replace(bare, offset=bare.explain(normal)[0].mean(axis=0))
 
     def explain(self, windows: Windows) -> tuple[NDArray[np.float64], float]:
@@ -139,6 +140,13 @@ class Surrogate:
         return np.concatenate(parts) - self.offset, base
 
     @cached_property
+    def booster(self) -> Any:
+        """Read at the first use: a worker that explains nothing never imports the library (2 s)."""
+        import xgboost
+
+        return xgboost.Booster(model_file=bytearray(self.trees))
+
+    @cached_property
     def _tree(self) -> Any:
         return tree_explainer(self.booster)
 
@@ -151,17 +159,14 @@ class Surrogate:
             "offset": self.offset,
         }
         meta = {"r2": self.r2, "rank": self.rank, "held": self.held}
-        return State(arrays, meta, {"booster": bytes(self.booster.save_raw("ubj"))})
+        return State(arrays, meta, {"booster": self.trees})
 
     @classmethod
     def restore(cls, state: State) -> "Surrogate":
         """The surrogate that gave `state`."""
-        import xgboost
-
         arrays = state.arrays
-        booster = xgboost.Booster(model_file=bytearray(state.blobs["booster"]))
         peers = Peers(arrays["centre"], arrays["index"], arrays["slope"])
-        return cls(peers, booster, arrays["offset"], **state.meta)
+        return cls(peers, state.blobs["booster"], arrays["offset"], **state.meta)
 
 
 def _features(windows: Windows, peers: Peers) -> Iterator[Floats]:

@@ -5,6 +5,8 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
+from threading import Thread
 from types import FrameType
 
 from rich.console import Console
@@ -25,15 +27,21 @@ from tsad.wording import counted
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """While the block runs, the first Ctrl-C (or SIGTERM) asks to stop between two polls; a second one is final."""
+    """While the block runs, the first Ctrl-C (or SIGTERM) asks to stop between two polls; a second one is final.
+
+    The handler itself says nothing: it may have come in the middle of a line that is being written, whose lock is held.
+    """
     asked = False
+    words: SimpleQueue[str] = SimpleQueue()
+    speaker = Thread(target=_speak, args=(words,), daemon=True)
+    speaker.start()
 
     def ask(_: int, __: FrameType | None) -> None:
         nonlocal asked
         if asked:
             raise KeyboardInterrupt
         asked = True
-        say("stopping after this step, so that nothing is lost; Ctrl-C again stops at once")
+        words.put("stopping after this step, so that nothing is lost; Ctrl-C again stops at once")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -44,6 +52,13 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        words.put("")
+        speaker.join()
+
+
+def _speak(words: SimpleQueue[str]) -> None:
+    for text in iter(words.get, ""):
+        say(text)
 
 
 def heeding(tell: Callable[[str, int, int], None], stopping: Callable[[], bool]) -> Callable[[str, int, int], None]:

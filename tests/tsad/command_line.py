@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from tests.forks import Process, fork
 from tests.tsad.streams import FIT_SLOTS, cells_with_anomalies, payloads
 from tsad.cli import main
 
@@ -24,7 +25,6 @@ late_horizon = 8
 alert_budget = 3.0
 max_windows = 1000
 """
-COMMAND = [sys.executable, "-c", "from tsad.cli import main; main()"]
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,9 @@ def tsad(folder: Path, *arguments: str) -> Said:
     return Said(code, out.getvalue(), err.getvalue())
 
 
-def started(folder: Path, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
+def started(folder: Path, *arguments: str, **options: Any) -> Process:
     """`tsad ARGUMENTS` in a process of its own."""
-    pipe = subprocess.PIPE
-    return subprocess.Popen([*COMMAND, *arguments], cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe, **options)
+    return fork("tsad", arguments, folder, **options)
 
 
 def running_until(process: Any, reached: Callable[[], bool]) -> None:

@@ -2,15 +2,14 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.forks import Process, fork
+
 STREAM = "chaos"
 PATIENCE = 120
 """Seconds without any progress after which a round has failed."""
@@ -30,20 +29,21 @@ class Crew:
     url: str
     sabotage: str | None = None
     poll: int = 5000
-    running: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    running: dict[str, Process] = field(default_factory=dict)
     kills: int = 0
     restarts: int = 0
 
     def up(self, name: str, stand: str = "") -> None:
         """Start worker `name`; `stand` says where it stops itself (`tests.tsad.launcher`)."""
-        told = {"TSAD_INSTANCE": name, "TSAD_LOG_FORMAT": "json", "PYTHONPATH": str(ROOT)}
+        told = {
+            "TSAD_INSTANCE": name,
+            "TSAD_LOG_FORMAT": "json",
+        }
         told |= {"TSAD_SABOTAGE": self.sabotage or "", "TSAD_STAND": stand, "TSAD_POLL": str(self.poll)}
-        log = (self.home / f"{name}.log").open("ab")
-        self.running[name] = subprocess.Popen(
-            [sys.executable, "-m", "tests.tsad.launcher", "run", STREAM], cwd=self.home, stdout=log, stderr=log,
-            env=os.environ | told,
-        )  # fmt: skip
-        log.close()
+        with (self.home / f"{name}.log").open("ab") as log:
+            self.running[name] = fork(
+                "tests.tsad.launcher", ["run", STREAM], self.home, output=log, env=os.environ | told
+            )
 
     def kill(self, name: str) -> None:
         """SIGKILL, and start it again."""

@@ -16,8 +16,8 @@ def test_the_first_signal_asks_and_the_second_is_final(number: signal.Signals) -
         assert not stopping()
         os.kill(os.getpid(), number)
         assert stopping()
-        assert "stopping after this step" in said.getvalue()
         os.kill(os.getpid(), number)
+    assert "stopping after this step" in said.getvalue()
     assert signal.getsignal(number) is before
 
 

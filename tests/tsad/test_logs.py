@@ -1,9 +1,13 @@
 """Standard error as JSON lines: each says when, how bad, what, and of which stream and partition; none has a secret."""
 
+import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ from tests.tsad.command_line import CONFIGURATION, finished, fresh_home, running
 from tests.tsad.kafka_streams import KafkaStream
 from tests.tsad.streams import FIT_SLOTS, STREAM, cells_with_anomalies, payloads
 from tsad.config import ConfigError, parse_config
+from tsad.console import interruptible
 from tsad.logs import configure, say, structured
 
 LIVE = payloads(cells_with_anomalies(), FIT_SLOTS)
@@ -135,3 +140,25 @@ def test_a_form_or_level_that_is_none_is_refused() -> None:
         parse_config({"log": {"format": "xml"}})
     with pytest.raises(ConfigError, match=r"log\.level = 'loud'"):
         parse_config({"log": {"level": "loud"}})
+
+
+class Interrupted(io.StringIO):
+    """A signal comes in the middle of the first line that is written."""
+
+    def write(self, text: str) -> int:
+        if not self.tell():
+            super().write(" ")
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().write(text)
+
+
+def test_a_signal_amid_a_line_that_is_written_waits_for_nobody() -> None:
+    """Whoever logs holds a lock, which the words of the handler need too."""
+    with redirect_stderr(Interrupted()) as said:
+        configure("json")
+        with interruptible() as stopping:
+            say("a poll is done")
+            assert stopping()
+    lines = [json.loads(line)["event"] for line in said.getvalue().splitlines()]
+    assert lines[0] == "a poll is done"
+    assert lines[1].startswith("stopping after this step")
