@@ -68,7 +68,7 @@ def test_broken_sessions_are_alerts_and_say_why(tmp_path: Path, model: Any) -> N
     app.close()
     unserved, again, failed = (found[name].sentence for name in BROKEN)
     assert 'no line "<IP> Served block <ID> to <IP>"' in unserved
-    assert '14 lines "Receiving block <ID> src: <IP> dest: <IP>"' in again
+    assert '14 lines "Receiving block <ID> src: <IP> dest: <IP>", usually 2' in again
     assert "writeBlock <ID> received exception java.io.IOException: disk of <PATH> is gone" in failed
 
 
@@ -112,3 +112,24 @@ def test_the_rows_are_those_of_an_undisturbed_run(
     rows = whole(app)
     app.close()
     assert rows == undisturbed
+
+
+def test_a_hopeless_session_is_an_alert_before_it_closes(tmp_path: Path, model: Any) -> None:
+    """It is written on and on, for longer than all others: what it says at last is said of it when it has closed."""
+    key = "blk_-900004"
+    again = f"Receiving block {key} src: /10.250.1.1:1024 dest: /10.250.1.1:50010"
+    endless = [(200 + 5 * place, again) for place in range(60)]
+    lines = sorted([*said(90, seed=2), *endless])
+    app = watching(tmp_path / "a", model, lines, gap="100s")
+    runner, seen = app.runner(STREAM, {}, limits=Limits(poll=20)), list[tuple[str, float, Any]]()
+    while runner.step():
+        found = session_alerts(app).get(key)
+        if found is not None and (not seen or seen[-1][:2] != (found.state, found.score)):
+            seen.append((found.state, found.score, found.evidence["lines"]))
+    runner.finish()
+    app.close()
+    states, scores, counts = zip(*seen, strict=True)
+    assert (states[0], states[-1]) == ("open", "confirmed")
+    assert 1 < scores[0] <= scores[-1], "it was hopeless by then"
+    assert counts[0] < 60 == counts[-1]
+    assert list(scores) == sorted(scores)
