@@ -63,7 +63,6 @@ def test_workers_and_deaths_change_nothing(stream: KafkaStream) -> None:
     calm, hasty = stream.app(**SECTION), stream.app(**SECTION, snapshot_every=2)
     read_out(calm)
     assert set(session_alerts(calm)) == set(BROKEN)
-    assert {alert.partition for alert in session_alerts(calm).values()} == {0, 1}
     for poll in (11, 60):
         workers = [stream.again(hasty).worker(STREAM, limits=Limits(poll=poll, snapshot_every=2)) for _ in range(2)]
         turns = count()
@@ -102,7 +101,7 @@ def test_rekey_keys_a_topic_by_session(stream: KafkaStream, tmp_path: Path) -> N
     publish(stream.address, stream.topics["logs"], [(b"hdfs", one) for one in payloads([(9, "no block")], LIVE_SLOT)])
     (tmp_path / "tsad.toml").write_text(
         f"[kafka]\nbootstrap = {stream.address!r}\n[stream.s]\ntelemetry = false\n[stream.s.logs]\n"
-        f"[stream.s.sessions]\nkey = {KEY!r}\nkeyed_by = 'session'"
+        f"[stream.s.sessions]\nkey = '{KEY}'\nkeyed_by = 'session'"
     )
     target = f"{stream.topics['logs']}-keyed"
     copied = tsad(tmp_path, "rekey", stream.topics["logs"], target, "--stream", "s", "--partitions", "2", "--json").json
