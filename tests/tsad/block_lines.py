@@ -56,7 +56,7 @@ def payloads(lines: Sequence[Said], first_slot: int = 0) -> list[bytes]:
     return [line("hdfs", first_slot, text, second) for second, text in lines]
 
 
-STREAM_SECTION: dict[str, Any] = {"telemetry": False, "late_horizon": 2, "lateness": "10s"}
+STREAM_SECTION: dict[str, Any] = {"telemetry": False, "late_horizon": 2, "lateness": "10s", "fit_after": 100}
 
 
 def grouped(**sessions: Any) -> dict[str, Any]:
