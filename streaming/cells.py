@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streaming.quotes import NONE, Quotes
 from streaming.settings import Aggregate
 from streaming.types import Codes, Floats, Ints, State
 
@@ -31,9 +32,10 @@ class Samples:
     """N records at their place in the ring: `rows`, `slots`, `times` (ns).
 
     `values` are, of telemetry, N x F float32 (NaN = absent); of log lines, N x k int32: first the template's number
-    (-1 = the line is not told), whether the line founded it (-1 = it is known for long, and told for its scores) and
-    the place of its text in `texts`, then `SCORED` pairs of a column (-1 = none) and what the line adds to it in 1/64,
-    and, from `COUNTED` on, the columns that each line is counted in (-1 = none).
+    (-1 = the line is not told), whether the line founded it (-1 = it is known for long, and told for its scores, or as
+    an example) and the place of its masked text in `texts` and of itself in `quotes`, then `SCORED` pairs of a column
+    (-1 = none) and what the line adds to it in 1/64, and, from `COUNTED` on, the columns that each line is counted
+    in (-1 = none).
     """
 
     rows: Codes
@@ -41,6 +43,7 @@ class Samples:
     times: Ints
     values: NDArray[Any]
     texts: Sequence[str] = ()
+    quotes: Quotes = NONE
 
     @staticmethod
     def joined(parts: Sequence["Samples"]) -> "Samples":
@@ -48,13 +51,14 @@ class Samples:
         if len(parts) == 1:
             return parts[0]
         width = max(part.values.shape[1] for part in parts)
-        parts, texts = _renumbered(parts)
+        parts, texts, quotes = _renumbered(parts)
         return Samples(
             np.concatenate([part.rows for part in parts]),
             np.concatenate([part.slots for part in parts]),
             np.concatenate([part.times for part in parts]),
             np.concatenate([part.widened(width).values for part in parts]),
             texts,
+            quotes,
         )
 
     def widened(self, width: int) -> "Samples":
@@ -71,7 +75,8 @@ class Samples:
 
     def take(self, index: NDArray[Any] | slice) -> "Samples":
         """The samples at `index`."""
-        return Samples(self.rows[index], self.slots[index], self.times[index], self.values[index], self.texts)
+        rows, slots, times, values = self.rows[index], self.slots[index], self.times[index], self.values[index]
+        return Samples(rows, slots, times, values, self.texts, self.quotes)
 
     def state(self) -> State:
         """The four arrays: samples of telemetry have no texts."""
@@ -144,9 +149,15 @@ def count_lines(lines: Samples, features: int) -> tuple[Codes, Ints, Floats]:
     return lines.rows[first], lines.slots[first], counts.reshape(len(cells), features).astype(np.float32)
 
 
-def _renumbered(parts: Sequence[Samples]) -> tuple[list[Samples], list[str]]:
-    """`parts` whose lines name their text in one list of texts, and that list."""
+def strange(said: Codes) -> NDArray[np.bool_]:
+    """Which of N told lines (N x k) are of a new template, or have a score; the others are examples."""
+    return (said[:, FOUNDED] >= 0) | (said[:, SCORES:COUNTED:2] >= 0).any(axis=1)
+
+
+def _renumbered(parts: Sequence[Samples]) -> tuple[list[Samples], list[str], Quotes]:
+    """`parts` whose lines name their text in one list of texts, that list, and their quotes likewise."""
     texts: list[str] = []
+    quotes = Quotes()
     renumbered = []
     for part in parts:
         values = part.values
@@ -154,8 +165,9 @@ def _renumbered(parts: Sequence[Samples]) -> tuple[list[Samples], list[str]]:
             values = values.copy()
             values[values[:, TEXT] >= 0, TEXT] += len(texts)
         texts += part.texts
+        quotes += part.quotes
         renumbered.append(replace(part, values=values))
-    return renumbered, texts
+    return renumbered, texts, quotes
 
 
 def _reduced(values: Floats, starts: Ints, kind: Aggregate | str) -> Floats:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streaming.cells import TEXT
+from streaming.quotes import NONE, Quotes
 from streaming.settings import Timing
 from streaming.types import Codes, Ints, State, Topic
 from streaming.watermark import Watermark
@@ -25,6 +27,7 @@ class Held:
     times: Ints
     values: NDArray[Any]
     texts: Sequence[str] = ()
+    quotes: Quotes = NONE
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -32,7 +35,8 @@ class Held:
     def take(self, index: NDArray[Any] | slice) -> "Held":
         """The records at `index`."""
         values = self.values[index]
-        return Held(self.names, self.codes[index], self.slots[index], self.times[index], values, self.texts)
+        codes, slots, times = self.codes[index], self.slots[index], self.times[index]
+        return Held(self.names, codes, slots, times, values, self.texts, self.quotes)
 
     def by_slot(self) -> "Held":
         """Ordered by slot (stable)."""
@@ -41,18 +45,27 @@ class Held:
         return self.take(np.argsort(self.slots, kind="stable"))
 
     def state(self) -> State:
-        """Everything, with the names in use only."""
+        """Everything, with the names and texts in use only."""
         used, codes = np.unique(self.codes, return_inverse=True)
-        state = State(meta={"names": [self.names[code] for code in used], "texts": list(self.texts)})
+        state = State(meta={"names": [self.names[code] for code in used], "texts": [], "quotes": []})
         state.arrays |= {"codes": codes.astype(np.int32), "slots": self.slots, "times": self.times}
         state.arrays["values"] = self.values
+        if len(self.texts):
+            told = self.values[:, TEXT] >= 0
+            places, numbers = np.unique(self.values[told, TEXT], return_inverse=True)
+            values = state.arrays["values"] = self.values.copy()
+            values[told, TEXT] = numbers
+            state.meta["texts"] = [self.texts[place] for place in places.tolist()]
+            state.meta["quotes"] = [self.quotes[place].read() for place in places.tolist()]
         return state
 
     @staticmethod
     def restored(state: State) -> "Held":
         """What `state` was taken of."""
         arrays = {key: value.copy() for key, value in state.arrays.items()}
-        return Held(state.meta["names"], texts=state.meta["texts"], **arrays)
+        texts = state.meta["texts"]
+        quotes = Quotes(state.meta.get("quotes", [""] * len(texts)))  # snapshots of older versions have none
+        return Held(state.meta["names"], texts=texts, quotes=quotes, **arrays)
 
 
 @dataclass(slots=True)

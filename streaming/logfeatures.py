@@ -129,6 +129,11 @@ def is_log_feature(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
+def is_grave(name: str) -> bool:
+    """Whether a feature counts lines that say themselves that something is wrong."""
+    return name in _GRAVE
+
+
 def unit_of(name: str) -> float:
     """How many lines of a log feature are worth speaking of; 0 for other features.
 
@@ -139,7 +144,7 @@ def unit_of(name: str) -> float:
         return 0.0
     if name == SEQUENCE:
         return 15.0
-    return 1.0 if name in _GRAVE else 3.0
+    return 1.0 if is_grave(name) else 3.0
 
 
 def top_templates(totals: NDArray[Any], k: int = 20) -> Ints:

@@ -7,14 +7,18 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.cells import COUNTED, FOUNDED, SCORES, TEMPLATE, TEXT, alike
+from streaming.cells import COUNTED, FOUNDED, SCORES, TEMPLATE, TEXT, alike, strange
 from streaming.columns import Columns
+from streaming.escapes import all_unescaped
 from streaming.lastlines import UNKNOWN, LastLines
 from streaming.linescores import LineModel, LineScores
 from streaming.linetape import LineTape
 from streaming.logfeatures import LogFeatures
 from streaming.masking import Masking
-from streaming.miner import MAX_CHARACTERS, Miner
+from streaming.miner import MAX_CHARACTERS, READ, Miner
+from streaming.ordinary import Ordinary
+from streaming.quotes import Clean, Quotes, Texts
+from streaming.redaction import LOOKED_AT
 from streaming.sessionintake import SessionIntake
 from streaming.settings import Timing
 from streaming.severities import Severities
@@ -52,7 +56,8 @@ class LogIntake:
     Lateness is judged by the topic's own watermark, as in the windower, so that what is learnt depends on the order of
     this topic alone. `columns` are the partition's; log features are always admitted. `line_model` finds what scores
     the lines by the version of a model, if that has any; `tape` keeps what such models are fitted on. `sessions` groups
-    the lines, where that is configured.
+    the lines, where that is configured. `clean` takes secrets out of what is kept for people; lines are kept as they
+    came where that is `quoting`.
     """
 
     def __init__(
@@ -63,6 +68,8 @@ class LogIntake:
         max_templates: int = 5000,
         max_template_columns: int = 100,
         line_model: Callable[[str], LineModel | None] = lambda _: None,
+        clean: Clean = str,
+        quoting: bool = False,
         sessions: SessionIntake | None = None,
     ) -> None:
         self.sessions = sessions
@@ -82,10 +89,13 @@ class LogIntake:
         self._scores: LineScores | None = None
         self._scored_by = ""
         self.tape: LineTape | None = None
+        self._clean = clean
+        self._masked: dict[bytes | str, str] = {}
+        self._ordinary = Ordinary() if quoting else None
 
     def watch_for(self, signs: Sequence[Sign]) -> None:
         """Look for these in lines that are on time: those of a late one are nobody's."""
-        self._signs = Signs(signs, self.miner.read) if signs else None
+        self._signs = Signs(signs, self.miner.read, self._clean, self._ordinary is not None) if signs else None
 
     def sighted(self) -> list[Sighting]:
         """What was seen since the last call, in order."""
@@ -95,9 +105,10 @@ class LogIntake:
     def take(self, lines: Lines) -> LogCounts:
         """Count each line in its columns; in position order, each line once."""
         newest = np.maximum.accumulate(np.r_[self._newest, lines.times])[1:]
+        lines = replace(lines, messages=all_unescaped(lines.messages))
         whole = self._read(lines, newest)
         columns, start = np.full((len(newest), 5), -1, np.int32), 0
-        said, texts = np.full((len(newest), COUNTED), -1, np.int32), list[str]()
+        said, texts = np.full((len(newest), COUNTED), -1, np.int32), Texts()
         while start < len(newest):
             stop = len(newest)
             if self._queue:
@@ -110,10 +121,13 @@ class LogIntake:
             start = stop
         if len(newest):
             self._newest = int(newest[-1])
+            if self._ordinary is not None:
+                self._ordinary.forget((self._newest - self._timing.lateness) // self._timing.step)
         names = self._columns.names
         return LogCounts(
-            lines.names, lines.codes, lines.times, columns, lines.positions, names, lines.next_position, said, texts
-        )
+            lines.names, lines.codes, lines.times, columns, lines.positions, names, lines.next_position, said,
+            texts.masked, Quotes(texts.raw, self._clean),
+        )  # fmt: skip
 
     def _read(self, lines: Lines, newest: Ints) -> _Part:
         """What is read of each line's text, once a poll: its shape, which says its severity and how it is mined."""
@@ -121,7 +135,7 @@ class LogIntake:
         severities = self._severities.completed(lines.severities, shaped)
         return _Part(lines, severities, self.miner.keys(lines.messages, shaped), newest)
 
-    def _count(self, part: _Part, texts: list[str]) -> tuple[Codes, Codes]:
+    def _count(self, part: _Part, texts: Texts) -> tuple[Codes, Codes]:
         """The columns of each line of `part` and what it said, whose words join `texts`."""
         step, lines = self._timing.step, part.lines
         slots, now = lines.times // step, part.now // step
@@ -136,18 +150,41 @@ class LogIntake:
             else:
                 ids[start:stop], is_new[start:stop] = self.miner.learn_keys(keys, given)
         if self.sessions is not None:
-            read = self.miner.read
-            self.sessions.take(lines, part.severities, ids, part.now, lambda place: read(part.keys[place]))
+            text = self._read_masked
+            self.sessions.take(lines, part.severities, ids, part.now, lambda place: text(part.keys[place]))
         said = np.full((len(ids), COUNTED), -1, np.int32)
         fresh = self._fresh(ids, is_new, now)
         said[fresh, FOUNDED] = is_new[fresh]
         self._score(said, lines, ids, slots, self._before(lines, ids, now, ~late))
-        told = np.flatnonzero((said[:, FOUNDED:] >= 0).any(axis=1) & (ids >= 0))
-        if len(told):
-            firsts, cells = alike(lines.codes[told], slots[told], ids[told])
-            said[told, TEMPLATE], said[told, TEXT] = ids[told], len(texts) + cells
-            texts += [self.miner.read(part.keys[place])[:LONGEST_TEXT] for place in told[firsts].tolist()]
+        told = strange(said) & (ids >= 0)
+        if self._ordinary is not None:
+            told[self._ordinary.chosen(lines, ids, slots, ~late & ~told)] = True
+        self._tell(np.flatnonzero(told), part, ids, said, texts)
         return self.features.columns(part.severities, ids, is_new), said
+
+    def _tell(self, told: Ints, part: _Part, ids: Codes, said: Codes, texts: Texts) -> None:
+        """Note templates and texts of the lines at `told`: a text for each entity, slot, template and score."""
+        if not len(told):
+            return
+        lines, slots = part.lines, part.lines.times // self._timing.step
+        scores = np.where(said[told, SCORES::2] >= 0, said[told, SCORES + 1 :: 2], 0).sum(axis=1)
+        odd = strange(said[told])
+        firsts, cells = alike(lines.codes[told], slots[told], ids[told], scores, odd)
+        said[told, TEMPLATE], said[told, TEXT] = ids[told], len(texts.masked) + cells
+        places = told[firsts].tolist()
+        masked = zip(places, odd[firsts].tolist(), strict=True)
+        texts.masked += [self._read_masked(part.keys[place]) if is_odd else "" for place, is_odd in masked]
+        quoting = self._ordinary is not None
+        texts.raw += [lines.messages[place][: LOOKED_AT + 1] if quoting else "" for place in places]
+
+    def _read_masked(self, key: bytes | str) -> str:
+        """What is kept for people of the masked lines of a key."""
+        text = self._masked.get(key)
+        if text is None:
+            if len(self._masked) >= READ:
+                self._masked.clear()
+            text = self._masked[key] = self._clean(self.miner.read(key)[:LOOKED_AT])[:LONGEST_TEXT]
+        return text
 
     def _before(self, lines: Lines, ids: Codes, now: Ints, on_time: NDArray[np.bool_]) -> Codes:
         """N x 2: the templates of the two lines before each; a late line has no place among them."""
@@ -228,6 +265,7 @@ class LogIntake:
         whole = State(meta={"newest": int(self._newest), "queue": self._queue, "renamed": self.renamed})
         whole.meta |= {"founded": list(self._founded.items()), "scored_by": self._scored_by}
         whole.meta["scored"] = self._scores is not None
+        whole.put("ordinary", State() if self._ordinary is None else self._ordinary.state())
         whole.put("last", self._last.state())
         whole.put("scores", State() if self._scores is None else self._scores.state())
         whole.put("miner", self.miner.state())
@@ -241,6 +279,8 @@ class LogIntake:
         self._newest, self.renamed = state.meta["newest"], state.meta["renamed"]
         self._queue = [(slot, version, models) for slot, version, models in state.meta["queue"]]
         self._founded = dict(state.meta["founded"])
+        if self._ordinary is not None and "ordinary" in state.meta:  # snapshots of older versions have none
+            self._ordinary.restore(state.part("ordinary"))
         self._last.restore(state.part("last"))
         self._scored_by = state.meta["scored_by"]
         model = self._line_model(self._scored_by) if state.meta["scored"] else None

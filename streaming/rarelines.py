@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streaming.cells import COUNTED, FOUNDED, SCORES, TEMPLATE, TEXT, Samples, alike
+from streaming.cells import COUNTED, FOUNDED, SCORES, TEMPLATE, TEXT, Samples, alike, strange
 from streaming.logfeatures import NEW, OTHER
 from streaming.types import Codes, Ints, State
 
@@ -44,7 +44,7 @@ class RareLines:
 
     def add(self, lines: Samples) -> None:
         """Keep the ones of `lines` that are told, in order of arrival within each slot."""
-        rare = lines.take(lines.values[:, TEMPLATE] >= 0)
+        rare = lines.take((lines.values[:, TEMPLATE] >= 0) & strange(lines.values))
         if not len(rare):
             return
         firsts, cells = alike(rare.rows, rare.slots, rare.values[:, TEMPLATE])

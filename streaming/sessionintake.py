@@ -60,8 +60,8 @@ class Shown:
 
 
 class SessionIntake:
-    """The sessions of a partition. `key` is that of `SessionKeys`; `model` finds what judges sessions by the version of
-    a model, if anything does.
+    """The sessions of a partition. `key` is that of `SessionKeys`; `model` finds what judges the sessions by a version
+    of a model, if anything does.
 
     With `taped`, sessions are told of though nothing judges them.
     """

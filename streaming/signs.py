@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streaming.quotes import Clean
 from streaming.types import Ints, Lines
 
 REMEMBERED = 65_536
@@ -27,21 +28,28 @@ class Sign:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A line that says so: `entity` is the line's own, `time` (ns) the line's, `text` what is left of it, masked."""
+    """A line that says so: `entity` is the line's own, `time` (ns) the line's, `text` what is left of it, masked,
+    `line` itself ("" where none is quoted), both without secrets."""
 
     sign: Sign
     entity: str
     slot: int
     time: int
     text: str
+    line: str = ""
 
 
 class Signs:
-    """Finds signs in lines. `read` gives the masked text of a line's key: a function, so each is sought in once."""
+    """Finds signs in lines. `read` gives the masked text of a line's key: a function, so each is sought in once.
 
-    def __init__(self, signs: Sequence[Sign], read: Callable[[bytes | str], str]) -> None:
+    `clean` takes secrets out of what is told; the line itself is told where that is `quoting`.
+    """
+
+    def __init__(
+        self, signs: Sequence[Sign], read: Callable[[bytes | str], str], clean: Clean = str, quoting: bool = False
+    ) -> None:
         self._signs = [(sign, re.compile(sign.pattern)) for sign in signs]
-        self._read = read
+        self._read, self._clean, self._quoting = read, clean, quoting
         self._memo: dict[bytes | str, tuple[Sign, ...]] = {}
 
     def of(self, lines: Lines, keys: Sequence[bytes | str], on_time: NDArray[np.bool_], slots: Ints) -> list[Sighting]:
@@ -53,8 +61,11 @@ class Signs:
                 signs = self._sought(key)
             for sign in signs if on_time[place] else ():
                 code, slot = int(lines.codes[place]), int(slots[place])
-                time, text = int(lines.times[place]), self._read(key)[:LONGEST]
-                found.setdefault((code, slot, sign), Sighting(sign, lines.names[code], slot, time, text))
+                if (code, slot, sign) not in found:
+                    text = self._clean(self._read(key))[:LONGEST]
+                    line = self._clean(lines.messages[place]) if self._quoting else ""
+                    time = int(lines.times[place])
+                    found[code, slot, sign] = Sighting(sign, lines.names[code], slot, time, text, line)
         return list(found.values())
 
     def _sought(self, key: bytes | str) -> tuple[Sign, ...]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streaming.quotes import NONE, Quotes
 from streaming.types import Codes, Floats, Ints
 
 
@@ -13,7 +14,7 @@ class LogCounts:
     """A poll of log lines as columns to be counted; the arrays are as in `Lines`.
 
     `columns` N x k (int32) are columns of `features` that each line adds 1 to (-1 = none). `said` N x `cells.COUNTED`
-    (int32) holds the lines' scores and, with `texts`, what rare lines said, as in `cells.Samples`.
+    (int32) holds the lines' scores and, with `texts` and `quotes`, what told lines said, as in `cells.Samples`.
     """
 
     names: Sequence[str]
@@ -25,6 +26,7 @@ class LogCounts:
     next_position: int
     said: Codes
     texts: Sequence[str]
+    quotes: Quotes = NONE
 
 
 @dataclass(frozen=True, slots=True)

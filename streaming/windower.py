@@ -19,6 +19,7 @@ from streaming.cells import COUNTED, SCORES, Samples
 from streaming.derive import Derivation
 from streaming.inlet import Held, Inlet, Reject
 from streaming.logfeatures import is_log_feature
+from streaming.quotes import Quotes
 from streaming.ring import ALWAYS, NEVER, Mask, SlotRing
 from streaming.roster import Roster
 from streaming.settings import FeatureRules, Timing
@@ -122,6 +123,7 @@ class Windower:
         inlet = self._inlets[topic]
         values: NDArray[Any]
         texts: Sequence[str] = ()
+        quotes = Quotes()
         self._extend(batch.features)
         if isinstance(batch, Records):
             values = batch.values
@@ -131,10 +133,11 @@ class Windower:
             if not all(self._writer.log_columns[into[into >= 0]].all() for into in (batch.columns, scored)):
                 raise ValueError("log lines can only be counted in log columns")
             values, texts = np.concatenate([batch.said, batch.columns], axis=1), batch.texts
+            quotes = batch.quotes
         if inlet.mark.ended:
             inlet.mark.ended = False
             inlet.mark.floor = max(inlet.mark.floor, NEVER if self._next is None else self._next)
-        held = Held(batch.names, batch.codes, batch.times // self._timing.step, batch.times, values, texts)
+        held = Held(batch.names, batch.codes, batch.times // self._timing.step, batch.times, values, texts, quotes)
         inlet.accept(held, batch.positions, batch.next_position)
         return self._advance()
 
@@ -178,6 +181,10 @@ class Windower:
     def said(self, row: int, first: int, last: int) -> dict[str, list[str]]:
         """What an entity's strange log lines said in the closed slots `first` to `last` (`RareLines.of`)."""
         return self._writer.rare.of(row, first, last, self.features)
+
+    def quoted(self, row: int, first: int, last: int) -> dict[str, list[str]]:
+        """Some of an entity's log lines of the closed slots `first` to `last`, by feature (`Examples.of`)."""
+        return self._writer.examples.of(row, first, last, self.features)
 
     def state(self) -> State:
         """Everything taken in, fed or waiting. Its arrays are views that the next call alters: store them before it."""
@@ -323,7 +330,14 @@ class Windower:
         for topic, held_parts in zip(self._inlets, parts, strict=True):
             if held_parts:
                 samples = [
-                    Samples(self.roster.rows(held.names)[held.codes], held.slots, held.times, held.values, held.texts)
+                    Samples(
+                        self.roster.rows(held.names)[held.codes],
+                        held.slots,
+                        held.times,
+                        held.values,
+                        held.texts,
+                        held.quotes,
+                    )
                     for held in held_parts
                 ]
                 placed[topic] = Samples.joined(samples)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from streaming.cells import Samples, aggregate, collapse, count_lines
 from streaming.derive import Derivation
+from streaming.examples import Examples
+from streaming.logfeatures import is_grave
 from streaming.rarelines import RareLines
 from streaming.ring import ALWAYS, NEVER, Mask, SlotRing
 from streaming.roster import Roster
@@ -38,12 +40,14 @@ class CellWriter:
     ) -> None:
         self.duplicates = 0
         self.rare = RareLines()
+        self.examples = Examples()
         self._ring, self._roster, self._derivation = ring, roster, derivation
         self._is_log, self._coverage, self._keep = is_log, coverage, keep
         self._kept: dict[int, Samples] = {}
         self._covered: Ints = np.full(ring.size, NEVER, np.int64)
         self._origin: int | None = None
         self._log: Mask = np.empty(0, np.bool_)
+        self._grave: Codes = np.empty(0, np.int32)
         self._begin: Ints = np.empty(0, np.int64)
 
     @property
@@ -56,6 +60,8 @@ class CellWriter:
         self._log = np.append(self._log, [self._is_log(name) for name in names]).astype(np.bool_)
         self._begin = np.append(self._begin, np.full(len(names), ALWAYS))
         self._derivation.extend(names)
+        grave = [len(self._log) - len(names) + place for place, name in enumerate(names) if is_grave(name)]
+        self._grave = np.append(self._grave, np.array(grave, np.int32))
         self._ring.widen(len(self._log))
 
     def begin(self, columns: Mask, first: int) -> None:
@@ -110,12 +116,14 @@ class CellWriter:
         """Drop the samples that no late record can join any more: those of slots below `before` - `keep`."""
         for slot in [slot for slot in self._kept if slot < before - self._keep]:
             del self._kept[slot]
-        self.rare.forget(before - self._ring.size)
+        for told in (self.rare, self.examples):
+            told.forget(before - self._ring.size)
 
     def erase(self, rows: Codes) -> None:
         """Forget everything of `rows`."""
         self._ring.erase(rows)
-        self.rare.erase(rows)
+        for told in (self.rare, self.examples):
+            told.erase(rows)
         gone = self._flags(rows)
         self._kept = {slot: kept.take(~gone[kept.rows]) for slot, kept in self._kept.items()}
 
@@ -124,6 +132,7 @@ class CellWriter:
         meta = {"duplicates": self.duplicates, "origin": self._origin, "kept": list(self._kept)}
         state = State({"covered": self._covered, "begin": self._begin}, meta)
         state.put("rare", self.rare.state())
+        state.put("examples", self.examples.state())
         for slot, kept in self._kept.items():
             state.put(f"kept{slot}", kept.state())
         return state
@@ -132,6 +141,8 @@ class CellWriter:
         """Take over what `state` gave; the ring is restored and the columns are appended already."""
         self.duplicates, self._origin = state.meta["duplicates"], state.meta["origin"]
         self.rare.restore(state.part("rare"))
+        if "examples" in state.meta:  # snapshots of older versions have none
+            self.examples.restore(state.part("examples"))
         self._covered = state.arrays["covered"].copy()
         self._begin = state.arrays["begin"].copy()
         parts = state.parts()
@@ -167,6 +178,7 @@ class CellWriter:
     def _count(self, lines: Samples) -> tuple[Codes, Ints]:
         """Add log lines to their cells, which are made where they are not there."""
         self.rare.add(lines)
+        self.examples.add(lines, self._grave)
         rows, slots, counts = count_lines(lines, len(self._log))
         self._activate(slots, counts > 0, self._log)
         self._roster.mark_lines(rows, slots)

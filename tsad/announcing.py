@@ -18,7 +18,7 @@ AS_STORED = (
     "opened_slot", "first_slot", "last_slot", "peak_slot", "first_time", "last_time", "peak_time", "detected_at",
     "ingested_at", "amended_at", "votes", "attribution", "explanation", "explained_by", "sentence", "merged_into",
 )  # fmt: skip
-TOLD = ("slot", "contributions", "texts", "said")
+TOLD = ("slot", "contributions", "texts", "said", "lines")
 """Of the evidence; the curves stay in the database."""
 CLOCK = ("detected_at", "ingested_at", "amended_at")
 STEADY = (

@@ -23,7 +23,8 @@ class Evidence:
     """One judged window as it was at its moment.
 
     `window` T x F scaled, `observed` T x F in raw units (NaN = missing), raw = `origin` + `width` x scaled (F each),
-    `shares` (F), `tails` and `votes` (D). `said`: what the rare log lines behind a feature said.
+    `shares` (F), `tails` and `votes` (D). `said`: what the rare log lines behind a feature said,
+    masked; `quoted`: some of the lines behind a feature as they came, but for secrets.
     """
 
     slot: int
@@ -41,6 +42,7 @@ class Evidence:
     tails: NDArray[np.float64]
     votes: NDArray[np.bool_]
     said: dict[str, list[str]] = field(default_factory=dict)
+    quoted: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def channels(self) -> int:
@@ -109,7 +111,8 @@ class Account:
         if self.by is None or self.bounds is None or not self.explains:
             return {}
         one = self.by
-        return {"id": one.id, "kind": one.kind, "title": one.title, "time": one.time, "why": self.bounds.why}
+        said = {"line": one.line} if one.line else {}
+        return {"id": one.id, "kind": one.kind, "title": one.title, "time": one.time, "why": self.bounds.why} | said
 
     @classmethod
     def restored(cls, meta: dict[str, Any]) -> "Account":
@@ -237,7 +240,14 @@ class Judged:
         return index if index < len(self.keys) and self.keys[index] == key else None
 
     def evidence(
-        self, index: int, window: Floats, observed: Floats, origin: Floats, width: Floats, said: dict[str, list[str]]
+        self,
+        index: int,
+        window: Floats,
+        observed: Floats,
+        origin: Floats,
+        width: Floats,
+        said: dict[str, list[str]],
+        quoted: dict[str, list[str]],
     ) -> Evidence:
         """The evidence of window `index`: the window itself, what was observed and said, and how that was scaled."""
         verdicts = self.verdicts
@@ -257,6 +267,7 @@ class Judged:
             verdicts.tails[:, index].copy(),
             verdicts.votes[:, index].copy(),
             said,
+            quoted,
         )
 
 

@@ -79,10 +79,11 @@ class Circumstances:
             if other.kind == one.sign.kind and other.first - self.after <= one.slot <= other.last + self.after:
                 mine[place] = replace(other, first=min(other.first, one.slot), last=max(other.last, one.slot))
                 return None
-        event = ContextEvent(one.sign.kind, utc(one.time), entity, None, one.text, source=LOGS)
+        detail = {"line": one.line} if one.line else {}
+        event = ContextEvent(one.sign.kind, utc(one.time), entity, None, one.text, detail, LOGS)
         known = one.slot if closed is None else max(one.slot, closed + 1)
         said = f"{utc_text(event.start)} UTC"
-        mine.append(Happening(event.id, event.kind, entity, one.slot, one.slot, event.title, said, known))
+        mine.append(Happening(event.id, event.kind, entity, one.slot, one.slot, event.title, said, known, one.line))
         return event
 
     def forget(self, closed: int) -> None:

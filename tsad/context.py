@@ -36,7 +36,8 @@ A_KIND, KINDS = 200, 64
 class Happening:
     """A context event in slots, from `first` to `last`. `entity`: name or glob pattern, None = every entity.
 
-    `time` is its beginning for people. Judgements of the slots below `known` do not know it.
+    `time` is its beginning for people, `line` the log line that told of it, if one did.
+    Judgements of the slots below `known` do not know it.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Happening:
     title: str = ""
     time: str = ""
     known: int = 0
+    line: str = ""
 
     def concerns(self, entity: str, opened: int, after: int) -> bool:
         """Whether an alert of `entity` that opened in a slot follows it: within it, or at most `after` slots later."""

@@ -1,12 +1,13 @@
 """A model version in force from a slot on: its scorer, and the ring of inputs scaled by it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from detectors.ensemble import Ensemble
 from detectors.scorer import Scorer, SlotTimes
 from detectors.types import joined
+from streaming.examples import QUOTED
 from streaming.logfeatures import OTHER, TEMPLATE_PREFIX
 from streaming.ring import WindowPlane
 from streaming.settings import Timing
@@ -70,6 +71,15 @@ class Era:
         if self._others:
             picked[:, self._other] += np.nan_to_num(values[:, self._others]).sum(axis=1)
         return picked
+
+    def called(self, quoted: Mapping[str, list[str]]) -> dict[str, list[str]]:
+        """What is `quoted` of the windower's columns, by the features of the model."""
+        pairs = zip(self.ensemble.features, self._wanted, strict=True)
+        found = {name: quoted[column] for name, column in pairs if column in quoted}
+        foreign = [line for place in self._others for line in quoted.get(self._columns[place], [])]
+        if foreign:
+            found[OTHER] = list(dict.fromkeys([*found.get(OTHER, []), *foreign]))[:QUOTED]
+        return found
 
     def _picked(self, width: int) -> list[int] | None:
         """Column of each feature, `width` (one beyond) where there is none; None where they are the columns as such."""

@@ -17,6 +17,8 @@ from tsad.rows import SHOWN, observed_of
 SHOWN_VALUES = 50
 """Features with a row of their own; the rest of a wide stream is one row."""
 OTHERS = "(others)"
+QUOTES = 5
+"""Lines that an alert quotes at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +102,20 @@ def _answer(request: Request, shap: Shap, texts: Mapping[str, str]) -> Answer:
         "upper": [_number(shap.upper[place]) for place in order],
         "texts": {name: texts[name] for name in (evidence.features[place] for place in order) if name in texts},
         "said": {name: said for name, said in evidence.said.items() if name in evidence.features},
+        "lines": quoted_lines(evidence, shap),
         "contributions": [[evidence.features[place], float(shap.values[place])] for place in order],
     }
     return Answer(rows, Told(by, shap.sentence, shown))
+
+
+def quoted_lines(evidence: Evidence, shap: Shap) -> list[dict[str, str]]:
+    """The lines to quote, with the feature that each counts in: first those of what pushes most."""
+    found: dict[str, str] = {}
+    for place in np.argsort(-shap.values, kind="stable").tolist():
+        name = evidence.features[place]
+        for line in evidence.quoted.get(name, ()) if shap.values[place] > 0 else ():
+            found.setdefault(line, name)
+    return [{"feature": name, "line": line} for line, name in list(found.items())[:QUOTES]]
 
 
 def _by_shares(evidence: Evidence, shap: Shap) -> Shap:

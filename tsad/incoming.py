@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from streaming.redaction import Redaction
 from streaming.settings import FeatureRule, LogFormat, MappedFeature, Mapping, TelemetryFormat
 from tsad.section import Expression, Section, Without
 
@@ -108,6 +109,8 @@ class LogConfig(Section):
     masks: dict[str, str] | None = None
     line_scorers: tuple[Literal["rare", "sequence"], ...] = ()
     join_lines: bool = True
+    quote: bool = True
+    redact: dict[str, bool | str] | None = None
 
     @model_validator(mode="after")
     def _text_needs_a_pattern(self) -> "LogConfig":
@@ -122,6 +125,12 @@ class LogConfig(Section):
         if self.layout == "text" and not {"time", "message"} <= set(groups):
             raise ValueError(f"pattern needs the groups time and message, got {', '.join(groups) or 'none'}")
         return self
+
+    @field_validator("redact")
+    @classmethod
+    def _can_be_sought(cls, value: dict[str, bool | str] | None) -> dict[str, bool | str] | None:
+        Redaction(value)
+        return value
 
     def settings(self) -> LogFormat:
         """The plain value for `streaming`."""

@@ -131,6 +131,8 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "max_templates": "templates that are remembered",
         "line_scorers": "what scores each line in a fit: rare templates, and those that come in an unusual order",
         "join_lines": "a line of raw text that the pattern does not match belongs to the record before (stack traces)",
+        "quote": "whether alerts quote lines as they came",
+        "redact": "secrets that are taken out of them, by name: true or false for those built in, or a pattern",
         "masks": "what is masked in a line before mining, in place of the built-in list",
     },
     SessionConfig: {
@@ -182,6 +184,7 @@ EXAMPLES: dict[str, Any] = {
     "instance": "worker-1",
     "alerts_topic": "tsad.alerts",
     "dead_letter_topic": "tsad.dead-letters",
+    "redact": {"email": True, "card": False, "customer": r"cust-\d+"},
     "masks": {"request": r"req-[0-9a-f]+"},
     "entity": ["service.name", "host.name"],
     "MappingConfig.features": [

@@ -14,6 +14,7 @@ from streaming.linescores import LineModel
 from streaming.linetape import LineTape
 from streaming.logintake import LogIntake
 from streaming.masking import Masking
+from streaming.redaction import Redaction
 from streaming.sessionintake import SessionIntake, SessionKeys, SessionModel
 from streaming.types import Source, Topic
 from streaming.windower import Windower
@@ -113,7 +114,10 @@ class Inputs:
         if sessions is not None:
             rules = sessions.rules(timing.step, timing.lateness, timing.late_horizon)
             grouped = SessionIntake(rules, sessions.key, session_model)
-        return LogIntake(timing, columns, masks, logs.max_templates, template_columns, line_model, grouped)
+        return LogIntake(
+            timing, columns, masks, logs.max_templates, template_columns, line_model, Redaction(logs.redact),
+            logs.quote, grouped,
+        )  # fmt: skip
 
     def windower(self, rejects: Mapping[Topic, DeadLetters]) -> Windower:
         """The windower; what it refuses goes to `rejects`."""

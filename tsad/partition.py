@@ -241,7 +241,8 @@ class Partition:
         window = era.plane.gather(one, np.array([slot], np.int64))[0].copy()
         origin, width = era.scorer.ranges(one, slot)
         said = self.windower.said(row, int(slots[0]), slot)
-        return judged.evidence(index, window, era.project(observed), origin[0], width[0], said)
+        quoted = era.called(self.windower.quoted(row, int(slots[0]), slot))
+        return judged.evidence(index, window, era.project(observed), origin[0], width[0], said, quoted)
 
     def _era_at(self, slot: int) -> Era:
         """The era in force at `slot`: an old one stays as long as late data may reach it."""

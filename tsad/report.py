@@ -61,6 +61,7 @@ def alert_row(
         "explained_by": alert.explained_by,
         "explained_by_event": alert.explained_by_event or None,
         "templates": list(dict.fromkeys(lines))[:TOP],
+        "lines": alert.evidence.get("lines", []),
         "sentence": sentence_of(alert.sentence, alert.explained_by_event),
         "model_version": alert.model_version,
     }
@@ -72,7 +73,7 @@ def no_data_row(stream: str, partition: int, row: NoData) -> dict[str, Any]:
     return {
         "kind": "no_data", "id": row.id, "event_time": row.since, "last_time": row.resolved_at, "stream": stream,
         "entity": f"partition {partition}", "severity": "warning", "state": row.state, "score": None, "p": None,
-        "confidence": None, "votes": {}, "features": [], "explained_by": None, "templates": [],
+        "confidence": None, "votes": {}, "features": [], "explained_by": None, "templates": [], "lines": [],
         "explained_by_event": None, "model_version": None,
         "sentence": f"no {row.topic} since {utc_text(row.since)}{over}",
     }  # fmt: skip
@@ -256,8 +257,9 @@ def _why(row: Row) -> RenderableType:
         return _text(row["sentence"])
     voted = ", ".join(name for name, vote in row["votes"].items() if vote)
     parts = [_text(f"{signed(part['value'])} {part['feature']}") for part in row["features"]]
-    templates = [_text(f"“{template}”", "italic") for template in row["templates"]]
-    why = _lines(*(parts or [_text("not explained yet", "dim")]), *templates)
+    said = [quoted["line"] for quoted in row["lines"]][:TOP] or row["templates"]
+    lines = [_text(f"“{line}”", "italic") for line in said]
+    why = _lines(*(parts or [_text("not explained yet", "dim")]), *lines)
     why.no_wrap, why.overflow = True, "ellipsis"
     event = row["explained_by_event"]
     return Group(_text(f"voted: {voted or 'none'}"), why, *([_text(told(event), "cyan")] if event else []))
@@ -318,7 +320,11 @@ def explanation_table(alert: Row, parts: Iterable[Row]) -> Group:
     )
     said = _text(alert["sentence"] or "not explained yet")
     by = [_text(f"{row['target']} at {_when(row)}: {_sum(row)}", "dim") for row in _first_of_each(rows)]
-    return Group(alert_table([alert]), said, *by, _table("Explanation", columns, rows, "Not explained yet."))
+    event = alert["explained_by_event"] or {}
+    told = [{"feature": event["kind"], "line": event["line"]}] if "line" in event else []
+    quoted = [_text(f"{part['feature']}: {part['line']}") for part in [*alert["lines"], *told]]
+    lines = [_text("Log lines:", "bold"), *quoted] if quoted else []
+    return Group(alert_table([alert]), said, *lines, *by, _table("Explanation", columns, rows, "Not explained yet."))
 
 
 def _when(row: Row) -> str:

@@ -52,6 +52,9 @@ def test_lines_of_deploys_explain_what_follows_them(make_app: Any) -> None:
     assert [int(one.start.timestamp() - START) for one in events] == [60 * slot + 9 for slot in reversed(DEPLOYS)]
     assert {(one.kind, one.entity, one.source) for one in events} == {("deploy", "a", LOGS)}
     assert all(one.title.startswith("Deploying version <") for one in events)
+    assert [one.detail["line"] for one in events] == [f"Deploying version 1.{slot}.2 of shop" for slot in DEPLOYS[::-1]]
+    lines = {one.explained_by_event.get("line") for one in app.reader.alerts(AlertFilter(stream="s", limit=None))}
+    assert lines == {None, *(f"Deploying version 1.{slot - 1}.2 of shop" for slot in (471, 541, 611))}
     assert app.context_events.listing("s", told=True) == []  # they are nobody else's
 
 

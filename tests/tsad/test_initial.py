@@ -109,7 +109,7 @@ def test_every_example_is_legal_and_every_default_is_the_default(monkeypatch: py
         ),
         SessionConfig: ("key", "alert_budget"),
         ContextConfig: ("source", "rules", "patterns"),
-        LogConfig: ("source", "topic", "history", "pattern", "time_format", "entity", "order", "masks"),
+        LogConfig: ("source", "topic", "history", "pattern", "time_format", "entity", "order", "masks", "redact"),
         TelemetryConfig: ("source", "topic", "history", "features", "order", "mapping"),
         KafkaConfig: (
             "tls", "ca", "certificate", "key", "sasl", "username", "password", "instance", "alerts_topic",

@@ -1,14 +1,17 @@
 """Telemetry and log lines in one stream: the same rows however the two are interleaved, and logs that count."""
 
 import random
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from storage.read import AlertFilter
 from storage.types import ModelRow
@@ -33,6 +36,7 @@ from tests.tsad.streams import (
 from tsad.archive import Archive
 from tsad.background import answer
 from tsad.refit import request_of
+from tsad.report import alert_row, explanation_table
 from tsad.runner import Limits
 
 BURST = range(345, 351)
@@ -53,7 +57,7 @@ def log_lines(slots: range = range(SLOTS), seed: int = 5) -> list[bytes]:
             said += [f"user u{rng.randrange(500)} logged in from 10.0.0.{rng.randrange(99)}"] * (rng.random() < 0.5)
             said += ["cache rebuilt from scratch"] * (slot % 50 == 17)
             if entity == "b" and slot in BURST:
-                said += [f"ERROR connection to database {rng.randrange(9)} refused"] * 6
+                said += [f"ERROR connection to database {rng.randrange(9)} refused, password=hunter2"] * 6
             if entity == "c" and slot in RETRIES:
                 said += [f"retry {rng.randrange(9)} of the upload"] * 12
             if slot in slots and slot not in UNCOVERED:
@@ -181,14 +185,30 @@ def test_a_burst_of_a_line_never_seen_is_an_alert_that_shows_logs(undisturbed: A
     assert found
     assert any(name in {"log.new", "log.other", "log.severity.error", "log.lines"} for name in found[0].attribution)
     said = found[0].evidence["said"]
-    assert said["log.other"][0] == said["log.rare"][0] == "ERROR connection to database <NUM> refused"
+    assert (
+        said["log.other"][0] == said["log.rare"][0] == "ERROR connection to database <NUM> refused, password=<PASSWORD>"
+    )
     _, parts = undisturbed.reader.alert(found[0].id)
     assert any(part.feature.startswith("log.") and part.value > 0 for part in parts if part.target == "decision")
+
+
+def test_it_quotes_the_lines_as_they_came_but_for_secrets(undisturbed: Any) -> None:
+    (found, *_) = alerts(undisturbed, "b", BURST)
+    quoted = found.evidence["lines"][0]["line"]
+    assert re.fullmatch(r"ERROR connection to database \d refused, password=<PASSWORD>", quoted)
+    assert "hunter2" not in repr(found)
+    assert 1 <= len(found.evidence["lines"]) <= 5
+    assert all(said["feature"].startswith("log.") for said in found.evidence["lines"])
+    row = alert_row(*undisturbed.reader.alert(found.id))
+    console = Console(file=StringIO(), width=120)
+    console.print(explanation_table(row, []))
+    assert f": {quoted}" in console.file.getvalue()
 
 
 def test_a_known_line_that_comes_too_often_is_named_with_its_template(undisturbed: Any) -> None:
     found = alerts(undisturbed, "c", RETRIES)
     assert found
+    assert any(re.fullmatch(r"retry \d of the upload", said["line"]) for said in found[0].evidence["lines"])
     texts = found[0].evidence["texts"]
     assert any(text.startswith("retry") for text in texts.values())
     assert set(texts) <= set(found[0].evidence["features"])
