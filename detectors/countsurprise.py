@@ -19,8 +19,8 @@ class CountSurprise:
     Both are in nats beyond the commoner case; the score is the cube root of their summed cubes, so that templates which
     always come together count little more than one. Numbers of times are smoothed over their neighbours in the
     logarithm (`width`): 15 is no surprise where 14 and 16 came. From `most` on they are one. `prior` sessions are
-    spread over all of them. That a rare template came counts `loud` times where it came as a warning or worse: of
-    all that is new, an error is more often a fault than news is.
+    spread over all of them. Templates that no session of the fit had are one. That a rare template came counts `loud`
+    times where it came as a warning or worse: of all that is new, an error is more often a fault than news is.
     """
 
     name: ClassVar[str] = "counts"
@@ -30,6 +30,7 @@ class CountSurprise:
             raise ValueError(f"width, prior and loud must be above 0 and most at least 2: {width, prior, loud, most}")
         self._width, self._most, self._prior, self._loud = width, most, prior, loud
         self._presence, self._times = np.zeros((1, 2)), np.zeros((1, most))
+        self._unseen: NDArray[np.bool_] = np.zeros(1, np.bool_)
 
     def fit(self, sessions: Sessions, templates: int) -> None:
         """Learn from S >= 1 sessions."""
@@ -42,14 +43,21 @@ class CountSurprise:
         kernel = np.exp(-np.abs(places[:, None] - places[None]) / self._width)
         kernel /= kernel.sum(axis=1, keepdims=True)
         self._times = _beyond_the_commonest(came @ kernel + self._prior * kernel.mean(axis=0))
-        self._times[present == 0] = 0  # nothing is known of how often it comes
+        self._unseen = present == 0
+        self._times[self._unseen] = 0  # nothing is known of how often it comes
 
     def score(self, sessions: Sessions) -> Scores:
         """Nats of S sessions, and the cubes' shares."""
         templates = len(self._times) - 1
-        counts, loud = template_counts(sessions, templates), loud_counts(sessions, templates)
+        counts, loud = (self._as_one(count(sessions, templates)) for count in (template_counts, loud_counts))
         cubes = self._rare(counts, loud) ** 3 + self._often(counts) ** 3
         return told(sessions, cubes, np.cbrt(cubes.sum(axis=1)))
+
+    def _as_one(self, counts: Codes) -> Codes:
+        """Lines of templates that were never seen as those of none that is known."""
+        counts[:, 0] += (counts[:, 1:] * self._unseen[1:]).sum(axis=1, dtype=np.int32)
+        counts[:, 1:][:, self._unseen[1:]] = 0
+        return counts
 
     def _rare(self, counts: Codes, loud: Codes) -> Nats:
         rows = np.arange(len(self._presence))
@@ -63,12 +71,12 @@ class CountSurprise:
 
     def state(self) -> State:
         """The nats."""
-        return State({"presence": self._presence, "times": self._times}, {"loud": self._loud})
+        return State({"presence": self._presence, "times": self._times, "unseen": self._unseen}, {"loud": self._loud})
 
     def restore(self, state: State) -> None:
         """What `state` gave."""
         self._presence, self._times = state.arrays["presence"], state.arrays["times"]
-        self._loud = state.meta["loud"]
+        self._unseen, self._loud = state.arrays["unseen"], state.meta["loud"]
 
 
 def _beyond_the_commonest(chances: Nats) -> Nats:

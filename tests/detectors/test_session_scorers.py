@@ -120,7 +120,7 @@ def test_a_fit_is_not_taken_in_by_the_anomalies_of_its_history() -> None:
 def test_an_alert_names_the_template(model: FittedSessions) -> None:
     shares = model.score(NEW).shares
     places = {kind: place for place, kind in enumerate(KINDS, 2)}
-    assert shares[places["failed"]].argmax() == 7
+    assert shares[places["failed"]].argmax() == 0  # never seen, though the model has a code for it
     assert shares[places["foreign"]].argmax() == 0
     assert shares[places["unclosed"]].argmax() == 5
 

@@ -13,12 +13,14 @@ from rich.console import Group
 
 from streaming.settings import SECOND
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, app
+from tsad.cli.logquality import LogWords, logs_evaluated
 from tsad.cli.terminal import INTERRUPTED, note, show
 from tsad.config import ConfigError, load_config
 from tsad.console import Bars, interruptible
 from tsad.wording import utc_text
 
 if TYPE_CHECKING:
+    from tsad.evaluation.comparison import Contest
     from tsad.evaluation.harness import Plan
 
 
@@ -32,13 +34,21 @@ class ModelScope(StrEnum):
 SeriesPath = Annotated[
     Path | None,
     typer.Argument(
-        help="A folder of labelled series, a folder of such folders, or one series; with --stream any file that the "
-        "stream can read (else the configured one)."
+        help="A folder of labelled series or logs, a folder of such folders, or one of them; with --stream any file "
+        "that the stream can read (else the configured one)."
     ),
 ]
+TRAIN, LOG_TRAIN = "25%", "50%"
 Train = Annotated[
     str, typer.Option(help="The train part of files that have none: rows, or a percentage and its limit (15%,750).")
 ]
+Part = Annotated[
+    str | None,
+    typer.Option(
+        help="The train part of files that have none: rows, or a percentage and its limit (15%,750); 25%, of logs 50%."
+    ),
+]
+Clean = Annotated[bool, typer.Option(help="Of logs: fit without the anomalies of the train part.")]
 Scope = Annotated[ModelScope, typer.Option(help="A model for each series, or one for those of a folder.")]
 Budget = Annotated[
     float | None, typer.Option(min=0, help="False alarms a day that each series may cost; 1 if nothing says so.")
@@ -66,7 +76,7 @@ CORES = os.cpu_count() or 1
 @app.command()
 def evaluate(
     path: SeriesPath = None,
-    train: Train = "25%",
+    train: Part = None,
     scope: Scope = ModelScope.ENTITY,
     budget: Budget = None,
     profile: Profile = None,
@@ -77,20 +87,22 @@ def evaluate(
     label: Label = "label",
     config: ConfigPath = CONFIG,
     workers: Workers = CORES,
+    clean: Clean = False,
     json: AsJson = False,
 ) -> None:
-    """Measure detection on labelled series, causally, through the path of live data."""
+    """Measure detection on labelled series, causally, through the path of live data; or on labelled logs."""
     from tsad.evaluation.comparison import Contest
     from tsad.evaluation.configured import configured_series
     from tsad.evaluation.harness import Plan, evaluate_all
-    from tsad.evaluation.page import write_page
     from tsad.evaluation.series import TrainPart, find_series
-    from tsad.evaluation.summary import side_table, summary_table
 
     page = report if report is not None or scores is None else scores / "report.html"
     peers = list(dict.fromkeys(baseline or ()))
+    words = LogWords(train or LOG_TRAIN, clean, budget, scores)
+    if logs_evaluated(path if stream is None else None, words, peers, page, json):
+        return
+    part, told = TrainPart.parse(train or TRAIN), None
     with TemporaryDirectory() as folder, Bars() as bars, interruptible() as stopping:
-        told = None
         if stream is not None:
             given = configured_series(load_config(config), stream, path, label, Path(folder), budget, profile)
             told, path = given.config(scope.value), Path(folder) / given.name
@@ -98,27 +110,34 @@ def evaluate(
             raise ConfigError("evaluate needs a folder of series, or --stream NAME")
         files = find_series(path)
         plan = Plan(
-            TrainPart.parse(train), scope.value, 1.0 if budget is None else budget, profile or "default", scores,
+            part, scope.value, 1.0 if budget is None else budget, profile or "default", scores,
             stream=told, pictures=page is not None,
         )  # fmt: skip
         plans = [plan, *(plan.of_baseline(name) for name in peers)]
         found, *others = evaluate_all(files, plans, workers, bars.count("evaluate", len(files) * len(plans)), stopping)
-    contest = Contest(found, dict(zip(peers, others, strict=True)))
+    facts = {"series": f"{len(files):,}", "train part where a file has none": train or TRAIN}
+    _tell(Contest(found, dict(zip(peers, others, strict=True))), path, _facts(plan) | facts, page, json)
+
+
+def _tell(contest: "Contest", path: Path, facts: dict[str, str], page: Path | None, json: bool) -> None:
+    """Print, and write the report where there is to be one."""
+    from tsad.evaluation.page import write_page
+    from tsad.evaluation.summary import side_table, summary_table
+
     if page is not None:
-        write_page(page, f"Detection on {path.resolve().name}", _facts(plan, train, len(files)), found, contest.sides)
+        write_page(page, f"Detection on {path.resolve().name}", facts, contest.ours, contest.sides)
         note(f"report: {page}")
     tables = (side_table(figure, side) for figure, side in contest.sides.items())
-    show(contest.figures(), Group(summary_table(found), *tables), json)
+    show(contest.figures(), Group(summary_table(contest.ours), *tables), json)
     if not contest.ended:
         note("interrupted: not every series was evaluated")
         raise typer.Exit(INTERRUPTED)
 
 
-def _facts(plan: "Plan", train: str, series: int) -> dict[str, str]:
+def _facts(plan: "Plan") -> dict[str, str]:
     """How an evaluation was made, for its report."""
     config, now = plan.config(SECOND), datetime.now(UTC)
     return {
-        "tsad": version("tsad"), "profile": config.profile, "scope": config.scope, "series": f"{series:,}",
-        "budget": f"{config.alert_budget:g} false alarms a day", "train part where a file has none": train,
-        "made": f"{utc_text(now)} UTC",
+        "tsad": version("tsad"), "profile": config.profile, "scope": config.scope,
+        "budget": f"{config.alert_budget:g} false alarms a day", "made": f"{utc_text(now)} UTC",
     }  # fmt: skip

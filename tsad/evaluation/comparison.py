@@ -108,7 +108,7 @@ def ahead_of(name: str) -> str:
     """How far a contestant looks ahead, in words."""
     if name == SETTLED:
         return "settling"
-    ahead = 0 if name == OURS else BASELINES[name].ahead
+    ahead = BASELINES[name].ahead if name in BASELINES else 0
     return "whole file" if ahead is None else f"{ahead} rows" if ahead else "no"
 
 

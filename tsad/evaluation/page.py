@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from struct import unpack
@@ -9,7 +10,7 @@ from struct import unpack
 from tsad.evaluation.comparison import COMPARED, LEVEL, RESAMPLES, Difference, Interval, Standing
 from tsad.evaluation.measuring import Figures
 from tsad.evaluation.results import Evaluation, Measured
-from tsad.evaluation.summary import COLUMNS, cells, written
+from tsad.evaluation.summary import COLUMNS, LOG_COLUMNS, cells, written
 from tsad.wording import counted, one_line
 
 STYLE = """
@@ -35,19 +36,43 @@ img { width: 100%; height: auto; display: block; }
 .key { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 .8em; vertical-align: -.05em; }
 @media print { h3 { break-after: avoid; } img { break-inside: avoid; } }
 """
-TILES = {
-    "vus_pr_100": "VUS-PR", "settled_vus_pr_100": "VUS-PR, settled", "average_precision": "average precision",
-    "event_recall": "events found", "event_f1": "event F1", "false_per_1000_rows": "false episodes / 1,000 rows",
-    "delay": "rows of delay",
-}  # fmt: skip
-TOLD = {
-    "vus_pr_100": "VUS-PR", "settled_vus_pr_100": "settled VUS-PR", "average_precision": "AP",
-    "events": "events", "event_recall": "found", "false_episodes": "false episodes", "delay": "rows of delay",
-}  # fmt: skip
-HOW = """Each series is fitted on its train part and streamed row by row through the path of live data; what is said of
-a row depends on earlier rows only. Event F1, events found, false episodes and delay are at the product's own threshold,
-which has seen no label; VUS-PR and average precision are over all thresholds. No figure is point-adjusted. Means are
-over series, then over folders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a page tells of an evaluation: figures by their headings, above, by folder and by series; and `how`."""
+
+    tiles: Mapping[str, str]
+    by_folder: Mapping[str, str]
+    by_series: Mapping[str, str]
+    how: str
+
+
+OF_SERIES = Told(
+    tiles={
+        "vus_pr_100": "VUS-PR", "settled_vus_pr_100": "VUS-PR, settled", "average_precision": "average precision",
+        "event_recall": "events found", "event_f1": "event F1", "false_per_1000_rows": "false episodes / 1,000 rows",
+        "delay": "rows of delay",
+    },
+    by_folder=COLUMNS,
+    by_series={
+        "vus_pr_100": "VUS-PR", "settled_vus_pr_100": "settled VUS-PR", "average_precision": "AP", "events": "events",
+        "event_recall": "found", "false_episodes": "false episodes", "delay": "rows of delay",
+    },
+    how="""Each series is fitted on its train part and streamed row by row through the path of live data; what is said
+of a row depends on earlier rows only. Event F1, events found, false episodes and delay are at the product's own
+threshold, which has seen no label; VUS-PR and average precision are over all thresholds. No figure is point-adjusted.
+Means are over series, then over folders.""",
+)  # fmt: skip
+OF_LOGS = Told(
+    tiles={"average_precision": "average precision", "f1": "F1", "precision": "precision", "recall": "recall"},
+    by_folder=LOG_COLUMNS,
+    by_series=LOG_COLUMNS,
+    how="""Lines are mined in order by the miner of live data. The fit knows what came before the cut in time, and no
+label; sessions (or lines) that begin after the cut are judged whole. F1, precision, recall and alerts are at the
+product's own threshold, which has seen no label; average precision and the best F1 are over all thresholds. Means are
+over data sets, then over folders.""",
+)
 KEY = """<p class="note">A score above 1 is a flag.<span class="key" style="background:#fdebd8"></span>labelled event
 <span class="key" style="background:#009e73"></span>event found, episode that meets one
 <span class="key" style="background:#b3261e"></span>event missed
@@ -62,20 +87,25 @@ for.</p>"""
 
 
 def write_page(
-    path: Path, title: str, facts: Mapping[str, str], found: Evaluation, sides: Mapping[str, Sequence[Standing]]
+    path: Path,
+    title: str,
+    facts: Mapping[str, str],
+    found: Evaluation,
+    sides: Mapping[str, Sequence[Standing]],
+    told: Told = OF_SERIES,
 ) -> None:
     """Write the page to `path`. `facts` say how it was made; `sides` are comparisons by figure, empty without peers."""
     parts = [
         f"<h1>{_text(title)}</h1>",
         f'<p class="facts">{" · ".join(f"{_text(name)} {_text(fact)}" for name, fact in facts.items())}</p>',
-        _tiles(found),
+        _tiles(found, told.tiles),
         "<h2>By folder</h2>",
-        _folders(found),
-        f'<p class="note">{HOW}</p>',
+        _folders(found, told.by_folder),
+        f'<p class="note">{told.how}</p>',
         *(_side(COMPARED[figure], standings) for figure, standings in sides.items()),
         BESIDE if sides else "",
         "<h2>By series</h2>",
-        _series(found.measured),
+        _series(found.measured, told.by_series),
         "<h2>Pictures</h2>" + KEY if any(one.picture for one in found.measured) else "",
         *(_picture(place, one) for place, one in enumerate(found.measured)),
     ]
@@ -97,22 +127,24 @@ def _table(heads: Iterable[str], rows: Iterable[tuple[str, Iterable[str]]]) -> s
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _tiles(found: Evaluation) -> str:
+def _tiles(found: Evaluation, figures: Mapping[str, str]) -> str:
     mean = found.mean()
     tiles = [
         f'<div class="tile"><b>{written(name, value)}</b><span>{title}</span></div>'
-        for name, title in TILES.items()
+        for name, title in figures.items()
         if (value := mean.get(name)) is not None
     ]
     return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
 
 
-def _folders(found: Evaluation) -> str:
+def _folders(found: Evaluation, columns: Mapping[str, str]) -> str:
     means = found.means()
-    rows: list[tuple[str, list[str]]] = [("", [_text(name), *cells(figures)]) for name, figures in means.items()]
+    rows: list[tuple[str, list[str]]] = [
+        ("", [_text(name), *cells(figures, columns)]) for name, figures in means.items()
+    ]
     if len(means) > 1:
-        rows.append(("total", ["mean of folders", *cells(found.mean())]))
-    return _table(["folder", *COLUMNS.values()], rows)
+        rows.append(("total", ["mean of folders", *cells(found.mean(), columns)]))
+    return _table(["folder", *columns.values()], rows)
 
 
 def _side(figure: str, standings: Sequence[Standing]) -> str:
@@ -140,13 +172,13 @@ def _difference(one: Difference | None) -> str:
     return f"{_interval(one.mean, '+.3f')} <small>p {one.p:.2g}, {one.won} : {one.lost}</small>"
 
 
-def _series(measured: Sequence[Measured]) -> str:
+def _series(measured: Sequence[Measured], figures: Mapping[str, str]) -> str:
     rows = []
     for place, one in enumerate(measured):
         name = _text(f"{one.folder} / {one.series}")
         link = f'<a href="#s{place}">{name}</a>' if one.picture else name
-        rows.append(("", [link, *(written(figure, one.figures.get(figure)) for figure in TOLD)]))
-    return _table(["series", *TOLD.values()], rows)
+        rows.append(("", [link, *(written(figure, one.figures.get(figure)) for figure in figures)]))
+    return _table(["series", *figures.values()], rows)
 
 
 def _picture(place: int, one: Measured) -> str:

@@ -20,7 +20,16 @@ JUDGED = {
 }  # fmt: skip
 COLUMNS = RANKED | JUDGED
 """What is told over all thresholds, and what at the product's own."""
-WHOLE = {"series", "events", "episodes", "false_episodes"}
+LOG_RANKED = {
+    "fitted_on": "fitted on", "judged": "judged", "anomalies": "anomalies", "average_precision": "AP",
+    "roc_auc": "ROC AUC", "best_f1": "best F1",
+}  # fmt: skip
+LOG_JUDGED = {
+    "f1": "F1", "precision": "precision", "recall": "recall", "alerts": "alerts", "false_per_1000": "false / 1,000",
+}  # fmt: skip
+LOG_COLUMNS = LOG_RANKED | LOG_JUDGED
+"""The same of logs."""
+WHOLE = {"series", "events", "episodes", "false_episodes", "fitted_on", "judged", "anomalies", "alerts"}
 
 
 def summary_table(found: Evaluation) -> Group:
@@ -71,9 +80,19 @@ def _table(
     return table
 
 
-def cells(means: Figures) -> list[str]:
+def log_tables(found: Evaluation) -> Group:
+    """A row for each log data set."""
+    rows = {f"{one.folder} / {one.series}": one.figures for one in found.measured}
+    titles = {
+        "Sessions (or lines) of logs, over all thresholds": LOG_RANKED,
+        "At the product's own threshold": LOG_JUDGED,
+    }
+    return Group(*(_table(title, "data set", columns, rows, {}) for title, columns in titles.items()))
+
+
+def cells(means: Figures, columns: Mapping[str, str] = COLUMNS) -> list[str]:
     """The columns of a row."""
-    return [written(name, means.get(name)) for name in COLUMNS]
+    return [written(name, means.get(name)) for name in columns]
 
 
 def written(name: str, value: float | None) -> str:
