@@ -15,7 +15,7 @@ from tsad.evaluation.extents import Doubles
 from tsad.evaluation.logbaselines import Scored
 
 WINDOW, HIDDEN, LAYERS, EPOCHS, BATCH, RATE, SEED = 10, 64, 2, 8, 256, 2e-3, 7
-SESSIONS = 1000
+SESSIONS = 5000
 
 
 class NextTemplate(nn.Module):
@@ -79,7 +79,6 @@ def taught(windows: NDArray[np.int64], templates: int) -> NextTemplate:
 
 def deeplog(by_line: bool, train: Sessions, test: Sessions, templates: int) -> Scored:
     """Scores of the sessions fitted on, and of those to judge."""
-    torch.set_num_threads(1)
     known = windows_of(train, templates, by_line)
     shown = np.unique(np.linspace(0, len(train) - 1, min(len(train), SESSIONS)).astype(np.int64))
     model = taught(known if by_line else windows_of(train.take(shown), templates, by_line), templates)
