@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from detectors.sessioncounts import came_times, loud_counts, template_counts, told
 from detectors.types import Scores
 from streaming.sessions import Sessions
-from streaming.types import Codes, State
+from streaming.types import Codes, Floats, State
 
 Nats = NDArray[np.float64]
 
@@ -49,8 +49,25 @@ class CountSurprise:
         """Nats of S sessions, and the cubes' shares."""
         templates = len(self._times) - 1
         counts, loud = (self._as_one(count(sessions, templates)) for count in (template_counts, loud_counts))
-        cubes = self._rare(counts, loud) ** 3 + self._often(counts) ** 3
+        cubes = self._rare(counts, loud) ** 3 + _of_times(self._times, counts) ** 3
         return told(sessions, cubes, np.cbrt(cubes.sum(axis=1)))
+
+    def least(self, sessions: Sessions) -> Floats:
+        """What the score of each of S open sessions will be at least, whatever lines still come: those that came stay,
+        and what is too often can only be so more often."""
+        templates = len(self._times) - 1
+        counts, loud = (self._as_one(count(sessions, templates)) for count in (template_counts, loud_counts))
+        ahead = np.minimum.accumulate(self._times[:, ::-1], axis=1)[:, ::-1]
+        rare, often = self._rare(counts, loud), _of_times(ahead, counts)
+        bound: Floats = np.cbrt((np.where(counts > 0, rare**3 + often**3, 0.0)).sum(axis=1)).astype(np.float32)
+        return bound
+
+    @property
+    def usual(self) -> Codes:
+        """How often each template commonly comes in a session."""
+        often = self._times.argmin(axis=1) + 1
+        usual: Codes = np.where(self._presence[:, 1] > 0, 0, often).astype(np.int32)
+        return usual
 
     def _as_one(self, counts: Codes) -> Codes:
         """Lines of templates that were never seen as those of none that is known."""
@@ -63,11 +80,6 @@ class CountSurprise:
         nats: Nats = self._presence[rows, (counts > 0).astype(np.int64)] * np.where(loud > 0, self._loud, 1.0)
         return nats
 
-    def _often(self, counts: Codes) -> Nats:
-        rows, most = np.arange(len(self._times)), self._times.shape[1]
-        nats: Nats = np.where(counts > 0, self._times[rows, np.clip(counts, 1, most) - 1], 0.0)
-        return nats
-
     def state(self) -> State:
         """The nats."""
         return State({"presence": self._presence, "times": self._times, "unseen": self._unseen}, {"loud": self._loud})
@@ -76,6 +88,13 @@ class CountSurprise:
         """What `state` gave."""
         self._presence, self._times = state.arrays["presence"], state.arrays["times"]
         self._unseen, self._loud = state.arrays["unseen"], state.meta["loud"]
+
+
+def _of_times(times: Nats, counts: Codes) -> Nats:
+    """S x K: the nats of templates that came so many times, by K x `most`; 0 of those that did not."""
+    rows, most = np.arange(len(times)), times.shape[1]
+    nats: Nats = np.where(counts > 0, times[rows, np.clip(counts, 1, most) - 1], 0.0)
+    return nats
 
 
 def _beyond_the_commonest(chances: Nats) -> Nats:

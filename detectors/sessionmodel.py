@@ -10,10 +10,10 @@ from detectors.calibration import Tail
 from detectors.fusion import power_mean, ratios
 from detectors.registry import load_session_scorer
 from detectors.sessioncounts import parts
-from detectors.types import SessionScorer
+from detectors.types import BoundedSessionScorer, SessionScorer
 from streaming.sessions import Sessions
 from streaming.settings import SECOND
-from streaming.types import Floats, State
+from streaming.types import Codes, Floats, State
 
 DECIDING = ("counts",)
 """The scorers of a fit that names none: measured, the others add nothing to it where order and neighbours are noise
@@ -110,6 +110,21 @@ class FittedSessions:
         total = shares.sum(axis=1)
         shares /= np.where(total > 0, total, 1)[:, None]
         return SessionVerdicts(fused, p, (np.log(p) / np.log(self.alpha)).astype(np.float32), beyond, shares)
+
+    def least(self, sessions: Sessions) -> Floats:
+        """What `score` will say of S open sessions at least, whatever lines still come."""
+        bounds = np.zeros((len(self.scorers), len(sessions)), np.float32)
+        for bound, scorer in zip(bounds, self.scorers.values(), strict=True):
+            if isinstance(scorer, BoundedSessionScorer):
+                bound[:] = np.concatenate([scorer.least(part) for part in parts(sessions)])
+        p = self.tail.probability(power_mean(ratios(bounds, self.usual[:, None])))
+        score: Floats = (np.log(p) / np.log(self.alpha)).astype(np.float32)
+        return score
+
+    @property
+    def commonly(self) -> Codes | None:
+        """How often each template commonly comes in a session (templates + 1); None where no scorer says."""
+        return next((one.usual for one in self.scorers.values() if isinstance(one, BoundedSessionScorer)), None)
 
     def state(self) -> State:
         """Everything."""

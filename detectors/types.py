@@ -113,6 +113,17 @@ class SessionScorer(Protocol):
     def restore(self, state: State) -> None: ...
 
 
+@runtime_checkable
+class BoundedSessionScorer(SessionScorer, Protocol):
+    """One that says of S open sessions what their scores (S) will be at least, whatever lines still come, and how often
+    each template commonly comes (`templates` + 1)."""
+
+    def least(self, sessions: Sessions) -> Floats: ...
+
+    @property
+    def usual(self) -> Codes: ...
+
+
 Fitted = Callable[[Windows], Scores]
 """What a detector says by what was fitted alone: a pure function of the window."""
 Within = Callable[[Callable[[], Detector]], Detector]

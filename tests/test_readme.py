@@ -23,6 +23,7 @@ from streaming.types import Windows
 from tsad.cli import app
 from tsad.cluster import KafkaConfig
 from tsad.config import Config, StreamConfig, parse_config
+from tsad.grouping import SessionConfig
 from tsad.incoming import FeatureConfig, LogConfig, MappingConfig, TelemetryConfig
 from tsad.operating import HttpConfig, LoggingConfig
 from tsad.surroundings import ContextConfig
@@ -214,6 +215,8 @@ def field_of(path: str) -> tuple[type[BaseModel], str]:
             return FeatureConfig, name
         case ["logs", name]:
             return LogConfig, name
+        case ["sessions", name]:
+            return SessionConfig, name
         case ["telemetry", "mapping", name]:
             return MappingConfig, name
         case ["context", name]:
@@ -239,7 +242,10 @@ def test_each_key_exists_and_has_that_default(path: str, default: str) -> None:
     if quoted:
         written = tomllib.loads(f"value = {quoted[1]}")["value"]
         # read as the file would be: durations become nanoseconds
-        assert getattr(section.model_validate({name: written}), name) == section.model_fields[name].get_default()
+        needed = {"key": "(x)"} if section is SessionConfig else {}
+        assert (
+            getattr(section.model_validate(needed | {name: written}), name) == section.model_fields[name].get_default()
+        )
 
 
 def test_the_table_of_keys_is_long_enough_to_be_of_use() -> None:

@@ -18,6 +18,7 @@ from tsad.app import App
 from tsad.config import Config, ConfigError
 from tsad.detection import ensemble_settings
 from tsad.fitting import collect
+from tsad.grouping import of_sessions
 from tsad.happenings import read_events
 from tsad.inputs import FIT_TEMPLATES, Inputs
 from tsad.layout import topics_found
@@ -167,17 +168,20 @@ def _sizing(app: App, name: str) -> str:
 
 
 def _strays(app: App, name: str) -> list[Row]:
-    """Entities that two partitions have had records of; no row where there are none."""
-    strays = app.homes.strays(name)
-    if not strays:
-        return []
-    first = strays[0]
-    have = "entity has" if len(strays) == 1 else "entities have"
-    said = (
-        f"{len(strays)} {have} records on two partitions, such as {first.entity!r:.80} on {first.partition} and "
-        f"{first.stray}; what is not on its first is rejected as wrong_partition: key the topics by entity (tsad rekey)"
-    )
-    return [_row(f"{name} entities", False, said)]
+    """Entities, and sessions, that two partitions have had records of; no row where there are none."""
+    found = []
+    for stream, one, many in ((name, "entity", "entities"), (of_sessions(name), "session", "sessions")):
+        strays = app.homes.strays(stream)
+        if not strays:
+            continue
+        first, have = strays[0], f"{one} has" if len(strays) == 1 else f"{many} have"
+        said = (
+            f"{len(strays)} {have} records on two partitions, such as {first.entity!r:.80} on {first.partition} and "
+            f"{first.stray}; what is not on its first is rejected as wrong_partition: key the topics by {one} "
+            "(tsad rekey)"
+        )
+        found.append(_row(f"{name} {many}", False, said))
+    return found
 
 
 def _sample(app: App, name: str, topic: Topic, source: str) -> str:

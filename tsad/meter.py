@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from storage.types import Alert
+from storage.types import Alert, Changes
 from streaming.types import Topic
 from tsad.findings import Findings
 
@@ -72,3 +72,12 @@ class Meter:
             self._changes.labels(state, severities[place]).inc()
             if event.detail["reason"] == "opened":
                 self._delay.observe(max(now_ns - ingested[place], 0) / 1e9)
+
+    def sessions(self, saved: Sequence[Changes]) -> None:
+        """What was committed of sessions."""
+        for changes in saved:
+            severities = {alert.id: alert.severity for alert in changes.alerts}
+            for row in changes.audit:
+                state = ENTERED.get(str(row.detail["reason"]))
+                if state is not None and row.alert_id in severities:
+                    self._changes.labels(state, severities[row.alert_id]).inc()

@@ -260,6 +260,7 @@ class Runner:
             saved = self.store.save([changes, *more])
         self._check(saved.lost)
         self.meter.saved(findings, changes.alerts, self.clock())
+        self.meter.sessions(more)
         for order in self.director.fresh:
             self.activate(order.version)
         self.director.orders += self.director.fresh

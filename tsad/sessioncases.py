@@ -25,8 +25,8 @@ Reason = Literal["opened", "confirmed", "amended", "reopened", "retracted", "res
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One session as it was judged: `parts` are (feature, share) of its score, `texts` the templates of features, and
-    `said` masked lines behind them."""
+    """One session as it was judged: `parts` are (feature, share) of its score, `texts` the templates of features,
+    `said` masked lines behind them, `counts` and `usual` how often each came and commonly comes."""
 
     start: int
     end: int
@@ -40,6 +40,7 @@ class Finding:
     texts: dict[str, str]
     said: dict[str, list[str]]
     counts: dict[str, int]
+    usual: dict[str, int]
 
     @classmethod
     def of(
@@ -52,6 +53,7 @@ class Finding:
         order = [code for code in np.argsort(-shares, kind="stable")[:SHOWN].tolist() if shares[code] > NEGLIGIBLE]
         names = {code: TEMPLATE + template_id(model.texts[code - 1]) if code else UNKNOWN for code in order}
         counts = np.bincount(sessions.templates[lines], minlength=len(shares))
+        usual = model.commonly
         return cls(
             start=int(sessions.starts[place]),
             end=int(sessions.ends[place]),
@@ -65,6 +67,7 @@ class Finding:
             texts={names[code]: model.texts[code - 1] for code in order if code},
             said={UNKNOWN: list(quoted[:EXAMPLES])} if quoted and 0 in names else {},
             counts={names[code]: int(counts[code]) for code in order},
+            usual={} if usual is None else {names[code]: int(usual[code]) for code in order},
         )
 
     @property
@@ -85,7 +88,9 @@ class Finding:
             example = f' ("{self.said[UNKNOWN][0]}")' if UNKNOWN in self.said else ""
             return f"{count} of templates that the history hardly knows{example}"
         times = "no line" if count == 0 else "1 line" if count == 1 else f"{count} lines"
-        return f'{times} "{self.texts[name]}"'
+        usual = self.usual.get(name, count)
+        beside = "" if usual == count else f", usually {usual or 'none'}"
+        return f'{times} "{self.texts[name]}"{beside}'
 
 
 @dataclass(slots=True)
@@ -142,7 +147,7 @@ class SessionRows:
         first, last = found.start // self.step, found.end // self.step
         evidence = {
             "slot": case.opened, "features": [name for name, _ in found.parts], "texts": found.texts,
-            "said": found.said, "counts": found.counts, "lines": found.lines,
+            "said": found.said, "counts": found.counts, "usual": found.usual, "lines": found.lines,
             "contributions": [[name, share * found.score] for name, share in found.parts],
         }  # fmt: skip
         return Alert(

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.sessionmodel import FittedSessions, SessionVerdicts
 from storage.types import Alert, AlertState, Audit, Changes, ScoreRow, Vote
 from streaming.sessionintake import SessionIntake, Shown
 from streaming.sessions import Sessions
 from streaming.sessiontable import AMENDED, OPEN
-from streaming.types import Floats, Ints, State
+from streaming.types import Ints, State
 from tsad.rows import utc
 from tsad.sessioncases import Finding, Reason, SessionCase, SessionRows
 
@@ -51,11 +52,10 @@ class SessionDesk:
     ) -> None:
         """All sessions at once; those that are strange, or were, one by one."""
         sessions = Sessions.joined([replace(one.told.sessions, templates=one.codes) for one in parts])
-        verdicts, start = model.score(sessions), 0
-        scores = self._held_for(verdicts, np.concatenate([one.told.as_ for one in parts]))
+        verdicts, start = _verdicts(model, sessions, np.concatenate([one.told.as_ for one in parts])), 0
         for shown in parts:
             told, count = shown.told, len(shown.told.sessions)
-            part = scores[start : start + count]
+            part = verdicts.score[start : start + count]
             known = np.isin(told.numbers, list(self._cases)) if self._cases else np.zeros(count, np.bool_)
             for place in np.flatnonzero((part > 1) | known).tolist():
                 whole = start + place
@@ -66,11 +66,6 @@ class SessionDesk:
             self._note(shown, verdicts, start, model)
             self._resolve(told.gone, now_ns)
             start += count
-
-    def _held_for(self, verdicts: SessionVerdicts, as_: Ints) -> Floats:
-        """The scores, of open sessions 0: what comes may explain them."""
-        found: Floats = np.where(as_ == OPEN, np.float32(0), verdicts.score)
-        return found
 
     def _take(self, shown: Shown, place: int, finding: Finding, now_ns: int, ingested_ns: int) -> None:
         """A session that is strange, or was."""
@@ -159,6 +154,16 @@ class SessionDesk:
         """What `state` gave."""
         cases = map(SessionCase.restored, state.meta["cases"])
         self._cases = {case.number: case for case in cases}
+
+
+def _verdicts(model: FittedSessions, sessions: Sessions, as_: NDArray[np.int8]) -> SessionVerdicts:
+    """What the model says of sessions; of open ones as much as no line to come can take back."""
+    verdicts = model.score(sessions)
+    still = np.flatnonzero(as_ == OPEN)
+    if len(still):
+        verdicts.score[still] = model.least(sessions.take(still))
+        verdicts.p[still] = model.alpha ** verdicts.score[still].astype(np.float64)
+    return verdicts
 
 
 def _named(key: str, part: int) -> str:

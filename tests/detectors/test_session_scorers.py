@@ -220,6 +220,9 @@ def test_many_sessions_are_scored_in_parts_as_if_at_once(whole: FittedSessions) 
             np.testing.assert_array_equal(getattr(alone, name), getattr(together, name)[part])
         np.testing.assert_array_equal(alone.ratios, together.ratios[:, part])
     assert whole.score(many.take(slice(0))).shares.shape == (0, TEMPLATES + 1)
+    np.testing.assert_array_equal(
+        whole.least(many)[PART - 3 : PART + 3], whole.least(many.take(slice(PART - 3, PART + 3)))
+    )
 
 
 LINES = st.lists(st.lists(st.integers(-1, TEMPLATES + 2), max_size=8), max_size=6)
@@ -244,3 +247,21 @@ def test_a_sample_is_even_and_small_crowds_are_whole() -> None:
     sample = evenly(many, 10)
     assert len(sample) == 10
     assert [sample.names[0], sample.names[-1]] == [many.names[0], many.names[-1]]
+
+
+def test_no_line_to_come_takes_back_what_is_said_of_an_open_session(model: FittedSessions) -> None:
+    """Whatever a session begins with bounds its score from below, ever more closely."""
+    many, _ = crowd(60, seed=5, share=0.5)
+    whole = [many.templates[start:stop].tolist() for start, stop in zip(many.bounds[:-1], many.bounds[1:], strict=True)]
+    scores, before = model.score(sessions_of(whole)).score, np.zeros(len(whole), np.float32)
+    for count in range(1, max(map(len, whole)) + 1):
+        bound = model.least(sessions_of([codes[:count] for codes in whole]))
+        assert (bound <= np.maximum(scores, 0) + 1e-6).all()
+        assert (bound >= before - 1e-6).all()
+        before = bound
+    assert (before > 1).sum() > 5
+
+
+def test_how_often_templates_commonly_come(model: FittedSessions) -> None:
+    assert model.commonly is not None
+    assert model.commonly.tolist()[1:] == [1, 3, 2, 0, 1, 0, 0, 0]

@@ -56,7 +56,7 @@ def payloads(lines: Sequence[Said], first_slot: int = 0) -> list[bytes]:
     return [line("hdfs", first_slot, text, second) for second, text in lines]
 
 
-STREAM_SECTION: dict[str, Any] = {"telemetry": False, "logs": {}, "late_horizon": 2, "lateness": "10s"}
+STREAM_SECTION: dict[str, Any] = {"telemetry": False, "late_horizon": 2, "lateness": "10s", "fit_after": 100}
 
 
 def grouped(**sessions: Any) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def grouped(**sessions: Any) -> dict[str, Any]:
 
 
 def configured(folder: Path, **sessions: Any) -> Any:
-    return configuration(folder, f"sqlite:///{folder}/tsad.db", **grouped(**sessions))
+    return configuration(folder, f"sqlite:///{folder}/tsad.db", logs={}, **grouped(**sessions))
 
 
 def fitted_on_blocks(folder: Path) -> tuple[Path, Any]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from storage.types import ModelRow
 from tests.tsad.block_lines import (
     BROKEN,
     LIVE_SLOT,
@@ -21,6 +22,8 @@ from tests.tsad.block_lines import (
     session_alerts,
 )
 from tests.tsad.streams import NOT_COMPARED, STREAM, ListApp, final_rows, list_app, run_through
+from tsad import background
+from tsad.config import ConfigError, parse_config
 from tsad.runner import Limits
 
 LIVE = said(90, seed=2, faults=[200])
@@ -68,7 +71,7 @@ def test_broken_sessions_are_alerts_and_say_why(tmp_path: Path, model: Any) -> N
     app.close()
     unserved, again, failed = (found[name].sentence for name in BROKEN)
     assert 'no line "<IP> Served block <ID> to <IP>"' in unserved
-    assert '14 lines "Receiving block <ID> src: <IP> dest: <IP>"' in again
+    assert '14 lines "Receiving block <ID> src: <IP> dest: <IP>", usually 2' in again
     assert "writeBlock <ID> received exception java.io.IOException: disk of <PATH> is gone" in failed
 
 
@@ -92,7 +95,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, model: Any) -> dict[st
     return rows
 
 
-@settings(max_examples=5, deadline=None, phases=[Phase.generate])  # to shrink takes minutes
+@settings(max_examples=4, deadline=None, phases=[Phase.generate])  # to shrink takes minutes
 @given(
     poll=st.sampled_from([7, 50, 333]),
     every=st.integers(1, 6),
@@ -112,3 +115,82 @@ def test_the_rows_are_those_of_an_undisturbed_run(
     rows = whole(app)
     app.close()
     assert rows == undisturbed
+
+
+def test_a_hopeless_session_is_an_alert_before_it_closes(tmp_path: Path, model: Any) -> None:
+    """It is written on and on, for longer than all others: what it says at last is said of it when it has closed."""
+    key = "blk_-900004"
+    again = f"Receiving block {key} src: /10.250.1.1:1024 dest: /10.250.1.1:50010"
+    endless = [(200 + 5 * place, again) for place in range(60)]
+    lines = sorted([*said(90, seed=2), *endless])
+    app = watching(tmp_path / "a", model, lines, gap="100s")
+    runner, seen = app.runner(STREAM, {}, limits=Limits(poll=20)), list[tuple[str, float, Any]]()
+    while runner.step():
+        found = session_alerts(app).get(key)
+        if found is not None and (not seen or seen[-1][:2] != (found.state, found.score)):
+            seen.append((found.state, found.score, found.evidence["lines"]))
+    runner.finish()
+    app.close()
+    states, scores, counts = zip(*seen, strict=True)
+    assert (states[0], states[-1]) == ("open", "confirmed")
+    assert 1 < scores[0] <= scores[-1], "it was hopeless by then"
+    assert counts[0] < 60 == counts[-1]
+    assert list(scores) == sorted(scores)
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"key": "("}, r"sessions\.key = '\(': no regular expression: missing \), unterminated subpattern"),
+        ({"key": "blk"}, r"what the one group of the expression finds; it has 0"),
+        ({"key": "(a)(b)"}, r"sessions\.key = '\(a\)\(b\)': .* it has 2"),
+        ({"key": "(a)", "gap": "0s"}, r"sessions\.gap = '0s': must be longer than 0s"),
+        ({"key": "(a)", "max_lines": 1}, r"sessions\.max_lines = 1: .* greater than or equal to 2"),
+        ({"key": "(a)", "keyed_by": "host"}, r"sessions\.keyed_by = 'host': .*'entity' or 'session'"),
+        ({"key": "(a)", "pattern": "b"}, r"sessions\.pattern is unknown; allowed here: key, gap, max_length"),
+        ({}, r"sessions\.key: Field required"),
+    ],
+)
+def test_a_wrong_configuration_is_named(section: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse_config({"stream": {"s": {"telemetry": False, "logs": {}, "sessions": section}}})
+
+
+def test_sessions_need_logs_and_a_name_of_their_own() -> None:
+    sessions = {"key": "(a)"}
+    with pytest.raises(ConfigError, match=r"sessions are of log lines: the stream needs a \[logs\] section"):
+        parse_config({"stream": {"s": {"sessions": sessions}}})
+    with pytest.raises(ConfigError, match="serves a stream of logs alone"):
+        parse_config({"stream": {"s": {"logs": {}, "sessions": sessions | {"keyed_by": "session"}}}})
+    both = {"s": {"telemetry": False, "logs": {}, "sessions": sessions}, "s.sessions": {}}
+    with pytest.raises(ConfigError, match=r"stream\.s\.sessions is what the sessions of stream 's' are called"):
+        parse_config({"stream": both})
+
+
+def test_a_stream_without_a_session_model_groups_and_says_nothing(tmp_path: Path) -> None:
+    """Few sessions make no model; the slots are fitted and watched all the same."""
+    app = list_app(configured(tmp_path), {"logs": payloads(said(15, seed=3, every=200))})
+    row = app.fit(STREAM, app.collect(STREAM, {}))
+    app.models.promote(STREAM, row.version)
+    assert app.shelf(STREAM).read(row).sessions is None
+    app.lists["logs"] = payloads(LIVE, LIVE_SLOT)
+    runner = app.runner(STREAM, {})
+    runner.run()
+    assert (session_alerts(app), runner.counts["sessions"]) == ({}, 93)
+    app.close()
+
+
+def test_a_refit_from_closed_slots_keeps_what_judges_sessions(tmp_path: Path, model: Any) -> None:
+    short = said(90, seed=2)
+    app = watching(tmp_path / "a", model, [one for hour in range(12) for one in _shifted(short, 600 * hour)])
+    app.runner(STREAM, {}).run()
+    before = app.shelf(STREAM).read(model[1]).sessions
+    answer = background.fit(app, STREAM)
+    after = app.shelf(STREAM).read(ModelRow(STREAM, **answer["model"], created_at=app.now())).sessions
+    app.close()
+    assert before is not None and after is not None
+    assert after.state().meta == before.state().meta
+
+
+def _shifted(lines: Sequence[Said], seconds: int) -> list[Said]:
+    return [(second + seconds, text) for second, text in lines]
