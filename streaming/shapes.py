@@ -19,7 +19,6 @@ _KINDS[np.arange(ord("0"), ord("9") + 1)] = _DIGIT
 _LONG = 8
 """Hexadecimal digits from which a word is a number, if a decimal one is among them."""
 _PREFIXED = re.compile(rb"0[xX][0-9A-Fa-f]+")
-_WHOLE_PREFIXED = re.compile(rb"(?<![A-Za-z0-9\x80-\xff])0[xX][0-9A-Fa-f]+")
 _DIGITS = 15
 """Decimal digits up to which a number is read: a double holds so many."""
 _NO_NUMBER = b"0" * (_DIGITS + 1)
@@ -69,9 +68,8 @@ def shapes_and_numbers(messages: Sequence[str]) -> tuple[list[bytes], Numbers]:
     if not messages:
         return [], Numbers.none(0)
     text = _joined(messages)
-    for pattern, number in ((_WHOLE_PREFIXED, _NO_NUMBER), (_PREFIXED, b"0")):
-        if b"0x" in text or b"0X" in text:
-            text = pattern.sub(number, text)
+    if b"0x" in text or b"0X" in text:
+        text = _PREFIXED.sub(_no_number, text)
     return _read(np.frombuffer(text, np.uint8))
 
 
@@ -90,6 +88,13 @@ def shapes(messages: Sequence[str]) -> list[bytes]:
     letters = np.frombuffer(text, np.uint8)
     kinds = _padded(letters)
     return _folded(letters, [_numbers(kinds), _words(kinds)]).tobytes().split(b"\n")
+
+
+def _no_number(match: re.Match[bytes]) -> bytes:
+    """A hexadecimal number that reads as none; one behind a letter or digit is part of something else. (A look behind
+    in the pattern would cost ten times as much: the 0 could not be sought first.)"""
+    start = match.start()
+    return b"0" if start and _KINDS[match.string[start - 1]] != _OTHER else _NO_NUMBER
 
 
 def _joined(messages: Sequence[str]) -> bytes:
