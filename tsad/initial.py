@@ -150,6 +150,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "topic": "Kafka topic of such objects, for streams from Kafka; each worker reads all of it",
         "after": "how long after such an event an alert may be its doing",
         "learn": "whether alerts that followed a kind of event twice are its doing from then on",
+        "lines": "whether log lines that set in after `after` without them are such kinds, too",
         "rules": "what a kind explains at once; perhaps also max_score, max_duration",
         "patterns": "log lines that are events, by regular expressions on what is left of them when numbers are masked",
     },
