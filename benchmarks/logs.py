@@ -4,8 +4,8 @@ Speed: lines of 79 characters of 10,000 shapes (20 words of free text in 500 tem
 identifiers), in a process pinned to one core: mined alone, and taken in whole (severities, counts, line scorers).
 Groups: the loghub-2k systems under `--data`, lines without headers, default settings of both. Grouping accuracy: the
 share of lines whose group holds the same lines as that of the truth; F1 of grouping: the same over groups; template
-accuracy: F1 over groups whose text is right too, after runs of wildcards are one (Jiang et al., ISSTA 2024). Prints
-tables and writes benchmarks/out/logs.json.
+accuracy: F1 over groups whose text is right too, after runs of wildcards are one (Jiang et al., ISSTA 2024).
+Detection: sessions and alert lines, see `log_sessions`. Prints tables and writes benchmarks/out/logs.json.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from drain3 import TemplateMiner  # noqa: E402
 from drain3.masking import MaskingInstruction  # noqa: E402
 from drain3.template_miner_config import TemplateMinerConfig  # noqa: E402
 
+from benchmarks.log_sessions import sessions, show_sessions  # noqa: E402
 from detectors.registry import LINE_SCORERS  # noqa: E402
 from detectors.types import Rows  # noqa: E402
 from streaming.columns import Columns  # noqa: E402
@@ -229,6 +230,9 @@ def main() -> None:
             miner: {name: mean(one[miner][name] for one in systems.values()) for name in miners[miner]}
             for miner in miners
         }
+        found = sessions(given.data)
+        show_sessions(found)
+        report |= found
     show(report | {"grouping": report.get("grouping", {}) | {"mean": report.get("grouping_mean", {})}})
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(report, indent=2))
