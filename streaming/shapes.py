@@ -16,6 +16,8 @@ _KINDS = np.full(256, _OTHER, np.uint8)
 _KINDS[[*range(ord("A"), ord("Z") + 1), *range(ord("a"), ord("z") + 1), *range(0x80, 0x100)]] = _LETTER
 _KINDS[[*range(ord("A"), ord("F") + 1), *range(ord("a"), ord("f") + 1)]] = _HEX
 _KINDS[np.arange(ord("0"), ord("9") + 1)] = _DIGIT
+BREAK = "\v"
+"""Stands for a line break: it parts words, and tells what is sought in the first line only where that ends."""
 _LONG = 8
 """Hexadecimal digits from which a word is a number, if a decimal one is among them."""
 _PREFIXED = re.compile(rb"0[xX][0-9A-Fa-f]+")
@@ -74,7 +76,7 @@ def shapes_and_numbers(messages: Sequence[str]) -> tuple[list[bytes], Numbers]:
 
 
 def shapes(messages: Sequence[str]) -> list[bytes]:
-    """The shape of each of N messages, in UTF-8. A line break reads as a blank.
+    """The shape of each of N messages, in UTF-8. A line break reads as another blank, `BREAK`.
 
     One ``0`` is written for a run of digits that no letter precedes, and for a hexadecimal number: behind ``0x``, or a
     word of 8 digits and more with a decimal one. So ``ssh2`` and ``utf8`` keep their digit, ``12ms`` and ``blk_-1608``
@@ -100,7 +102,7 @@ def _no_number(match: re.Match[bytes]) -> bytes:
 def _joined(messages: Sequence[str]) -> bytes:
     joined = "\n".join(messages)
     if joined.count("\n") >= len(messages):
-        joined = "\n".join(message.replace("\n", " ") for message in messages)
+        joined = "\n".join(message.replace("\n", BREAK) for message in messages)
     return joined.encode("utf-8", "surrogatepass")
 
 
