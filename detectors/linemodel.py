@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from detectors.registry import load_line_scorer
-from detectors.types import LineScorer
+from detectors.types import LineScorer, ReadingScorer, ReasoningScorer
 from streaming.linescores import MinedLines
-from streaming.types import Codes, State
+from streaming.types import Codes, Ints, State
 
 PREFIX = "log."
 KNOWN = 0.7
@@ -27,9 +27,33 @@ class FittedLines:
         """What the scores are called as features of a slot."""
         return [f"{PREFIX}{name}" for name in self.scorers]
 
+    @property
+    def fields(self) -> Ints:
+        """What is read of lines (see `FieldReader`)."""
+        read = [scorer.fields for scorer in self.scorers.values() if isinstance(scorer, ReadingScorer)]
+        return np.unique(np.concatenate([np.zeros(0, np.int64), *read]))
+
     def score(self, lines: MinedLines) -> Codes:
         """N x S int32, in 1/64."""
-        return np.stack([scorer.score(lines) for scorer in self.scorers.values()], axis=1)
+        return self._once(lines, [scorer.score(lines) for scorer in self.scorers.values()])
+
+    def _once(self, lines: MinedLines, scores: Sequence[Codes]) -> Codes:
+        """Scores side by side (N x S), each line counted by what is strange about it first: one that founded a template
+        is new, and neither rare nor out of order; of one that is rare, how it came says no more.
+
+        So a single line that nobody has seen moves one feature, as it did before there were scorers.
+        """
+        whole = np.stack(scores, axis=1)
+        asks = np.array([scorer.asks for scorer in self.scorers.values()])
+        whole[:, asks == "which"] *= ~lines.new[:, None]
+        counted = lines.new | (whole[:, asks == "which"] > 0).any(axis=1)
+        whole[:, asks == "how"] *= ~counted[:, None]
+        return whole
+
+    def reasons(self, lines: MinedLines, places: Ints, number: int) -> list[str]:
+        """Why lines (by their places, rising) have the score at `number`; "" where the text of one says all."""
+        scorer = list(self.scorers.values())[number]
+        return scorer.reasons(lines, places) if isinstance(scorer, ReasoningScorer) else [""] * len(places)
 
     @classmethod
     def fit(cls, texts: Sequence[str], lines: MinedLines, names: Sequence[str]) -> tuple["FittedLines | None", Codes]:
@@ -48,7 +72,8 @@ class FittedLines:
                 scores.append(found)
         if not scorers:
             return None, np.zeros((len(lines), 0), np.int32)
-        return cls(list(texts), scorers), np.stack(scores, axis=1)
+        model = cls(list(texts), scorers)
+        return model, model._once(lines, scores)
 
     def state(self) -> State:
         """Everything."""

@@ -1,6 +1,6 @@
 """Lines of templates that hardly ever came: the cheapest line scorer."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ class Rarity:
     """Counts a line whose template came in fewer than `slots` slots of the history, or never."""
 
     name: ClassVar[str] = "rare"
+    asks: ClassVar[Literal["which", "how", "else"]] = "which"
 
     def __init__(self, slots: int = 3) -> None:
         if slots < 1:

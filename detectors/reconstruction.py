@@ -1,7 +1,5 @@
 """A masked autoencoder over the newest slots: what it cannot fill in from the rest is strange."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import ClassVar
 
@@ -14,6 +12,7 @@ from detectors.adamw import AdamW
 from detectors.blocks import BLOCK, in_blocks
 from detectors.options import count, positive, share
 from detectors.residuals import mean_over_channels, usual_errors
+from detectors.threads import one_thread
 from detectors.types import Memory, Scores
 from streaming.types import Floats, State, Windows
 
@@ -82,7 +81,7 @@ class Reconstruction:
         self.slots, self._seen = newest.shape[1], np.asarray(present.any(axis=(0, 1)))
         total = np.where(present, newest, 0).sum(axis=(0, 1), dtype=np.float64)
         self._mean = (total / np.maximum(present.sum(axis=(0, 1)), 1)).astype(np.float32)
-        with _one_thread():
+        with one_thread():
             self._net = self._fresh(newest.shape[2])
             self._train(self._net, torch.from_numpy(np.where(present, newest - self._mean, np.float32(0))), present)
         self._usual = usual_errors(self._errors(newest))
@@ -160,7 +159,7 @@ class Reconstruction:
 
     def _errors(self, newest: Floats) -> Floats:
         """B x F root mean squared error of the newest slots, NaN where a channel is absent or was never seen."""
-        with torch.inference_mode(), _one_thread():
+        with torch.inference_mode(), one_thread():
             return in_blocks(self._block_errors, newest, self.block)
 
     def _block_errors(self, rows: Floats) -> Floats:
@@ -173,14 +172,3 @@ class Reconstruction:
         count = scored.sum(axis=1, dtype=np.float32)
         errors = np.sqrt(squares.sum(axis=1) / np.maximum(count, 1))
         return np.where((count > 0) & self._seen, errors, np.float32(np.nan))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Pin torch: sums split over threads depend on their number, and a small network gains nothing from more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

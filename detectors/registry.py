@@ -29,7 +29,10 @@ DETECTORS: dict[str, str] = {
 }
 
 LINE_SCORERS: dict[str, str] = {
+    "field": "detectors.parameters:Parameters",
     "rare": "detectors.rarity:Rarity",
+    "recurrent": "detectors.recurrent:Recurrent",
+    "relation": "detectors.relation:Relation",
     "sequence": "detectors.sequence:Sequence",
 }
 """What scores log lines, by the name of its feature behind `log.`."""

@@ -78,6 +78,9 @@ def _called(name: str, texts: Mapping[str, str]) -> str:
     plain = {
         "lines": "log lines", "new": "log lines never seen before", "other": "log lines of rare templates",
         "rare": "log lines that the history hardly knows", "sequence": "nats of surprise in the order of log lines",
+        "field": "nats of surprise in the values of log lines",
+        "recurrent": "nats of surprise in the order of log lines",
+        "relation": "nats of surprise in what log lines relate",
     }  # fmt: skip
     if name in texts:
         return f'{plain[kind]} ("{texts[name]}")' if kind in plain else f'log lines "{texts[name]}"'

@@ -1,7 +1,7 @@
 """Which template comes after which: an n-gram model of order 3 with back-off, in sorted tables."""
 
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,7 @@ class Sequence:
     """
 
     name: ClassVar[str] = "sequence"
+    asks: ClassVar[Literal["which", "how", "else"]] = "how"
 
     def __init__(self, quantile: float = 0.999, least: int = 100) -> None:
         if not 0 < quantile < 1:
@@ -94,7 +95,7 @@ class Sequence:
 
     def _learn(self, lines: MinedLines, templates: int, known: NDArray[np.bool_]) -> None:
         self._width = width = templates + 1
-        codes, before = lines.codes[known], lines.before[known].astype(np.int64)
+        codes, before = lines.codes[known], lines.before[known, :2].astype(np.int64)
         counts = np.bincount(codes, minlength=width)
         kinds = int(np.count_nonzero(counts))
         self._single = -np.log((counts + kinds / width) / np.maximum(len(codes) + kinds, 1))
@@ -106,7 +107,7 @@ class Sequence:
 
     def surprise(self, lines: MinedLines) -> Nats:
         """Nats of each of N lines, 0 where no line before is known."""
-        found, before = np.zeros(len(lines)), lines.before.astype(np.int64)
+        found, before = np.zeros(len(lines)), lines.before[:, :2].astype(np.int64)
         pairs = before[:, 0] * self._width + lines.codes
         three = (before >= 0).all(axis=1)
         two = (before[:, 0] >= 0) & ~three

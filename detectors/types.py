@@ -79,9 +79,13 @@ class LineScorer(Protocol):
     where `rest` (N) holds as judged by the other lines alone; None where they are too few to say anything. `score`
     gives N int32, in 1/64, 0 = nothing strange: a pure function of each line. The constructor takes parameters only,
     all with defaults.
+
+    `asks` about a line "which" template it has, "how" a line of a usual template came, or about something "else": what
+    is strange by the first is not counted by the second again.
     """
 
     name: ClassVar[str]
+    asks: ClassVar[Literal["which", "how", "else"]]
 
     def fit(self, lines: MinedLines, templates: int, rest: NDArray[np.bool_]) -> Codes | None: ...
 
@@ -111,6 +115,21 @@ class SessionScorer(Protocol):
     def state(self) -> State: ...
 
     def restore(self, state: State) -> None: ...
+
+
+@runtime_checkable
+class ReasoningScorer(LineScorer, Protocol):
+    """One that says why lines (by their places, rising) have the score that they have, where their text does not."""
+
+    def reasons(self, lines: MinedLines, places: Ints) -> list[str]: ...
+
+
+@runtime_checkable
+class ReadingScorer(LineScorer, Protocol):
+    """One that judges what stands at the varying places of lines: `fields` are those that it knows."""
+
+    @property
+    def fields(self) -> Ints: ...
 
 
 @runtime_checkable

@@ -13,10 +13,14 @@ from streaming.types import Codes, Floats, Ints, State
 
 TEMPLATE, FOUNDED, TEXT, SCORES = 0, 1, 2, 3
 """The first values of a line (see `Samples`)."""
-SCORED = 2
+SCORED = 5
 """Scores that a line has at most."""
-COUNTED = SCORES + 2 * SCORED
+SCORE, REASON = 3, 2
+"""Values of a score: its column, what the line adds to that, and, as the last, the place of the reason."""
+COUNTED = SCORES + SCORE * SCORED
 """How many of a line's values come before the columns that it is counted in."""
+WORDS = (TEXT, *range(SCORES + REASON, COUNTED, SCORE))
+"""Those of a line's values that are places of texts."""
 FRACTION = 64
 """Scores of lines are whole numbers of 1/64, so that their sum in a slot is exact whatever the order."""
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -33,9 +37,9 @@ class Samples:
 
     `values` are, of telemetry, N x F float32 (NaN = absent); of log lines, N x k int32: first the template's number
     (-1 = the line is not told), whether the line founded it (-1 = it is known for long, and told for its scores, or as
-    an example) and the place of its masked text in `texts` and of itself in `quotes`, then `SCORED` pairs of a column
-    (-1 = none) and what the line adds to it in 1/64, and, from `COUNTED` on, the columns that each line is counted
-    in (-1 = none).
+    an example) and the place of its masked text in `texts` and of itself in `quotes`, then `SCORED` times a column
+    (-1 = none), what the line adds to it in 1/64 and the place of the reason in `texts` (-1 = its text says all), and,
+    from `COUNTED` on, the columns that each line is counted in (-1 = none).
     """
 
     rows: Codes
@@ -141,7 +145,7 @@ def count_lines(lines: Samples, features: int) -> tuple[Codes, Ints, Floats]:
     columns = lines.values[:, COUNTED:]
     flat = place.reshape(-1, 1) * features + columns
     counts = np.bincount(flat[columns >= 0], minlength=len(cells) * features).astype(np.float64)
-    for pair in range(SCORES, COUNTED, 2):
+    for pair in range(SCORES, COUNTED, SCORE):
         scored = np.flatnonzero(lines.values[:, pair] >= 0)
         if len(scored):
             into = place[scored] * features + lines.values[scored, pair]
@@ -151,7 +155,7 @@ def count_lines(lines: Samples, features: int) -> tuple[Codes, Ints, Floats]:
 
 def strange(said: Codes) -> NDArray[np.bool_]:
     """Which of N told lines (N x k) are of a new template, or have a score; the others are examples."""
-    return (said[:, FOUNDED] >= 0) | (said[:, SCORES:COUNTED:2] >= 0).any(axis=1)
+    return (said[:, FOUNDED] >= 0) | (said[:, SCORES:COUNTED:SCORE] >= 0).any(axis=1)
 
 
 def _renumbered(parts: Sequence[Samples]) -> tuple[list[Samples], list[str], Quotes]:
@@ -163,7 +167,8 @@ def _renumbered(parts: Sequence[Samples]) -> tuple[list[Samples], list[str], Quo
         values = part.values
         if part.texts and texts:
             values = values.copy()
-            values[values[:, TEXT] >= 0, TEXT] += len(texts)
+            for column in WORDS:
+                values[values[:, column] >= 0, column] += len(texts)
         texts += part.texts
         quotes += part.quotes
         renumbered.append(replace(part, values=values))

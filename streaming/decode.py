@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,7 +12,8 @@ from streaming.assembly import Assembly
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
 from streaming.intake import Intake, encode
-from streaming.json_records import LogRow, RecordError, Row, flat_row, log_row, nested_row
+from streaming.json_records import LogRow, RecordError, Row, flat_row, log_row, log_shape, nested_row, related_of
+from streaming.related import Related
 from streaming.settings import SECOND, LogFormat, TelemetryFormat
 from streaming.timestamps import EventTimes
 from streaming.types import SEVERITIES, Ints, Lines, Records
@@ -164,20 +166,24 @@ class LineDecoder(Decoder):
         times = EventTimes(format.unit, max_ahead, format.time_format if text else None)
         super().__init__(times, format.default_entity, max_record_bytes)
         self.format = format
-        self._fast = self._text_parser(format) if text else msgspec.json.Decoder(LogRow).decode
+        self._shape = log_shape(format.relations) if format.relations else LogRow
+        self._related = related_of(format.relations) if format.relations else None
+        self._fast = self._text_parser(format) if text else msgspec.json.Decoder(self._shape).decode
 
     def decode(
         self, payloads: Sequence[bytes], positions: Ints, ingested: Ints, next_position: int, partition: int = 0
     ) -> Lines:
         """N payloads with their positions (N, rising) and ingest timestamps (N, ns); no bytes make it raise."""
-        intake, rows, times = self._rows(payloads, ingested, self._fast, log_row)
+        intake, rows, times = self._rows(payloads, ingested, self._fast, partial(log_row, shape=self._shape))
         good = intake.take(rows)
+        names = self.format.relations
         return Lines(
             **self._common(intake, good, times, positions, ingested),
             messages=[row.message if "\0" not in row.message else row.message.replace("\0", "\ufffd") for row in good],
             severities=np.fromiter([severity_of(row.severity) for row in good], np.int8, len(good)),
             next_position=next_position,
             partition=partition,
+            related=None if self._related is None else Related.of(names, [self._related(row) for row in good]),
         )
 
     def _text_parser(self, format: LogFormat) -> Callable[[bytes], LogRow]:
@@ -206,7 +212,11 @@ class LineDecoder(Decoder):
                 raise RecordError("missing_time", "time: the pattern found none in this line")
             entity = groups.get("entity") or self.default_entity
             message = "\n".join([groups["message"] or "", *more])
-            return LogRow(entity, groups["time"], message, groups.get("severity"))
+            row = self._shape(entity, groups["time"], message, groups.get("severity"))
+            for place, name in enumerate(format.relations):
+                if name not in ("entity", "severity"):
+                    setattr(row, f"related_{place}", groups.get(name))
+            return row
 
         return parse
 

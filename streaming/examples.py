@@ -6,7 +6,7 @@ from itertools import groupby
 
 import numpy as np
 
-from streaming.cells import COUNTED, SCORES, TEMPLATE, TEXT, Samples, alike, strange
+from streaming.cells import COUNTED, SCORE, SCORES, TEMPLATE, TEXT, Samples, alike, strange
 from streaming.quotes import Quote, Quotes
 from streaming.redaction import SHOWN
 from streaming.types import Codes, Ints, State
@@ -44,7 +44,7 @@ class Examples:
         told, sizes = lines.take(which), _sizes(lines)[which]
         values = told.values
         first = strange(values) | np.isin(values[:, COUNTED:], grave).any(axis=1)
-        scores = np.where(values[:, SCORES:COUNTED:2] >= 0, values[:, SCORES + 1 : COUNTED : 2], 0).sum(axis=1)
+        scores = np.where(values[:, SCORES:COUNTED:SCORE] >= 0, values[:, SCORES + 1 : COUNTED : SCORE], 0).sum(axis=1)
         # strange ones by their scores, then errors, then what there is most of
         order = np.lexsort((-sizes, -scores, ~strange(values), ~first))
         told, first = told.take(order), first[order]
@@ -52,7 +52,7 @@ class Examples:
         told, first = told.take(one), first[one]
         order = np.argsort(told.slots, kind="stable")
         told, first = told.take(order), first[order]
-        into = np.concatenate([told.values[:, COUNTED:], told.values[:, SCORES:COUNTED:2]], axis=1)
+        into = np.concatenate([told.values[:, COUNTED:], told.values[:, SCORES:COUNTED:SCORE]], axis=1)
         parts = (told.rows, told.values[:, TEMPLATE], told.values[:, TEXT], first, into)
         offered = zip(*(part.tolist() for part in parts), strict=True)
         for slot, ones in groupby(zip(told.slots.tolist(), offered, strict=True), lambda pair: pair[0]):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.cells import TEXT
+from streaming.cells import COUNTED, SCORE, SCORES, WORDS
 from streaming.quotes import NONE, Quotes
 from streaming.settings import Timing
 from streaming.types import Codes, Ints, State, Topic
@@ -48,13 +48,15 @@ class Held:
         """Everything, with the names and texts in use only."""
         used, codes = np.unique(self.codes, return_inverse=True)
         state = State(meta={"names": [self.names[code] for code in used], "texts": [], "quotes": []})
+        state.meta["counted"] = COUNTED
         state.arrays |= {"codes": codes.astype(np.int32), "slots": self.slots, "times": self.times}
         state.arrays["values"] = self.values
         if len(self.texts):
-            told = self.values[:, TEXT] >= 0
-            places, numbers = np.unique(self.values[told, TEXT], return_inverse=True)
+            words = self.values[:, WORDS]
+            places, numbers = np.unique(words[words >= 0], return_inverse=True)
+            words[words >= 0] = numbers
             values = state.arrays["values"] = self.values.copy()
-            values[told, TEXT] = numbers
+            values[:, WORDS] = words
             state.meta["texts"] = [self.texts[place] for place in places.tolist()]
             state.meta["quotes"] = [self.quotes[place].read() for place in places.tolist()]
         return state
@@ -64,8 +66,20 @@ class Held:
         """What `state` was taken of."""
         arrays = {key: value.copy() for key, value in state.arrays.items()}
         texts = state.meta["texts"]
+        if arrays["values"].dtype.kind == "i" and state.meta.get("counted") != COUNTED:
+            arrays["values"] = _without_reasons(arrays["values"])
         quotes = Quotes(state.meta.get("quotes", [""] * len(texts)))  # snapshots of older versions have none
         return Held(state.meta["names"], texts=texts, quotes=quotes, **arrays)
+
+
+def _without_reasons(values: NDArray[Any]) -> NDArray[Any]:
+    """Lines of a snapshot from before scores had reasons, when a line had two at most, as they are now."""
+    before = np.full((len(values), COUNTED), -1, values.dtype)
+    before[:, :SCORES] = values[:, :SCORES]
+    for number, first in enumerate(range(SCORES, SCORES + 4, 2)):
+        start = SCORES + SCORE * number
+        before[:, start : start + 2] = values[:, first : first + 2]
+    return np.concatenate([before, values[:, SCORES + 4 :]], axis=1)
 
 
 @dataclass(slots=True)

@@ -1,8 +1,9 @@
 """JSON records: their typed shapes, and what is wrong with one that does not fit."""
 
 import json
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -137,13 +138,30 @@ def nested_row(payload: bytes) -> Row:
     return _typed(record, Row)
 
 
-def log_row(payload: bytes) -> LogRow:
+def log_row(payload: bytes, shape: type[LogRow] = LogRow) -> LogRow:
     """A log record of layout "json", looked at field by field."""
     record = _as_object(untyped(payload))
     _field(record, "entity", _is_text, "a string", "missing_entity")
     _field(record, "time", _is_time, "RFC 3339 or an epoch number", "missing_time")
     _field(record, "message", _is_text, "a string", "missing_values")
-    return _typed(record, LogRow)
+    return _typed(record, shape)
+
+
+def log_shape(names: Sequence[str]) -> type[LogRow]:
+    """A log record of which the values of more keys are kept, as `related_0` and so on."""
+    known = {field.name for field in msgspec.structs.fields(LogRow)}
+    more = [
+        (f"related_{place}", Any, msgspec.field(default=None, name=name))
+        for place, name in enumerate(names)
+        if name not in known
+    ]
+    return cast(type[LogRow], msgspec.defstruct("RelatedLogRow", more, bases=(LogRow,), gc=False))
+
+
+def related_of(names: Sequence[str]) -> Callable[[LogRow], tuple[Any, ...]]:
+    """Reads the values of `names` from rows of `log_shape(names)`."""
+    known = {field.name for field in msgspec.structs.fields(LogRow)}
+    return attrgetter(*(name if name in known else f"related_{place}" for place, name in enumerate(names)))
 
 
 def flat_row(payload: bytes, form: TelemetryFormat, default_entity: str) -> Row:

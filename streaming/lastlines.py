@@ -1,4 +1,4 @@
-"""What each entity wrote last: the templates of its last two lines, in position order."""
+"""What each entity wrote last: the templates of its last lines, in position order."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,17 +13,18 @@ _SMALL = 1 << 16
 
 
 class LastLines:
-    """Template ids of the last two lines of at most `most` entities.
+    """Template ids of the last `depth` lines of at most `most` entities.
 
     When a slot begins and there are more, those seen least recently (by slot, then name) are forgotten: so who is known
     follows from the lines alone, not from how they came in polls.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, depth: int = 2) -> None:
         self._most = most
+        self.depth = depth
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
-        self._last: Codes = np.empty((0, 2), np.int32)
+        self._last: Codes = np.empty((0, depth), np.int32)
         self._seen: Ints = np.empty(0, np.int64)
         self._now = np.iinfo(np.int64).min // 2
 
@@ -31,16 +32,16 @@ class LastLines:
         return len(self._rows)
 
     def take(self, names: Sequence[str], codes: Codes, ids: Codes, now: Ints) -> Codes:
-        """The two lines before each of N lines of its entity (N x 2, the nearest first; -1 = none is known).
+        """The lines before each of N lines of its entity (N x `depth`, the nearest first; -1 = none is known).
 
         `codes` (N) index `names`, `ids` (N) are template ids, `now` (N, rising) the topic's slots as the lines came.
         """
         if not len(codes):
-            return np.empty((0, 2), np.int32)
+            return np.empty((0, self.depth), np.int32)
         if len(self._rows) + len(names) <= self._most:
             self._now = int(now[-1])
             return self._follow(names, codes, ids, now)
-        before = np.empty((len(codes), 2), np.int32)
+        before = np.empty((len(codes), self.depth), np.int32)
         edges = np.flatnonzero(np.diff(now)) + 1
         for start, stop in pairwise([0, *edges.tolist(), len(codes)]):
             if now[start] > self._now:
@@ -58,14 +59,13 @@ class LastLines:
         first = np.concatenate([[True], rows[1:] != rows[:-1]])
         last = np.concatenate([first[1:], [True]])
         begun = self._last[rows[first]]
-        nearest, second = np.empty_like(sorted_ids), np.empty_like(sorted_ids)
-        nearest[1:] = sorted_ids[:-1]
-        nearest[first] = begun[:, 0]
-        second[1:] = nearest[:-1]
-        second[first] = begun[:, 1]
-        before = np.empty((len(rows), 2), np.int32)
-        before[order, 0], before[order, 1] = nearest, second
-        self._last[rows[last]] = np.stack([sorted_ids[last], nearest[last]], axis=1)
+        before, nearer, whose = np.empty((len(rows), self.depth), np.int32), sorted_ids, rows[last]
+        for place in range(self.depth):
+            self._last[whose, place] = nearer[last]
+            farther = np.empty_like(nearer)
+            farther[1:] = nearer[:-1]
+            farther[first] = begun[:, place]
+            before[order, place] = nearer = farther
         self._seen[rows[last]] = now[order[last]]
         return before
 
@@ -81,7 +81,7 @@ class LastLines:
         row = self._free.pop() if self._free else len(self._rows)
         if row >= len(self._last):
             more = max(16, len(self._last))
-            self._last = np.concatenate([self._last, np.full((more, 2), UNKNOWN, np.int32)])
+            self._last = np.concatenate([self._last, np.full((more, self.depth), UNKNOWN, np.int32)])
             self._seen = np.concatenate([self._seen, np.zeros(more, np.int64)])
         self._last[row] = UNKNOWN
         self._rows[name] = row
@@ -104,4 +104,12 @@ class LastLines:
         """Go on from what `state` gave."""
         self._rows = {name: row for row, name in enumerate(state.meta["names"])}
         self._free, self._now = [], state.meta["now"]
-        self._last, self._seen = state.arrays["last"].copy(), state.arrays["seen"].copy()
+        self._last, self._seen = _widened(state.arrays["last"], self.depth), state.arrays["seen"].copy()
+
+
+def _widened(last: Codes, depth: int) -> Codes:
+    """What was remembered to another depth: a version that looks farther back knows no more yet."""
+    found = np.full((len(last), depth), UNKNOWN, np.int32)
+    known = min(depth, last.shape[1])
+    found[:, :known] = last[:, :known]
+    return found

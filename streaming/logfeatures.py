@@ -16,8 +16,10 @@ from streaming.types import SEVERITIES, Codes, Floats, Ints, State
 PREFIX = "log."
 TEMPLATE_PREFIX = "log.template."
 LINES, NEW, OTHER = "log.lines", "log.new", "log.other"
-RARE, SEQUENCE = "log.rare", "log.sequence"
-SCORED_FEATURES = (RARE, SEQUENCE)
+RARE, SEQUENCE, FIELD, RELATION, RECURRENT = (
+    "log.rare", "log.sequence", "log.field", "log.relation", "log.recurrent"
+)  # fmt: skip
+SCORED_FEATURES = (RARE, SEQUENCE, FIELD, RELATION, RECURRENT)
 """What models of lines add, where a version has any."""
 COUNTED_SEVERITIES = SEVERITIES[1:]
 
@@ -142,7 +144,7 @@ def unit_of(name: str) -> float:
     """
     if not is_log_feature(name):
         return 0.0
-    if name == SEQUENCE:
+    if name in SCORED_FEATURES and name != RARE:
         return 15.0
     return 1.0 if is_grave(name) else 3.0
 

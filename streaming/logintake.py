@@ -7,11 +7,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.cells import COUNTED, FOUNDED, SCORES, TEMPLATE, TEXT, alike, strange
+from streaming.cells import COUNTED, FOUNDED, REASON, SCORE, SCORES, TEMPLATE, TEXT, alike, strange
 from streaming.columns import Columns
 from streaming.escapes import all_unescaped
 from streaming.lastlines import UNKNOWN, LastLines
-from streaming.linescores import LineModel, LineScores
+from streaming.linefields import ShapedLines
+from streaming.linescores import LineModel, LineScores, MinedLines
 from streaming.linetape import LineTape
 from streaming.logfeatures import LogFeatures
 from streaming.masking import Masking
@@ -22,7 +23,7 @@ from streaming.redaction import LOOKED_AT
 from streaming.sessionintake import SessionIntake
 from streaming.settings import Timing
 from streaming.severities import Severities
-from streaming.shapes import shapes
+from streaming.shapes import shapes, shapes_and_numbers
 from streaming.signs import Sighting, Sign, Signs
 from streaming.stretches import LogCounts
 from streaming.types import Codes, Ints, Lines, State
@@ -33,21 +34,25 @@ LONGEST_TEXT = 300
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Some lines of a poll: their severities, `keys` for the miner, and `now`, the topic's newest event time as each
-    came (N, ns)."""
+    """Some lines of a poll: their severities, `keys` for the miner, `now`, the topic's newest event time as each came
+    (N, ns), and, where somebody asks what they say, that."""
 
     lines: Lines
     severities: NDArray[np.int8]
     keys: Sequence[bytes | str]
     now: Ints
+    shaped: ShapedLines | None
 
     def take(self, part: slice) -> "_Part":
         lines = self.lines
         kept = replace(
             lines, codes=lines.codes[part], times=lines.times[part], messages=lines.messages[part],
-            templates=lines.templates[part],
+            templates=lines.templates[part], related=None if lines.related is None else lines.related.take(part),
         )  # fmt: skip
-        return _Part(kept, self.severities[part], self.keys[part], self.now[part])
+        shaped = self.shaped
+        if shaped is not None and len(kept.codes) < len(lines.codes):
+            shaped = shaped.take(np.arange(len(lines.codes))[part])
+        return _Part(kept, self.severities[part], self.keys[part], self.now[part], shaped)
 
 
 class LogIntake:
@@ -56,8 +61,8 @@ class LogIntake:
     Lateness is judged by the topic's own watermark, as in the windower, so that what is learnt depends on the order of
     this topic alone. `columns` are the partition's; log features are always admitted. `line_model` finds what scores
     the lines by the version of a model, if that has any; `tape` keeps what such models are fitted on. `sessions` groups
-    the lines, where that is configured. `clean` takes secrets out of what is kept for people; lines are kept as they
-    came where that is `quoting`.
+    the lines, where that is configured; `depth`: how many lines before each are remembered. `clean` takes secrets out
+    of what is kept for people; lines are kept as they came where that is `quoting`.
     """
 
     def __init__(
@@ -71,6 +76,7 @@ class LogIntake:
         clean: Clean = str,
         quoting: bool = False,
         sessions: SessionIntake | None = None,
+        depth: int = 2,
     ) -> None:
         self.sessions = sessions
         self.miner = Miner(masks, max_templates=max_templates)
@@ -84,7 +90,7 @@ class LogIntake:
         self._signs: Signs | None = None
         self._sighted: list[Sighting] = []
         self._severities = Severities()
-        self._last = LastLines(timing.max_entities)
+        self._last = LastLines(timing.max_entities, depth)
         self._line_model = line_model
         self._scores: LineScores | None = None
         self._scored_by = ""
@@ -131,9 +137,15 @@ class LogIntake:
 
     def _read(self, lines: Lines, newest: Ints) -> _Part:
         """What is read of each line's text, once a poll: its shape, which says its severity and how it is mined."""
-        shaped = shapes([message[:MAX_CHARACTERS] for message in lines.messages])
+        begun = [message[:MAX_CHARACTERS] for message in lines.messages]
+        said: ShapedLines | None = None
+        if self.tape is not None or self._queue or (self._scores is not None and self._scores.reads):
+            shaped, numbers = shapes_and_numbers(begun)
+            said = ShapedLines(shaped, numbers)
+        else:
+            shaped = shapes(begun)
         severities = self._severities.completed(lines.severities, shaped)
-        return _Part(lines, severities, self.miner.keys(lines.messages, shaped), newest)
+        return _Part(lines, severities, self.miner.keys(lines.messages, shaped), newest, said)
 
     def _count(self, part: _Part, texts: Texts) -> tuple[Codes, Codes]:
         """The columns of each line of `part` and what it said, whose words join `texts`."""
@@ -155,11 +167,13 @@ class LogIntake:
         said = np.full((len(ids), COUNTED), -1, np.int32)
         fresh = self._fresh(ids, is_new, now)
         said[fresh, FOUNDED] = is_new[fresh]
-        self._score(said, lines, ids, slots, self._before(lines, ids, now, ~late))
+        scored = self._score(said, part, ids, slots, is_new, self._before(lines, ids, now, ~late))
         told = strange(said) & (ids >= 0)
         if self._ordinary is not None:
             told[self._ordinary.chosen(lines, ids, slots, ~late & ~told)] = True
         self._tell(np.flatnonzero(told), part, ids, said, texts)
+        if scored is not None:
+            self._give_reasons(said, scored, np.flatnonzero(told), part, ids, texts)
         return self.features.columns(part.severities, ids, is_new), said
 
     def _tell(self, told: Ints, part: _Part, ids: Codes, said: Codes, texts: Texts) -> None:
@@ -167,7 +181,8 @@ class LogIntake:
         if not len(told):
             return
         lines, slots = part.lines, part.lines.times // self._timing.step
-        scores = np.where(said[told, SCORES::2] >= 0, said[told, SCORES + 1 :: 2], 0).sum(axis=1)
+        into, added = said[told, SCORES:COUNTED:SCORE], said[told, SCORES + 1 : COUNTED : SCORE]
+        scores = np.where(into >= 0, added, 0).sum(axis=1)
         odd = strange(said[told])
         firsts, cells = alike(lines.codes[told], slots[told], ids[told], scores, odd)
         said[told, TEMPLATE], said[told, TEXT] = ids[told], len(texts.masked) + cells
@@ -187,24 +202,46 @@ class LogIntake:
         return text
 
     def _before(self, lines: Lines, ids: Codes, now: Ints, on_time: NDArray[np.bool_]) -> Codes:
-        """N x 2: the templates of the two lines before each; a late line has no place among them."""
+        """N x depth: the templates of the lines before each; a late line has no place among them."""
         if on_time.all():
             return self._last.take(lines.names, lines.codes, ids, now)
-        before = np.full((len(ids), 2), UNKNOWN, np.int32)
+        before = np.full((len(ids), self._last.depth), UNKNOWN, np.int32)
         before[on_time] = self._last.take(lines.names, lines.codes[on_time], ids[on_time], now[on_time])
         return before
 
-    def _score(self, said: Codes, lines: Lines, ids: Codes, slots: Ints, before: Codes) -> None:
-        """Note what the model in force says of each line, and keep the line for the next one."""
+    def _score(
+        self, said: Codes, part: _Part, ids: Codes, slots: Ints, is_new: NDArray[np.bool_], before: Codes
+    ) -> MinedLines | None:
+        """Note what the model in force says of each line, and keep the line for the next one; the lines as it sees
+        them."""
+        lines = part.lines
         if self.tape is not None:
-            self.tape.add(lines.names, lines.codes, slots, ids, before)
+            self.tape.add(lines.names, lines.codes, slots, ids, before, is_new, part.shaped, lines.related)
         if self._scores is None:
-            return
-        scores = self._scores.of(ids, before, slots)
+            return None
+        mined = self._scores.mined(ids, before, slots, is_new, part.shaped, lines.related)
+        scores = self._scores.model.score(mined)
         for number, feature in enumerate(self._scores.model.features):
-            strange = np.flatnonzero(scores[:, number])
-            said[strange, SCORES + 2 * number] = self._admit(feature)
-            said[strange, SCORES + 2 * number + 1] = scores[strange, number]
+            strange, first = np.flatnonzero(scores[:, number]), SCORES + SCORE * number
+            said[strange, first] = self._admit(feature)
+            said[strange, first + 1] = scores[strange, number]
+        return mined
+
+    def _give_reasons(self, said: Codes, mined: MinedLines, told: Ints, part: _Part, ids: Codes, texts: Texts) -> None:
+        """Add to `texts` why lines have a score, where their own says not all: of those `told`, the first of each
+        entity, slot and template."""
+        for number in range(0 if self._scores is None else len(self._scores.model.features)):
+            column = SCORES + SCORE * number
+            scored = told[said[told, column] >= 0]
+            places = scored[alike(part.lines.codes[scored], mined.slots[scored], ids[scored])[0]]
+            for place, reason in zip(places.tolist(), self._reasons(mined, places, number), strict=True):
+                if reason:
+                    said[place, column + REASON] = len(texts.masked)
+                    texts.masked.append(self._clean(reason[:LOOKED_AT])[:LONGEST_TEXT])
+                    texts.raw.append("")
+
+    def _reasons(self, mined: MinedLines, places: Ints, number: int) -> list[str]:
+        return [] if self._scores is None else self._scores.model.reasons(mined, places, number)
 
     def _fresh(self, ids: Codes, is_new: NDArray[np.bool_], now: Ints) -> Ints:
         """Places of the lines whose template was founded less than a window ago; `now` (N) is the topic's slot.

@@ -5,7 +5,7 @@ A mask's token is a word like ``<NUM>`` and not Drain's wildcard: two lines that
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from streaming.shapes import shapes
 
@@ -71,6 +71,11 @@ class Masking:
     def mask(self, message: str) -> str:
         """`message` with each match replaced by its rule's token."""
         return self.read(self.keys([message])[0])
+
+    def found(self, text: str) -> Iterator[tuple[str, int, int]]:
+        """Each place where a rule matches: its name, the place, and that behind it."""
+        for match in self._pattern.finditer(text) if self._pattern else ():
+            yield self._tokens[match.lastindex or 0][1:-1], match.start(), match.end()
 
     def _sub(self, message: str) -> str:
         return self._pattern.sub(self._token, message) if self._pattern else message

@@ -20,6 +20,7 @@ from streaming.messages import runs
 from streaming.otlp import attributes_of
 from streaming.otlp_json import logs_of_json
 from streaming.points import readable_times
+from streaming.related import Related
 from streaming.remotewrite import MAX_MESSAGE_BYTES
 from streaming.settings import LogFormat, Mapping
 from streaming.timestamps import OK, REASON_OF_FAULT, EventTimes
@@ -49,6 +50,8 @@ class _Gathered:
     texts: list[str] = field(default_factory=list)
     severities: list[int] = field(default_factory=list)
     templates: list[str | None] = field(default_factory=list)
+    related: list[list[Any]] = field(default_factory=list)
+    names: tuple[str, ...] = ()
 
     def add(self, message: int, request: Any, mapping: SeriesMapping) -> None:
         """Add the lines of `request`."""
@@ -65,6 +68,9 @@ class _Gathered:
                     self.texts.append(_text(line.body) or line.event_name or template or "")
                     self.severities.append(_severity(line.severity_number, line.severity_text))
                     self.templates.append(template and _clean(template))
+                    if self.names:
+                        said = {"entity": self.entities[-1], "severity": line.severity_text} | labels | own
+                        self.related.append([said.get(name) for name in self.names])
 
 
 class OtlpLineDecoder(Decoder):
@@ -87,7 +93,7 @@ class OtlpLineDecoder(Decoder):
         self, payloads: Sequence[bytes], positions: Ints, ingested: Ints, next_position: int, partition: int = 0
     ) -> Lines:
         """N payloads with their positions (N, rising) and ingest timestamps (N, ns); no bytes make it raise."""
-        intake, lines = Intake(payloads), _Gathered()
+        intake, lines = Intake(payloads), _Gathered(names=self.format.relations)
         for message, payload in enumerate(payloads):
             try:
                 self._gather(payload, message, lines)
@@ -112,6 +118,7 @@ class OtlpLineDecoder(Decoder):
             dead_counts=counts,
             partition=partition,
             templates=[lines.templates[k] for k in kept] if any(lines.templates) else (),
+            related=Related.of(lines.names, [lines.related[k] for k in kept]) if lines.names else None,
         )
 
     def _gather(self, payload: bytes, message: int, lines: _Gathered) -> None:
@@ -192,6 +199,7 @@ def joined_lines(parts: Sequence[Lines]) -> Lines:
         for name in ("times", "severities", "positions", "ingested")
     }
     given = any(part.templates for part in parts)
+    related = [Related.none(len(part.codes)) if part.related is None else part.related for part in parts]
     return replace(
         parts[-1],
         names=list(names),
@@ -200,6 +208,7 @@ def joined_lines(parts: Sequence[Lines]) -> Lines:
         templates=[one for part in parts for one in part.templates or [None] * len(part.codes)] if given else (),
         dead=[letter for part in parts for letter in part.dead],
         dead_counts=dead_counts,
+        related=Related.joined(related) if any(one.names for one in related) else None,
         **arrays,
     )
 

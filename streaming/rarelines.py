@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streaming.cells import COUNTED, FOUNDED, SCORES, TEMPLATE, TEXT, Samples, alike, strange
+from streaming.cells import COUNTED, FOUNDED, SCORE, SCORES, TEMPLATE, TEXT, Samples, alike, strange
 from streaming.logfeatures import NEW, OTHER
 from streaming.types import Codes, Ints, State
 
@@ -21,6 +21,7 @@ class _Saying:
     fresh: bool
     text: str
     scores: dict[int, int]
+    reasons: dict[int, str]
 
     def join(self, other: "_Saying") -> None:
         """Count the lines of `other` too; the text stays."""
@@ -29,11 +30,17 @@ class _Saying:
         self.fresh |= other.fresh
         for column, score in other.scores.items():
             self.scores[column] = self.scores.get(column, 0) + score
+        self.reasons = other.reasons | self.reasons
+
+    def told(self, column: int) -> str:
+        """The text, and why its lines have the score of a column."""
+        reason = self.reasons.get(column)
+        return f"{self.text} ({reason})" if reason else self.text
 
 
 class RareLines:
     """Which new templates each entity (by row) wrote of late, and of which ones lines had a score, each by the
-    masked text of its first such line.
+    masked text of its first such line, and the first reason for the score.
 
     The text is the line's own and not the template's: that one changes with every line mined, also with those that
     were read ahead.
@@ -71,14 +78,18 @@ class RareLines:
         for slot in range(first, last + 1):
             for template, saying in self._slots.get(slot, {}).get(row, {}).items():
                 since.setdefault(template, slot)
-                told.setdefault(template, _Saying(0, False, False, saying.text, {})).join(saying)
+                told.setdefault(template, _Saying(0, False, False, saying.text, {}, {})).join(saying)
         rate = {template: saying.lines / (last + 1 - since[template]) for template, saying in told.items()}
         order = sorted(told, key=lambda one: (not told[one].founded, -rate[one], told[one].text))
-        kinds = {NEW: [one for one in order if told[one].founded], OTHER: [one for one in order if told[one].fresh]}
+        kinds = {
+            NEW: [told[one].text for one in order if told[one].founded],
+            OTHER: [told[one].text for one in order if told[one].fresh],
+        }
         for column in sorted({column for saying in told.values() for column in saying.scores}):
             added = {one: told[one].scores[column] for one in order if column in told[one].scores}
-            kinds[names[column]] = sorted(added, key=added.__getitem__, reverse=True)
-        return {name: [told[one].text for one in chosen[:SHOWN]] for name, chosen in kinds.items() if chosen}
+            most = sorted(added, key=added.__getitem__, reverse=True)
+            kinds[names[column]] = [told[one].told(column) for one in most]
+        return {name: texts[:SHOWN] for name, texts in kinds.items() if texts}
 
     def forget(self, before: int) -> None:
         """Drop the slots below `before`."""
@@ -93,18 +104,22 @@ class RareLines:
     def state(self) -> State:
         """Everything, as JSON."""
         kept = [
-            [slot, row, template, saying.lines, saying.founded, saying.fresh, saying.text, list(saying.scores.items())]
+            [
+                slot, row, template, saying.lines, saying.founded, saying.fresh, saying.text,
+                list(saying.scores.items()), list(saying.reasons.items()),
+            ]
             for slot, rows in self._slots.items()
             for row, cell in rows.items()
             for template, saying in cell.items()
-        ]
+        ]  # fmt: skip
         return State(meta={"kept": kept})
 
     def restore(self, state: State) -> None:
         """Take over what `state` gave."""
         self._slots = {}
-        for slot, row, template, lines, founded, fresh, text, scores in state.meta["kept"]:
-            saying = _Saying(lines, founded, fresh, text, dict(scores))
+        for slot, row, template, lines, founded, fresh, text, scores, *reasons in state.meta["kept"]:
+            # snapshots of older versions have no reasons
+            saying = _Saying(lines, founded, fresh, text, dict(scores), dict(*reasons))
             self._slots.setdefault(slot, {}).setdefault(row, {})[template] = saying
 
 
@@ -114,11 +129,15 @@ def _sayings(rare: Samples, firsts: Ints, cells: Ints) -> list[_Saying]:
     numbers, came = np.bincount(cells).tolist(), values[:, FOUNDED]
     founded, fresh = (np.bincount(cells, came >= least) > 0 for least in (1, 0))
     texts = [rare.texts[place] for place in values[firsts, TEXT].tolist()]
-    scores: list[dict[int, int]] = [{} for _ in numbers]
-    for pair in range(SCORES, min(COUNTED, values.shape[1] - 1), 2):
-        for place in np.flatnonzero(values[:, pair] >= 0).tolist():
-            column, score = values[place, pair : pair + 2].tolist()
-            of_cell = scores[int(cells[place])]
-            of_cell[column] = of_cell.get(column, 0) + score
-    parts = zip(numbers, founded.tolist(), fresh.tolist(), texts, scores, strict=True)
-    return [_Saying(lines, new, young, text, added) for lines, new, young, text, added in parts]
+    sayings = [
+        _Saying(lines, new, young, text, {}, {})
+        for lines, new, young, text in zip(numbers, founded.tolist(), fresh.tolist(), texts, strict=True)
+    ]
+    for first in range(SCORES, COUNTED, SCORE):
+        for place in np.flatnonzero(values[:, first] >= 0).tolist():
+            column, score, *_, reason = values[place, first : first + SCORE].tolist()
+            of_cell = sayings[int(cells[place])]
+            of_cell.scores[column] = of_cell.scores.get(column, 0) + score
+            if reason >= 0:
+                of_cell.reasons.setdefault(column, rare.texts[reason])
+    return sayings

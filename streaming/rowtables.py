@@ -8,7 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from streaming.related import Related
 from streaming.types import Batch, Lines, Records, Topic
+
+RELATED = "related:"
+"""What precedes the name of a column of `Related`."""
 
 
 def empty_batch(topic: Topic, next_position: int) -> Batch:
@@ -36,6 +40,8 @@ def to_table(batch: Batch, long: bool) -> Any:
         given = batch.templates or [None] * len(batch.codes)
         fields |= {"message": pa.array(batch.messages, pa.string()), "severity": batch.severities}
         fields["template"] = pa.array(given, pa.string())
+        if batch.related is not None:
+            fields |= _related_columns(batch.related)
         return pa.table(fields)
     fields["labels"] = _labels(batch)
     if not long:
@@ -63,7 +69,20 @@ def to_lines(table: Any, positions: Any, next_position: int) -> Lines:
         ingested=table["ingested"].to_numpy(),
         next_position=next_position,
         templates=table["template"].to_pylist() if table["template"].null_count < len(table) else (),
+        related=_related(table),
     )
+
+
+def _related_columns(related: Related) -> dict[str, Any]:
+    texts = pa.array(list(related.texts), pa.string())
+    columns = ((name, related.codes[:, place]) for place, name in enumerate(related.names))
+    return {f"{RELATED}{name}": texts.take(pa.array(codes, mask=codes < 0)) for name, codes in columns}
+
+
+def _related(table: Any) -> Related | None:
+    names = tuple(name.removeprefix(RELATED) for name in table.column_names if name.startswith(RELATED))
+    columns = [table[f"{RELATED}{name}"].to_pylist() for name in names]
+    return Related.of(names, list(zip(*columns, strict=True))) if names else None
 
 
 def to_records(table: Any, positions: Any, next_position: int, features: Sequence[str]) -> Records:

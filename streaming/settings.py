@@ -136,7 +136,7 @@ class LogFormat:
 
     `time_format` is a strptime pattern for the raw `time` group (None = RFC 3339 or epoch). `format` as in
     `TelemetryFormat`; `entity` as in `Mapping`, for OTLP. `join_lines`: a line of raw text that the pattern does not
-    match belongs to the record before.
+    match belongs to the record before. `relations`: keys, attributes or groups whose values are kept with each line.
     """
 
     layout: Literal["json", "text"] = "json"
@@ -148,3 +148,4 @@ class LogFormat:
     format: Literal["auto", "json", "otlp", "otlp-json"] = "json"
     entity: tuple[str, ...] | None = None
     join_lines: bool = True
+    relations: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ function of its shape, and a cache keyed by shapes answers exactly as the miner 
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,60 @@ _KINDS[np.arange(ord("0"), ord("9") + 1)] = _DIGIT
 _LONG = 8
 """Hexadecimal digits from which a word is a number, if a decimal one is among them."""
 _PREFIXED = re.compile(rb"0[xX][0-9A-Fa-f]+")
+_WHOLE_PREFIXED = re.compile(rb"(?<![A-Za-z0-9\x80-\xff])0[xX][0-9A-Fa-f]+")
+_DIGITS = 15
+"""Decimal digits up to which a number is read: a double holds so many."""
+_NO_NUMBER = b"0" * (_DIGITS + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What the numbers of N lines say: those of line n lie from `first[n]` (N + 1) to `first[n + 1]`, in their order.
+
+    `values` (R, float64) are the decimal numbers, without sign or fraction; NaN for a hexadecimal one and for one of
+    more than 15 digits. `digits` (R, int8) are their digits, leading zeros counted.
+    """
+
+    values: NDArray[np.float64]
+    digits: NDArray[np.int8]
+    first: NDArray[np.int64]
+
+    @classmethod
+    def none(cls, lines: int) -> "Numbers":
+        """Of lines without any."""
+        return cls(np.zeros(0), np.zeros(0, np.int8), np.zeros(lines + 1, np.int64))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Numbers"]) -> "Numbers":
+        """Those of lines one after another."""
+        whole = [cls.none(0), *parts]
+        counts = np.concatenate([np.diff(part.first) for part in whole])
+        values, digits = (np.concatenate([getattr(part, name) for part in whole]) for name in ("values", "digits"))
+        return cls(values, digits, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+
+    def take(self, index: NDArray[np.int64]) -> "Numbers":
+        """Those of the lines at `index`."""
+        counts = np.diff(self.first)[index]
+        places = stretches(self.first[index], counts)
+        return Numbers(self.values[places], self.digits[places], np.concatenate([[0], np.cumsum(counts)]))
+
+
+def stretches(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The whole numbers from `starts` (N) on, so many as `counts` (N) says, one stretch behind another."""
+    ends = np.cumsum(counts)
+    found: NDArray[np.int64] = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(starts - ends + counts, counts)
+    return found
+
+
+def shapes_and_numbers(messages: Sequence[str]) -> tuple[list[bytes], Numbers]:
+    """The shape of each of N messages, and the numbers that are 0 in it."""
+    if not messages:
+        return [], Numbers.none(0)
+    text = _joined(messages)
+    for pattern, number in ((_WHOLE_PREFIXED, _NO_NUMBER), (_PREFIXED, b"0")):
+        if b"0x" in text or b"0X" in text:
+            text = pattern.sub(number, text)
+    return _read(np.frombuffer(text, np.uint8))
 
 
 def shapes(messages: Sequence[str]) -> list[bytes]:
@@ -29,27 +84,67 @@ def shapes(messages: Sequence[str]) -> list[bytes]:
     """
     if not messages:
         return []
+    text = _joined(messages)
+    if b"0x" in text or b"0X" in text:
+        text = _PREFIXED.sub(b"0", text)
+    letters = np.frombuffer(text, np.uint8)
+    kinds = _padded(letters)
+    return _folded(letters, [_numbers(kinds), _words(kinds)]).tobytes().split(b"\n")
+
+
+def _joined(messages: Sequence[str]) -> bytes:
     joined = "\n".join(messages)
     if joined.count("\n") >= len(messages):
         joined = "\n".join(message.replace("\n", " ") for message in messages)
-    text = joined.encode("utf-8", "surrogatepass")
-    if b"0x" in text or b"0X" in text:
-        text = _PREFIXED.sub(b"0", text)
-    return _folded(np.frombuffer(text, np.uint8)).tobytes().split(b"\n")
+    return joined.encode("utf-8", "surrogatepass")
 
 
-def _folded(text: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Bytes of text with the numbers folded."""
+def _padded(text: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The kind of each byte, with one of neither kind on either side."""
     kinds = np.zeros(len(text) + 2, np.uint8)
     kinds[1:-1] = _KINDS[text]
+    return kinds
+
+
+def _folded(text: NDArray[np.uint8], runs: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]) -> NDArray[np.uint8]:
+    """Bytes of text with the numbers folded, which are `runs` from and to."""
     inside = np.zeros(len(text) + 1, np.int8)
     folded = text.copy()
-    for starts, ends in (_numbers(kinds), _words(kinds)):
+    for starts, ends in runs:
         folded[starts] = ord("0")
         inside[starts + 1] += 1
         inside[ends] -= 1
     kept: NDArray[np.uint8] = folded[np.cumsum(inside[:-1], dtype=np.int8) <= 0]
     return kept
+
+
+def _read(text: NDArray[np.uint8]) -> tuple[list[bytes], Numbers]:
+    kinds = _padded(text)
+    (starts, ends), words = _numbers(kinds), _words(kinds)
+    shaped = _folded(text, [(starts, ends), words]).tobytes().split(b"\n")
+    lengths = ends - starts
+    if len(words[0]):  # a word may begin with digits, which are no number of their own
+        alone = ~np.isin(starts, words[0])
+        starts = np.concatenate([starts[alone], words[0]])
+        lengths = np.concatenate([lengths[alone], np.full(len(words[0]), _DIGITS + 1)])
+        order = np.argsort(starts, kind="stable")
+        starts, lengths = starts[order], lengths[order]
+    lines = np.searchsorted(starts, np.flatnonzero(text == ord("\n")))
+    digits = np.minimum(lengths, _DIGITS + 1).astype(np.int8)
+    first = np.concatenate([[0], lines, [len(starts)]]).astype(np.int64)
+    return shaped, Numbers(_decimal(text, starts, digits), digits, first)
+
+
+def _decimal(text: NDArray[np.uint8], starts: NDArray[np.intp], digits: NDArray[np.int8]) -> NDArray[np.float64]:
+    """The numbers that `digits` from `starts` on spell (R); NaN where they are too many."""
+    values = np.where(digits > _DIGITS, np.nan, (text[starts] & 15).astype(np.float64))
+    left = np.flatnonzero((digits > 1) & (digits <= _DIGITS))
+    for place in range(1, _DIGITS):
+        left = left[digits[left] > place] if place > 1 else left
+        if not len(left):
+            break
+        values[left] = values[left] * 10 + (text[starts[left] + place] & 15)
+    return values
 
 
 def _numbers(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from streaming.related import Related
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -62,7 +65,7 @@ class Lines:
 
     `messages` (N) is the raw text, kept until the miner has turned it into template ids; the other arrays are as in
     `Records`. `severities` (N, int8) index `SEVERITIES`. `templates` (N, or empty) are those that lines came with
-    (None = to be mined).
+    (None = to be mined). `related`: the named values of N lines, where any are asked for.
     """
 
     names: Sequence[str]
@@ -77,6 +80,7 @@ class Lines:
     dead_counts: dict[str, int] = field(default_factory=dict)
     partition: int = 0
     templates: Sequence[str | None] = ()
+    related: "Related | None" = None
 
 
 Batch = Records | Lines

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streaming.admission import Admission
-from streaming.cells import COUNTED, SCORES, Samples
+from streaming.cells import COUNTED, SCORE, SCORES, Samples
 from streaming.derive import Derivation
 from streaming.inlet import Held, Inlet, Reject
 from streaming.logfeatures import is_log_feature
@@ -129,7 +129,7 @@ class Windower:
             values = batch.values
             self.roster.label(batch.labels, 4 * self._timing.max_entities)
         else:
-            scored = batch.said[:, SCORES:COUNTED:2]
+            scored = batch.said[:, SCORES:COUNTED:SCORE]
             if not all(self._writer.log_columns[into[into >= 0]].all() for into in (batch.columns, scored)):
                 raise ValueError("log lines can only be counted in log columns")
             values, texts = np.concatenate([batch.said, batch.columns], axis=1), batch.texts

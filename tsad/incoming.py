@@ -88,6 +88,12 @@ class TelemetryConfig(Section):
         return TelemetryFormat(**self.model_dump(exclude=ours), mapping=self.mapping.mapping())
 
 
+LineScorerName = Literal["rare", "sequence", "field", "relation", "recurrent"]
+RECURRENT_DEPTH = 10
+MOST_RELATIONS = 8
+"""Names whose values are related at most: each pair of them is a number to be learnt."""
+
+
 class LogConfig(Section):
     """The logs of a stream: its source, its format and layout, and how templates become features."""
 
@@ -107,7 +113,8 @@ class LogConfig(Section):
     coverage: Literal["stream", "entity", "always"] = "stream"
     max_templates: int = Field(default=5000, ge=100)
     masks: dict[str, str] | None = None
-    line_scorers: tuple[Literal["rare", "sequence"], ...] = ()
+    line_scorers: tuple[LineScorerName, ...] = ("rare", "sequence", "field", "relation")
+    relations: tuple[str, ...] = ()
     join_lines: bool = True
     quote: bool = True
     redact: dict[str, bool | str] | None = None
@@ -121,10 +128,29 @@ class LogConfig(Section):
                 re.compile(pattern)
             except re.error as error:
                 raise ValueError(f"{label}: {pattern!r} is no regular expression: {error}") from None
+        self._check_relations()
         groups = re.compile(self.pattern).groupindex if self.pattern else {}
         if self.layout == "text" and not {"time", "message"} <= set(groups):
             raise ValueError(f"pattern needs the groups time and message, got {', '.join(groups) or 'none'}")
         return self
+
+    @property
+    def depth(self) -> int:
+        """How many lines before each of an entity are remembered: those that a recurrent network reads, else two."""
+        return RECURRENT_DEPTH if "recurrent" in self.line_scorers else 2
+
+    def _check_relations(self) -> None:
+        names = self.relations
+        if len(names) == 1 or len(names) > MOST_RELATIONS or len(set(names)) < len(names) or "" in names:
+            raise ValueError(f"relations: {list(names)}; none, or 2 to {MOST_RELATIONS} different names are allowed")
+        if {"time", "message"} & set(names):
+            raise ValueError(f"relations: {list(names)}; time and message relate nothing")
+        groups = re.compile(self.pattern or "").groupindex
+        unknown = [name for name in names if self.layout == "text" and name not in {"entity", "severity", *groups}]
+        if unknown:
+            raise ValueError(f"relations: the pattern has no groups {', '.join(unknown)}; it has {', '.join(groups)}")
+        if {"sequence", "recurrent"} <= set(self.line_scorers):
+            raise ValueError("line_scorers: sequence and recurrent judge the same order; one of the two is allowed")
 
     @field_validator("redact")
     @classmethod
@@ -136,5 +162,5 @@ class LogConfig(Section):
         """The plain value for `streaming`."""
         return LogFormat(
             self.layout, self.pattern, self.time_format, self.unit, self.default_entity, self.order, self.format,
-            self.entity, self.join_lines,
+            self.entity, self.join_lines, self.relations,
         )  # fmt: skip

@@ -116,7 +116,7 @@ class Inputs:
             grouped = SessionIntake(rules, sessions.key, session_model)
         return LogIntake(
             timing, columns, masks, logs.max_templates, template_columns, line_model, Redaction(logs.redact),
-            logs.quote, grouped,
+            logs.quote, grouped, logs.depth,
         )  # fmt: skip
 
     def windower(self, rejects: Mapping[Topic, DeadLetters]) -> Windower:

@@ -8,8 +8,10 @@ import numpy as np
 from detectors.linemodel import FittedLines
 from detectors.types import Rows
 from streaming.cells import FRACTION
+from streaming.lastlines import UNKNOWN
+from streaming.linefields import FieldReader
 from streaming.linescores import MinedLines
-from streaming.linetape import LineTape, Texts
+from streaming.linetape import LineTape, TapedLines, Texts
 from streaming.logfeatures import LINES, SCORED_FEATURES
 from streaming.types import Codes, Floats, Ints
 
@@ -22,13 +24,13 @@ def with_lines(rows: Rows, tape: LineTape | None, names: Sequence[str]) -> tuple
     of covered rows; as they are, and None, where there are too few of those."""
     if tape is None or not names or LINES not in rows.features:
         return rows, None
-    entities, slots, ids, before = tape.read()
-    place = _places(rows, tape.names, entities, slots)
+    taped = tape.read()
+    place = _places(rows, tape.names, taped.entities, taped.slots)
     covered = ~np.isnan(rows.values[:, rows.features.index(LINES)])
     kept = np.flatnonzero((place >= 0) & covered[place])
     if not len(kept):
         return rows, None
-    lines, known = _coded(ids[kept], before[kept], slots[kept], tape.texts)
+    lines, known = _coded(taped.take(kept), tape.texts)
     model, scores = FittedLines.fit(known, lines, names)
     if model is None:
         return rows, None
@@ -63,8 +65,9 @@ def _places(rows: Rows, names: dict[str, int], entities: Codes, slots: Ints) -> 
     return found
 
 
-def _coded(ids: Codes, before: Codes, slots: Ints, texts: Texts) -> tuple[MinedLines, list[str]]:
+def _coded(taped: TapedLines, texts: Texts) -> tuple[MinedLines, list[str]]:
     """Lines with codes for ids, and the texts behind the codes: of equal frequency the older template first."""
+    ids, before = taped.ids, taped.before
     held, place, counts = np.unique(ids, return_inverse=True, return_counts=True)
     by_text: dict[str, int] = {}
     for text, count in zip(texts(held.tolist()), counts.tolist(), strict=True):
@@ -75,7 +78,9 @@ def _coded(ids: Codes, before: Codes, slots: Ints, texts: Texts) -> tuple[MinedL
     code_of = np.array([code.get(text or "", 0) for text in texts(held.tolist())], np.int32)
     at = np.minimum(np.searchsorted(held, before), len(held) - 1)
     earlier = np.where(held[at] == before, code_of[at], 0)
-    return MinedLines(code_of[place], np.where(before < 0, -1, earlier).astype(np.int32), slots), known
+    earlier = np.where(before < 0, UNKNOWN, earlier).astype(np.int32)
+    said = FieldReader(known).read(taped.shaped, code_of[place])
+    return MinedLines(code_of[place], earlier, taped.slots, taped.new, said, taped.related), known
 
 
 def _with(rows: Rows, features: Sequence[str], scores: Codes, place: Ints, covered: np.ndarray) -> Rows:

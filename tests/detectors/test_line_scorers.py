@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
+from dataclasses import replace
 from math import exp, log
 
 import numpy as np
@@ -15,18 +16,30 @@ from detectors.registry import LINE_SCORERS, load_line_scorer
 from detectors.sequence import Sequence
 from detectors.types import LineScorer
 from streaming.cells import FRACTION
+from streaming.linefields import FieldReader, ShapedLines
 from streaming.linescores import MinedLines
+from streaming.related import Related
+from streaming.shapes import shapes_and_numbers
 from streaming.types import State
 
 TEMPLATES = 4
 
 
+READER = FieldReader([f"line {code} says <NUM> and <*>" for code in range(1, 101)])
+
+
 def in_a_row(codes: list[int], lines_a_slot: int = 5) -> MinedLines:
-    """Lines of one entity."""
+    """Lines of one entity, which say a number and a word."""
     ids = np.array(codes, np.int32)
     padded = np.concatenate([np.full(2, -1, np.int32), ids])
     before = np.stack([padded[1:-1], padded[:-2]], axis=1)
-    return MinedLines(ids, before, np.arange(len(codes)) // lines_a_slot)
+    messages = [f"line {code} says {place * 7 % 10} and {'abc'[place % 3]}" for place, code in enumerate(codes)]
+    shaped = ShapedLines(*shapes_and_numbers(messages))
+    slots = np.arange(len(codes)) // lines_a_slot
+    related = [("ab"[place % 2], "cd"[place % 2]) for place in range(len(codes))]
+    return MinedLines(
+        ids, before, slots, said=READER.read(shaped, ids), related=Related.of(("user", "host"), related)
+    )  # fmt: skip
 
 
 def no_rest(lines: MinedLines) -> np.ndarray:
@@ -125,7 +138,8 @@ def test_rare_is_what_came_in_few_slots_however_often_there() -> None:
 
 
 @pytest.mark.parametrize("name", LINE_SCORERS)
-def test_every_line_scorer_keeps_the_contract(name: str) -> None:
+def test_every_line_scorer_keeps_the_contract(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detectors.recurrent._STEPS", (20, 20))
     lines, rest = taught()
     one, other = load_line_scorer(name)(), load_line_scorer(name)()
     assert isinstance(one, LineScorer)
@@ -137,11 +151,17 @@ def test_every_line_scorer_keeps_the_contract(name: str) -> None:
     state = one.state()
     other.restore(State({key: value.copy() for key, value in state.arrays.items()}, json.loads(json.dumps(state.meta))))
     asked = in_a_row([1, 3, 0, 2, 4, 4, 1, 2, 3] * 9)
+    assert asked.said is not None
     expected = one.score(asked)
     np.testing.assert_array_equal(other.score(asked), expected)
     for place in range(len(asked)):
         part = slice(place, place + 1)
-        alone = one.score(MinedLines(asked.codes[part], asked.before[part], asked.slots[part]))
+        said = asked.said.of_lines(np.array([place]))
+        said = replace(said, lines=np.zeros_like(said.lines))
+        assert asked.related is not None
+        related = asked.related.take(part)
+        line = MinedLines(asked.codes[part], asked.before[part], asked.slots[part], said=said, related=related)
+        alone = one.score(line)
         assert alone.tolist() == [expected[place]]
 
 
@@ -179,10 +199,34 @@ def test_a_whole_model_comes_back_from_its_state() -> None:
     [
         (lambda: Sequence(quantile=1.0), "quantile"),
         (lambda: Rarity(slots=0), "slots"),
-        (lambda: load_line_scorer("oddity"), "rare, sequence"),
+        (lambda: load_line_scorer("oddity"), "rare, recurrent, relation, sequence"),
         (lambda: MinedLines(np.zeros(2, np.int32), np.zeros((1, 2), np.int32), np.zeros(2, np.int64)), "before"),
     ],
 )
 def test_what_cannot_be_is_refused(make: object, said: str) -> None:
     with pytest.raises((ValueError, KeyError), match=said):
         make()  # type: ignore[operator]
+
+
+def test_what_is_strange_about_a_line_counts_once() -> None:
+    names = ["sequence", "rare"]
+    model, _ = FittedLines.fit([f"template {n}" for n in range(1, 5)], taught()[0], names)
+    assert model is not None
+    asked = in_a_row([1, 2, 3, 1, 2, 0, 0, 1, 1, 2, 3])
+    sequence, rare = model.score(asked).T
+    assert rare.tolist() == [0] * 5 + [FRACTION] * 2 + [0] * 4
+    assert not sequence[5:7].any(), "which template it has says all"
+    assert sequence[8] > 0
+    new = replace(asked, new=asked.codes == 0)
+    both = model.score(new)
+    assert not both[5:7].any(), "a line that founds a template counts as that"
+    np.testing.assert_array_equal(both[~new.new], model.score(asked)[~new.new])
+
+
+def test_new_lines_of_a_history_are_not_rare_again() -> None:
+    lines = in_a_row([place % 3 + 1 for place in range(1900)] + [4, 1, 2, 3] * 2)
+    new = replace(lines, new=np.arange(len(lines)) == 1900)
+    for history, expected in ((lines, [1, 1]), (new, [0, 1])):
+        model, scores = FittedLines.fit([f"template {n}" for n in range(1, 5)], history, ["rare"])
+        assert model is not None
+        assert (scores[lines.codes == 4, 0] / FRACTION).tolist() == expected

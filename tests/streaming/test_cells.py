@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from streaming.cells import FLOAT32_MAX, Samples, aggregate, alike, collapse, count_lines, narrow
+from streaming.cells import COUNTED, FLOAT32_MAX, Samples, aggregate, alike, collapse, count_lines, narrow
 
 nan = float("nan")
 KINDS = np.array(["mean", "sum", "last", "max"])
@@ -65,14 +65,12 @@ def test_lines_are_counted_by_cell_and_column():
         np.array([3, 0, 3, 3], np.int32),
         np.array([8, 8, 8, 9]),
         np.array([80, 80, 80, 90]),
-        np.array(
+        np.concatenate(
             [
-                [9, 1, 0, 3, 64, -1, -1, 1, -1],
-                [-1] * 7 + [1, 2],
-                [2, 0, 1, 3, 3, 0, 160, 1, 2],
-                [-1] * 9,
+                told([[9, 1, 0, 3, 64, -1, -1, -1, -1], [-1] * 9, [2, 0, 1, 3, 3, 1, 0, 160, -1], [-1] * 9])[:, :-1],
+                np.array([[1, -1], [1, 2], [1, 2], [-1, -1]], np.int32),
             ],
-            np.int32,
+            axis=1,
         ),
         ["one", "other"],
     )
@@ -131,16 +129,24 @@ def test_against_a_loop(seed, count):
 
 def test_joined_lines_keep_their_texts():
     parts = [
-        Samples(np.zeros(2, np.int32), np.arange(2), np.arange(2), np.array(values, np.int32), texts)
+        Samples(np.zeros(2, np.int32), np.arange(2), np.arange(2), told(values), texts)
         for values, texts in (
-            ([[5, 0, 1, 4], [-1, -1, -1, 4]], ["a", "b"]),
-            ([[6, 0, 0, 4], [5, 0, 1, 4]], ["c", "d"]),
-            ([[-1, -1, -1, 4]] * 2, []),
+            ([[5, 0, 1, 9, 64, 0], [-1, -1, -1, -1, -1, -1]], ["a", "b"]),
+            ([[6, 0, 0, -1, -1, -1], [5, 0, 1, 9, 64, 2]], ["c", "d", "why"]),
+            ([[-1] * 6] * 2, []),
         )
     ]
     joined = Samples.joined(parts)
-    said = [joined.texts[place] if place >= 0 else None for place in joined.values[:, 2].tolist()]
-    assert said == ["b", None, "c", "d", None, None]
+    for column, expected in ((2, ["b", None, "c", "d", None, None]), (5, ["a", None, None, "why", None, None])):
+        said = [joined.texts[place] if place >= 0 else None for place in joined.values[:, column].tolist()]
+        assert said == expected
+    assert joined.values[:, 4].tolist() == [64, -1, -1, 64, -1, -1]
+
+
+def told(begun: list[list[int]]) -> np.ndarray:
+    values = np.full((len(begun), COUNTED + 1), -1, np.int32)
+    values[:, : len(begun[0])] = begun
+    return values
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 2)), min_size=1, max_size=30))

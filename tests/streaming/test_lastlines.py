@@ -27,7 +27,7 @@ def slots(lines: Sequence[Line]) -> list[int]:
     return np.cumsum([later for *_, later in lines], dtype=np.int64).tolist()
 
 
-def by_a_loop(lines: Sequence[Line], most: int) -> list[list[int]]:
+def by_a_loop(lines: Sequence[Line], most: int, depth: int) -> list[list[int]]:
     """The same by dictionaries."""
     held: dict[str, list[int]] = {}
     seen: dict[str, int] = {}
@@ -37,9 +37,9 @@ def by_a_loop(lines: Sequence[Line], most: int) -> list[list[int]]:
             current = now
             for gone in sorted(held, key=lambda one: (seen[one], one))[: max(len(held) - most, 0)]:
                 del held[gone]
-        before = held.get(name, [-1, -1])
+        before = held.get(name, [-1] * depth)
         found.append(before)
-        held[name], seen[name] = [template, before[0]], now
+        held[name], seen[name] = [template, *before[:-1]], now
     return found
 
 
@@ -47,17 +47,19 @@ LINES = st.lists(st.tuples(st.sampled_from("abcdefg"), st.integers(1, 9), st.int
 
 
 @settings(max_examples=200, deadline=None)
-@given(lines=LINES, most=st.integers(1, 8), cuts=st.sets(st.integers(0, 40)), revive=st.booleans())
+@given(
+    lines=LINES, most=st.integers(1, 8), cuts=st.sets(st.integers(0, 40)), revive=st.booleans(), depth=st.integers(2, 4)
+)
 def test_it_is_a_loop_over_the_lines_in_any_cut_and_after_a_restart(
-    lines: list[Line], most: int, cuts: set[int], revive: bool
+    lines: list[Line], most: int, cuts: set[int], revive: bool, depth: int
 ) -> None:
-    last, found, now = LastLines(most), list[list[int]](), slots(lines)
+    last, found, now = LastLines(most, depth), list[list[int]](), slots(lines)
     for start, stop in pairwise(sorted({0, len(lines), *(cut for cut in cuts if cut < len(lines))})):
         found += take(last, lines[start:stop], now[start:stop])
         if revive:
-            state, last = last.state(), LastLines(most)
+            state, last = last.state(), LastLines(most, depth)
             last.restore(State(state.arrays, json.loads(json.dumps(state.meta))))
-    assert found == by_a_loop(lines, most)
+    assert found == by_a_loop(lines, most, depth)
 
 
 def test_who_was_seen_least_recently_goes_when_a_slot_begins() -> None:
@@ -73,3 +75,12 @@ def test_entities_by_the_thousand_are_bounded() -> None:
         take(last, [(f"host-{slot}-{number}", 1, 0) for number in range(100)], [slot] * 100)
     assert len(last) <= 200
     assert len(last.state().arrays["last"]) <= 200
+
+
+def test_what_was_remembered_to_another_depth_is_gone_on_with() -> None:
+    three = LastLines(9, 3)
+    take(three, [("a", 1, 0), ("a", 2, 0), ("a", 3, 0)], [0, 0, 0])
+    for depth, expected in ((2, [3, 2]), (4, [3, 2, 1, -1])):
+        other = LastLines(9, depth)
+        other.restore(three.state())
+        assert take(other, [("a", 4, 0)], [0]) == [expected]

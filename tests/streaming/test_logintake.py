@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streaming.cells import COUNTED, SCORE, SCORED, SCORES, Samples
 from streaming.columns import Columns
 from streaming.linescores import MinedLines
-from streaming.linetape import LineTape
+from streaming.linetape import UNKNOWN, LineTape
 from streaming.logintake import LogIntake
+from streaming.rarelines import RareLines
 from streaming.settings import SECOND, Timing
 from streaming.stretches import LogCounts
-from streaming.types import Codes, Lines, State
+from streaming.types import Codes, Ints, Lines, State
 
 MINUTE = 60 * SECOND
 
@@ -166,6 +168,10 @@ class Surprised:
 
     texts = ("user <NUM> in", "cache flushed")
     features = ("log.rare", "log.sequence")
+    fields = np.zeros(0, np.int64)
+
+    def reasons(self, lines: MinedLines, places: Ints, number: int) -> list[str]:
+        return [f"after {lines.before[place, 0]}" if number else "" for place in places.tolist()]
 
     def score(self, mined: MinedLines) -> Codes:
         again = (mined.codes == mined.before[:, 0]) & (mined.codes > 0)
@@ -181,7 +187,7 @@ def scoring(columns: Columns, lateness: int = MINUTE) -> LogIntake:
 
 def scores(counts: LogCounts) -> list[dict[str, int]]:
     """What each line adds to which feature, in 1/64."""
-    pairs = counts.said[:, 3:7].reshape(-1, 2, 2).tolist()
+    pairs = counts.said[:, SCORES:COUNTED].reshape(-1, SCORED, SCORE)[:, :, :2].tolist()
     return [{counts.features[column]: score for column, score in line if column >= 0} for line in pairs]
 
 
@@ -207,10 +213,10 @@ def test_a_late_line_is_scored_by_its_template_alone_and_no_line_comes_after_it(
 
 def test_a_model_of_more_scores_than_a_line_has_is_refused() -> None:
     class Talkative(Surprised):
-        features = ("log.a", "log.b", "log.c")  # type: ignore[assignment]
+        features = tuple(f"log.{letter}" for letter in "abcdef")  # type: ignore[assignment]
 
     desk = LogIntake(timing(), Columns(), line_model=lambda _: Talkative())
-    with pytest.raises(ValueError, match="at most 2 scores, the model gives 3"):
+    with pytest.raises(ValueError, match="at most 5 scores, the model gives 6"):
         desk.score_by("any")
 
 
@@ -252,10 +258,65 @@ def test_a_tape_keeps_the_lines_as_they_follow_each_other_the_newest_ones() -> N
     desk.tape = LineTape(desk.miner.texts, most=3)
     for minute in range(9):
         desk.take(lines([(minute, "user 5 in"), (max(minute - 3, 0), "cache flushed")], 2 * minute))
-    entities, slots, ids, before = desk.tape.read()
-    texts = desk.tape.texts(ids.tolist())
+    kept = desk.tape.read()
+    texts = desk.tape.texts(kept.ids.tolist())
     assert texts == ["user <NUM> in", "cache flushed"] * 2
-    assert slots.tolist() == [7, 4, 8, 5]
-    assert before[:, 0].tolist() == [ids[0], -1, ids[0], -1]
-    assert (list(desk.tape.names), entities.tolist()) == (["web"], [0] * 4)
-    assert [len(part) for part in LineTape(desk.miner.texts).read()] == [0, 0, 0, 0]
+    assert kept.slots.tolist() == [7, 4, 8, 5]
+    assert kept.before[:, 0].tolist() == [kept.ids[0], -1, kept.ids[0], -1]
+    assert (list(desk.tape.names), kept.entities.tolist()) == (["web"], [0] * 4)
+    shapes = list(kept.shaped.shapes)
+    assert shapes == [b"user 0 in", b"cache flushed"] * 2
+    assert kept.shaped.numbers.values.tolist() == [5, 5]
+    assert len(LineTape(desk.miner.texts).read().ids) == 0
+
+
+def test_a_tape_knows_which_lines_are_new_and_holds_so_much_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streaming.linetape.SHAPES", 20)
+    desk = intake()
+    desk.tape = LineTape(desk.miner.texts)
+    desk.take(lines([(0, text) for text in ("user 5 in", "user 6 in", "cache flushed", "no place for this")]))
+    kept = desk.tape.read()
+    assert kept.new.tolist() == [True, False, True, True]
+    shapes = list(kept.shaped.shapes)
+    assert shapes == [b"user 0 in", b"user 0 in", UNKNOWN, UNKNOWN]
+
+
+def quoted(counts: LogCounts, into: RareLines) -> None:
+    """What is kept of a poll for people."""
+    slots = counts.times // MINUTE
+    into.add(Samples(counts.codes, slots, counts.times, counts.said, counts.texts))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    said=st.lists(st.tuples(st.integers(4, 9), st.sampled_from(MESSAGES)), max_size=30),
+    cuts=st.sets(st.integers(0, 30)),
+    revive=st.booleans(),
+)
+def test_the_reason_that_is_told_is_that_of_the_first_line_in_any_cut(
+    said: list[tuple[int, str]], cuts: set[int], revive: bool
+) -> None:
+    whole, parts, columns, same = RareLines(), RareLines(), Columns(), Columns()
+    quoted(scoring(columns).take(lines(said)), whole)
+    part = scoring(same)
+    for start, stop in pairwise(sorted({0, len(said), *(cut for cut in cuts if cut < len(said))})):
+        quoted(part.take(lines(said[start:stop], start)), parts)
+        if revive:
+            state = part.state()
+            part = scoring(same)
+            part.restore(State(state.arrays, json.loads(json.dumps(state.meta)), state.blobs))
+            kept, parts = parts.state(), RareLines()
+            parts.restore(State(meta=json.loads(json.dumps(kept.meta))))
+    assert parts.of(0, 0, 9, same.names) == whole.of(0, 0, 9, columns.names)
+
+
+def test_reasons_stand_behind_the_line_without_the_secrets_in_them() -> None:
+    desk = LogIntake(timing(), Columns(), None, 5000, 100, lambda _: Surprised(), lambda text: text.replace("2", "#"))
+    desk.score_by("any")
+    rare, texts = RareLines(), ["user 1 in", "cache flushed", "cache flushed", "user 7 in", "user 8 in"]
+    counts = desk.take(lines([(4, text) for text in texts]))
+    quoted(counts, rare)
+    assert rare.of(0, 4, 4, counts.features)["log.sequence"] == [
+        "cache flushed (after #)", "user <NUM> in (after 1)",
+    ]  # fmt: skip
+    assert len(counts.quotes) in (0, len(counts.texts)), "a text and its quote have one place"

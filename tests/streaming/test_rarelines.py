@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from streaming.cells import Samples
+from streaming.cells import COUNTED, SCORE, SCORES, Samples
 from streaming.rarelines import OF_CELL, RareLines
 from streaming.types import State
 
@@ -14,7 +14,8 @@ NAMES = ("log.rare", "log.sequence")
 def lines(*said: tuple[int, int, int, bool, str]) -> Samples:
     """From (row, slot, template, founded, text); a template of -1 has a column and says nothing."""
     rows, slots, templates, founded, texts = zip(*said, strict=True)
-    values = np.array([templates, founded, np.arange(len(said)), *[np.full(len(said), -1)] * 4], np.int32).T
+    values = np.full((len(said), COUNTED), -1, np.int32)
+    values[:, :SCORES] = np.array([templates, founded, np.arange(len(said))]).T
     return Samples(np.array(rows, np.int32), np.array(slots), np.array(slots), values, texts)
 
 
@@ -61,7 +62,7 @@ def test_lines_with_scores_are_told_with_the_feature_that_they_add_to_most_first
         (0, 4, 1, -1, "odd place"), (0, 4, 2, -1, "odder"), (0, 4, 1, -1, "odd place"), (0, 4, 3, False, "fresh")
     )
     kept.values[:3, 3:5] = [[1, 10], [1, 60], [1, 40]]
-    kept.values[3, 5:7] = [0, 64]
+    kept.values[3, SCORES + SCORE : SCORES + SCORE + 2] = [0, 64]
     rare.add(kept)
     again.restore(State(meta=json.loads(json.dumps(rare.state().meta))))
     for one in (rare, again):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,10 +131,10 @@ def configuration(folder: Path, url: str, **stream: Any) -> Any:
     )  # fmt: skip
 
 
-def source(topic: Topic, lines: Sequence[bytes], columns: Columns, **crashes: set[int]) -> ListSource:
+def source(topic: Topic, lines: Sequence[bytes], columns: Columns, logs: LogFormat) -> ListSource:
     decoder: TelemetryDecoder | LineDecoder
-    decoder = TelemetryDecoder(TelemetryFormat(), columns) if topic == "telemetry" else LineDecoder(LogFormat())
-    return ListSource(topic, lines, decoder, **crashes)
+    decoder = TelemetryDecoder(TelemetryFormat(), columns) if topic == "telemetry" else LineDecoder(logs)
+    return ListSource(topic, lines, decoder)
 
 
 @dataclass(frozen=True)
@@ -154,12 +155,14 @@ class ListApp(App):
     sizes: dict[Topic, Callable[[], int]]
 
     def inputs(self, stream: str) -> ListInputs:
-        return ListInputs(stream, self.config.of(stream), self.clock, self._sources)
+        config = self.config.of(stream)
+        logs = config.logs.settings() if config.logs else LogFormat()
+        return ListInputs(stream, config, self.clock, partial(self._sources, logs))
 
-    def _sources(self, columns: Columns) -> dict[Topic, ListSource]:
+    def _sources(self, logs: LogFormat, columns: Columns) -> dict[Topic, ListSource]:
         found = {}
         for topic, lines in self.lists.items():
-            one = source(topic, lines, columns)
+            one = source(topic, lines, columns, logs)
             # shared, so that a crash happens once and not again after the restart
             of = "" if topic == "telemetry" else f"{topic} "
             one.crashes = self.crashes.setdefault(f"{of}poll", set())

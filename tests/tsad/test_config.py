@@ -272,6 +272,34 @@ def test_logs_hand_down_their_format() -> None:
     assert logs.settings() == LogFormat("text", pattern, "%s", "ms", "app", "time")
 
 
+def test_relations_are_kept_by_the_decoder_and_a_recurrent_network_reads_more_lines() -> None:
+    logs = LogConfig(relations=("user", "host"), line_scorers=("rare", "recurrent"))
+    assert logs.settings().relations == ("user", "host")
+    assert (logs.depth, LogConfig().depth) == (10, 2)
+    pattern = r"(?P<time>\S+) (?P<user>\S+) (?P<message>.*)"
+    assert LogConfig(layout="text", pattern=pattern, relations=("user", "entity")).relations == ("user", "entity")
+
+
+@pytest.mark.parametrize(
+    ("logs", "said"),
+    [
+        ({"relations": ["user"]}, "none, or 2 to 8 different names are allowed"),
+        ({"relations": ["user", "user"]}, "none, or 2 to 8 different names are allowed"),
+        ({"relations": [*"abcdefghi"]}, "none, or 2 to 8 different names are allowed"),
+        ({"relations": ["user", ""]}, "none, or 2 to 8 different names are allowed"),
+        ({"relations": ["user", "message"]}, "time and message relate nothing"),
+        (
+            {"relations": ["user", "host"], "layout": "text", "pattern": "(?P<time>.)(?P<user>.)(?P<message>.)"},
+            "the pattern has no groups host; it has time, user, message",
+        ),
+        ({"line_scorers": ["sequence", "recurrent"]}, "one of the two is allowed"),
+        ({"line_scorers": ["oddity"]}, "'rare', 'sequence', 'field', 'relation' or 'recurrent'"),
+    ],
+)
+def test_what_lines_are_scored_by_must_make_sense(logs: dict[str, object], said: str) -> None:
+    assert said in fault({"stream": {"web": {"logs": logs}}})
+
+
 def test_the_star_is_the_rule_of_every_other_feature() -> None:
     features = {"*": {"aggregate": "max"}, "requests": {"counter": True}, "temp": {"missing": "carry", "carry": 4}}
     rules = parse_config({"stream": {"web": {"features": features}}}).of("web").rules()

@@ -1,0 +1,83 @@
+"""Named values that came with log lines (user, host, component), of which a model learns which go together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.types import Codes, Ints
+
+ABSENT = -1
+LONGEST = 200
+"""Characters of a value that count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """What N lines say of R `names`: `codes` (N x R, int32) index the distinct `texts`, -1 = nothing."""
+
+    names: tuple[str, ...]
+    codes: Codes
+    texts: Sequence[str]
+
+    @classmethod
+    def none(cls, lines: int) -> "Related":
+        """Lines that were not asked."""
+        return cls((), np.zeros((lines, 0), np.int32), ())
+
+    @classmethod
+    def of(cls, names: tuple[str, ...], values: Sequence[Sequence[Any]]) -> "Related":
+        """From R values of each line: texts, numbers and truth values count, everything else is nothing."""
+        known: dict[Any, int] = {}
+        texts: list[str] = []
+        codes = np.full((len(values), len(names)), ABSENT, np.int32)
+        for line, said in enumerate(values):
+            for place, value in enumerate(said):
+                if value is None or isinstance(value, dict | list) or value == "":
+                    continue
+                key = (type(value), value)
+                code = known.get(key)
+                if code is None:
+                    code = known[key] = len(texts)
+                    texts.append(_text(value))
+                codes[line, place] = code
+        return cls(names, codes, texts)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Related"]) -> "Related":
+        """Those of lines one after another, of the names of the first part that has any; others' say nothing."""
+        names = next((part.names for part in parts if part.names), ())
+        texts: list[str] = []
+        codes = []
+        for part in parts:
+            own = part.codes if part.names == names else np.full((len(part), len(names)), ABSENT, np.int32)
+            codes.append(np.where(own >= 0, own + len(texts), ABSENT).astype(np.int32))
+            texts += part.texts
+        return cls(names, np.concatenate(codes) if codes else np.zeros((0, 0), np.int32), texts)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def take(self, index: NDArray[Any] | slice) -> "Related":
+        """The lines at `index`."""
+        return Related(self.names, self.codes[index], self.texts)
+
+    @property
+    def keys(self) -> Ints:
+        """N x R: equal ones for equal values, -1 = nothing."""
+        of_text = np.array([*(crc32(text.encode("utf-8", "surrogatepass")) for text in self.texts), ABSENT], np.int64)
+        found: Ints = of_text[self.codes]
+        return found
+
+    def text(self, line: int, place: int) -> str:
+        """What a line says of the name at `place`; "" = nothing."""
+        code = int(self.codes[line, place])
+        return self.texts[code] if code >= 0 else ""
+
+
+def _text(value: Any) -> str:
+    said = str(value).lower() if isinstance(value, bool) else str(value)
+    return said[:LONGEST].replace("\0", "\ufffd")
