@@ -40,6 +40,7 @@ from streaming.logintake import LogIntake  # noqa: E402
 from streaming.miner import Miner  # noqa: E402
 from streaming.related import Related  # noqa: E402
 from streaming.settings import SECOND, Timing  # noqa: E402
+from streaming.templates import grouped  # noqa: E402
 from streaming.types import Lines  # noqa: E402
 from tsad.linefit import with_lines  # noqa: E402
 
@@ -71,6 +72,17 @@ def ours(lines: Sequence[str]) -> Mined:
     for start in range(0, len(lines), POLL):
         ids += miner.learn(lines[start : start + POLL])[0].tolist()
     return ids, {key: text for key, text, _ in miner.templates()}
+
+
+def merged(lines: Sequence[str], partitions: int = 4) -> Mined:
+    """The same by a miner for each of so many partitions, put together as `tsad templates` shows them."""
+    parts = [ours(lines[number::partitions]) for number in range(partitions)]
+    group_of = grouped(text for _, texts in parts for text in texts.values())
+    numbers = {text: number for number, text in enumerate(sorted(set(group_of.values())))}
+    ids = [0] * len(lines)
+    for number, (found, texts) in enumerate(parts):
+        ids[number::partitions] = [numbers[group_of[texts[key]]] for key in found]
+    return ids, {number: text for text, number in numbers.items()}
 
 
 def drain3(lines: Sequence[str], masks: Sequence[tuple[str, str]] = ()) -> Mined:
@@ -193,6 +205,7 @@ def grouping(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
         messages, ids, texts = labelled(folder, system)
         found[system] = {
             "tsad": accuracy(ours(messages), ids, texts),
+            "tsad_merged": accuracy(merged(messages), ids, texts),
             "drain3": accuracy(drain3(messages), ids, texts),
             "drain3_masked": accuracy(drain3(messages, DRAIN3_MASKS), ids, texts),
         }
