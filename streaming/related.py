@@ -65,6 +65,11 @@ class Related:
         """The lines at `index`."""
         return Related(self.names, self.codes[index], self.texts)
 
+    def without(self, name: str) -> "Related | None":
+        """All but what the lines say of `name`; None where that is all."""
+        kept = [place for place, one in enumerate(self.names) if one != name]
+        return Related(tuple(self.names[place] for place in kept), self.codes[:, kept], self.texts) if kept else None
+
     @property
     def keys(self) -> Ints:
         """N x R: equal ones for equal values, -1 = nothing."""
