@@ -4,8 +4,8 @@ Speed: lines of 79 characters of 10,000 shapes (20 words of free text in 500 tem
 identifiers), in a process pinned to one core: mined alone, and taken in whole (severities, counts, line scorers).
 Groups: the loghub-2k systems under `--data`, lines without headers, default settings of both. Grouping accuracy: the
 share of lines whose group holds the same lines as that of the truth; F1 of grouping: the same over groups; template
-accuracy: F1 over groups whose text is right too, after runs of wildcards are one (Jiang et al., ISSTA 2024). Prints
-tables and writes benchmarks/out/logs.json.
+accuracy: F1 over groups whose text is right too, after runs of wildcards are one (Jiang et al., ISSTA 2024).
+Detection: sessions and alert lines, see `log_sessions`. Prints tables and writes benchmarks/out/logs.json.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from drain3 import TemplateMiner  # noqa: E402
 from drain3.masking import MaskingInstruction  # noqa: E402
 from drain3.template_miner_config import TemplateMinerConfig  # noqa: E402
 
+from benchmarks.log_sessions import sessions, show_sessions  # noqa: E402
 from detectors.registry import LINE_SCORERS  # noqa: E402
 from detectors.types import Rows  # noqa: E402
 from streaming.columns import Columns  # noqa: E402
@@ -39,6 +40,7 @@ from streaming.logintake import LogIntake  # noqa: E402
 from streaming.miner import Miner  # noqa: E402
 from streaming.related import Related  # noqa: E402
 from streaming.settings import SECOND, Timing  # noqa: E402
+from streaming.templates import grouped  # noqa: E402
 from streaming.types import Lines  # noqa: E402
 from tsad.linefit import with_lines  # noqa: E402
 
@@ -70,6 +72,17 @@ def ours(lines: Sequence[str]) -> Mined:
     for start in range(0, len(lines), POLL):
         ids += miner.learn(lines[start : start + POLL])[0].tolist()
     return ids, {key: text for key, text, _ in miner.templates()}
+
+
+def merged(lines: Sequence[str], partitions: int = 4) -> Mined:
+    """The same by a miner for each of so many partitions, put together as `tsad templates` shows them."""
+    parts = [ours(lines[number::partitions]) for number in range(partitions)]
+    group_of = grouped(text for _, texts in parts for text in texts.values())
+    numbers = {text: number for number, text in enumerate(sorted(set(group_of.values())))}
+    ids = [0] * len(lines)
+    for number, (found, texts) in enumerate(parts):
+        ids[number::partitions] = [numbers[group_of[texts[key]]] for key in found]
+    return ids, {number: text for text, number in numbers.items()}
 
 
 def drain3(lines: Sequence[str], masks: Sequence[tuple[str, str]] = ()) -> Mined:
@@ -192,6 +205,7 @@ def grouping(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
         messages, ids, texts = labelled(folder, system)
         found[system] = {
             "tsad": accuracy(ours(messages), ids, texts),
+            "tsad_merged": accuracy(merged(messages), ids, texts),
             "drain3": accuracy(drain3(messages), ids, texts),
             "drain3_masked": accuracy(drain3(messages, DRAIN3_MASKS), ids, texts),
         }
@@ -229,6 +243,9 @@ def main() -> None:
             miner: {name: mean(one[miner][name] for one in systems.values()) for name in miners[miner]}
             for miner in miners
         }
+        found = sessions(given.data)
+        show_sessions(found)
+        report |= found
     show(report | {"grouping": report.get("grouping", {}) | {"mean": report.get("grouping_mean", {})}})
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(report, indent=2))

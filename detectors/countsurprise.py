@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.sessioncounts import loud_counts, template_counts, told
+from detectors.sessioncounts import came_times, loud_counts, template_counts, told
 from detectors.types import Scores
 from streaming.sessions import Sessions
 from streaming.types import Codes, Floats, State
@@ -34,8 +34,7 @@ class CountSurprise:
 
     def fit(self, sessions: Sessions, templates: int) -> None:
         """Learn from S >= 1 sessions."""
-        counts = np.minimum(template_counts(sessions, templates), self._most)
-        came = np.stack([np.bincount(column, minlength=self._most + 1) for column in counts.T])[:, 1:]
+        came = came_times(sessions, templates, self._most)[:, 1:]
         present = came.sum(axis=1)
         share = (present + self._prior) / (len(sessions) + 2 * self._prior)
         self._presence = _beyond_the_commonest(np.stack([1 - share, share], axis=1))

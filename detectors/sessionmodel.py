@@ -1,7 +1,7 @@
 """The session scorers of a model version, over one list of templates, and what is decided by them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from detectors.calibration import Tail
 from detectors.fusion import power_mean, ratios
 from detectors.registry import load_session_scorer
+from detectors.sessioncounts import parts
 from detectors.types import BoundedSessionScorer, SessionScorer
 from streaming.sessions import Sessions
 from streaming.settings import SECOND
@@ -91,13 +92,20 @@ class FittedSessions:
 
     def score(self, sessions: Sessions) -> SessionVerdicts:
         """Of S sessions; each by itself."""
+        found = [self._of_part(part) for part in parts(sessions)]
+        joined = {
+            one.name: np.concatenate([getattr(part, one.name) for part in found], axis=int(one.name == "ratios"))
+            for one in fields(SessionVerdicts)
+        }
+        return SessionVerdicts(**joined)
+
+    def _of_part(self, sessions: Sessions) -> SessionVerdicts:
         said = [scorer.score(sessions) for scorer in self.scorers.values()]
         beyond = ratios(np.stack([one.values for one in said]), self.usual[:, None])
         fused = power_mean(beyond)
         p = self.tail.probability(fused)
         shares = np.zeros((len(sessions), len(self.texts) + 1), np.float32)
-        weights = np.nan_to_num(beyond) ** 3
-        for one, weight in zip(said, weights, strict=True):
+        for one, weight in zip(said, np.nan_to_num(beyond) ** 3, strict=True):
             shares += one.shares * weight[:, None]
         total = shares.sum(axis=1)
         shares /= np.where(total > 0, total, 1)[:, None]
@@ -108,7 +116,7 @@ class FittedSessions:
         bounds = np.zeros((len(self.scorers), len(sessions)), np.float32)
         for bound, scorer in zip(bounds, self.scorers.values(), strict=True):
             if isinstance(scorer, BoundedSessionScorer):
-                bound[:] = scorer.least(sessions)
+                bound[:] = np.concatenate([scorer.least(part) for part in parts(sessions)])
         p = self.tail.probability(power_mean(ratios(bounds, self.usual[:, None])))
         score: Floats = (np.log(p) / np.log(self.alpha)).astype(np.float32)
         return score
@@ -143,7 +151,8 @@ def _judged_by_others(name: str, sessions: Sessions, templates: int) -> Floats:
     for number in range(FOLDS):
         scorer = load_session_scorer(name)()
         scorer.fit(sessions.take(fold != number), templates)
-        values[fold == number] = scorer.score(sessions.take(fold == number)).values
+        others = parts(sessions.take(fold == number))
+        values[fold == number] = np.concatenate([scorer.score(part).values for part in others])
     return values
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.blocks import BLOCK, in_blocks
-from detectors.sessioncounts import template_counts, told
+from detectors.sessioncounts import evenly, template_counts, told
 from detectors.types import Scores
 from streaming.sessions import Sessions
 from streaming.types import Floats, State
@@ -33,6 +33,7 @@ class SessionNeighbours:
 
     def fit(self, sessions: Sessions, templates: int) -> None:
         """Learn from S >= 1 sessions."""
+        sessions = evenly(sessions)
         distinct, numbers = np.unique(template_counts(sessions, templates), axis=0, return_counts=True)
         kept = np.sort(np.argsort(-numbers, kind="stable")[:MOST])
         self._vectors = np.log1p(distinct[kept], dtype=np.float32)

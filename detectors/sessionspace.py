@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.blocks import BLOCK, in_blocks
-from detectors.sessioncounts import template_counts, told
+from detectors.sessioncounts import evenly, template_counts, told
 from detectors.space import Space
 from detectors.types import Scores
 from streaming.sessions import Sessions
@@ -29,7 +29,7 @@ class SessionSpace:
 
     def fit(self, sessions: Sessions, templates: int) -> None:
         """Learn from S >= 1 sessions."""
-        vectors = logarithms(sessions, templates)[:, None]
+        vectors = logarithms(evenly(sessions), templates)[:, None]
         self._space = Space.fit(vectors, self._variance, self._rank)
         distances = self._squares(vectors[:, 0]).sum(axis=1)
         kept = np.flatnonzero(distances <= np.quantile(distances, 1 - self._trim))

@@ -10,7 +10,7 @@ from storage.engine import Database
 from storage.events import LOGS, ContextEvent
 from storage.leases import Clock, utc_now
 from storage.store import record_of
-from storage.types import LIVE
+from storage.types import LIVE, DeadLetter
 from storage.upsert import encode, upsert
 
 
@@ -26,6 +26,13 @@ class ContextEvents:
         table = schema.context_events
         shared = {"run": run, "stream": stream, "saved_at": self._clock()}
         rows = encode(table, self._database.dialect, list(events), shared)
+        self._database.write(lambda connection: upsert(connection, table, rows, None))
+
+    def bury(self, stream: str, partition: int, letters: Iterable[DeadLetter], run: str = LIVE) -> None:
+        """Keep messages of partition `partition` of the stream's topic of events that tell of none, each once."""
+        table = schema.dead_letters
+        shared = {"run": run, "stream": stream, "partition": partition, "saved_at": self._clock()}
+        rows = encode(table, self._database.dialect, list(letters), shared)
         self._database.write(lambda connection: upsert(connection, table, rows, None))
 
     def listing(

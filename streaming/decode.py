@@ -11,6 +11,7 @@ import numpy as np
 from streaming.assembly import Assembly
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
+from streaming.escapes import unescaped
 from streaming.intake import Intake, encode
 from streaming.json_records import LogRow, RecordError, Row, flat_row, log_row, log_shape, nested_row, related_of
 from streaming.related import Related
@@ -198,7 +199,7 @@ class LineDecoder(Decoder):
 
         def parse(payload: bytes) -> LogRow:
             try:
-                first, *more = payload.decode().split("\n", 1)
+                first, *more = unescaped(payload.decode()).split("\n", 1)
             except UnicodeDecodeError as error:
                 raise RecordError(
                     "bad_encoding", f"not UTF-8 at byte {error.start}; text in UTF-8 is expected"

@@ -14,6 +14,7 @@ from streaming.checksum import Checksum, PrefixChecksum
 from streaming.columns import Columns
 from streaming.decode import MAX_AHEAD, MAX_RECORD_BYTES, Decoder
 from streaming.decoders import PayloadDecoder, decoder_of
+from streaming.escapes import unescaped
 from streaming.linereader import LineReader
 from streaming.multiline import RecordReader
 from streaming.remotewrite import MAX_MESSAGE_BYTES
@@ -250,7 +251,7 @@ def first_line(format: TelemetryFormat | LogFormat) -> Begins:
     pattern = re.compile(format.pattern)
 
     def begins(line: bytes) -> bool:
-        match = pattern.match(line.decode("utf-8", "replace"))
+        match = pattern.match(unescaped(line.decode("utf-8", "replace")))
         return match is not None and any(letter.isdigit() for letter in match["time"] or "")
 
     return begins

@@ -71,6 +71,14 @@ class Fields:
     keys: Ints
     told: Told
 
+    @classmethod
+    def joined(cls, parts: Sequence["Fields"], firsts: Sequence[int]) -> "Fields":
+        """Those of parts of the lines, of which the first ones are `firsts`; nobody can be told of them."""
+        none = np.zeros(0, np.int64)
+        lines = np.concatenate([none, *(part.lines + first for part, first in zip(parts, firsts, strict=True))])
+        fields, keys = (np.concatenate([none, *(getattr(one, name) for one in parts)]) for name in ("fields", "keys"))
+        return cls(lines, fields, keys, lambda _, __: ("", "", 1.0))
+
     def of_lines(self, lines: Ints) -> "Fields":
         """Those of some lines (rising), which keep their number."""
         starts, stops = (np.searchsorted(self.lines, lines, side=side) for side in SIDES)

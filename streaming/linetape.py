@@ -87,7 +87,7 @@ class LineTape:
         new = np.zeros(len(codes), np.bool_) if new is None else new
         shaped = ShapedLines([UNKNOWN] * len(codes), Numbers.none(len(codes))) if shaped is None else shaped
         of_line = np.array([self._number(shape) for shape in shaped.shapes], np.int32)
-        related = Related.none(len(codes)) if related is None else related
+        related = (Related.none(len(codes)) if related is None else related).without_texts()
         self._parts.append(TapedLines(number[codes], slots, ids, before, new, of_line, shaped.numbers, related))
         self._held += len(codes)
         while self._held - len(self._parts[0].ids) >= self._most:

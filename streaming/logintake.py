@@ -16,7 +16,7 @@ from streaming.linescores import LineModel, LineScores, MinedLines
 from streaming.linetape import LineTape
 from streaming.logfeatures import LogFeatures
 from streaming.masking import Masking
-from streaming.miner import MAX_CHARACTERS, READ, Miner
+from streaming.miner import MAX_CHARACTERS, READ, SHORT, Miner
 from streaming.ordinary import Ordinary
 from streaming.quotes import Clean, Quotes, Texts
 from streaming.redaction import LOOKED_AT
@@ -196,9 +196,11 @@ class LogIntake:
         """What is kept for people of the masked lines of a key."""
         text = self._masked.get(key)
         if text is None:
+            text = self._clean(self.miner.read(key)[:LOOKED_AT])[:LONGEST_TEXT]
             if len(self._masked) >= READ:
                 self._masked.clear()
-            text = self._masked[key] = self._clean(self.miner.read(key)[:LOOKED_AT])[:LONGEST_TEXT]
+            if len(key) <= SHORT:
+                self._masked[key] = text
         return text
 
     def _before(self, lines: Lines, ids: Codes, now: Ints, on_time: NDArray[np.bool_]) -> Codes:
@@ -252,11 +254,14 @@ class LogIntake:
         self._founded |= zip(ids[is_new].tolist(), now[is_new].tolist(), strict=True)
         if not self._founded or not len(now):
             return np.zeros(0, np.int64)
-        founded = np.full(max(*self._founded, int(ids.max())) + 2, np.iinfo(np.int64).min // 2)
-        founded[list(self._founded)] = list(self._founded.values())
+        keys, slots = (np.array(list(part), np.int64) for part in (self._founded, self._founded.values()))
+        place = np.minimum(np.searchsorted(keys, ids), len(keys) - 1)  # ids only grow, so they are in order
         oldest = int(now[-1]) - self._timing.window
-        self._founded = {key: slot for key, slot in self._founded.items() if slot > oldest}
-        return np.flatnonzero(now - founded[ids] < self._timing.window)  # -1, no template, is the last place
+        # of one that the miner has forgotten no more line comes: an explosion of templates must not fill the memory
+        self._founded = {
+            key: slot for key, slot in self._founded.items() if slot > oldest and self.miner.holds(key)
+        }  # fmt: skip
+        return np.flatnonzero((keys[place] == ids) & (now - slots[place] < self._timing.window))
 
     def adopt(self, models: Sequence[dict[str, str]]) -> list[dict[str, str]]:
         """Count the log templates of these models only (the newest last): what the ring calls each one's features."""

@@ -152,6 +152,10 @@ class Miner:
         ids = [self._held(template) if template else self._find(key) for key, template in zip(keys, given, strict=True)]
         return np.array(ids, np.int32)
 
+    def holds(self, template: int) -> bool:
+        """Whether a template is held (still)."""
+        return template in self._clusters
+
     def templates(self) -> list[tuple[int, str, int]]:
         """(id, text, lines) of the templates held, by id; `<*>` marks a varying token."""
         return [(key, cluster.get_template(), cluster.size) for key, cluster in sorted(self._clusters.items())]

@@ -17,11 +17,13 @@ LONGEST = 200
 
 @dataclass(frozen=True, slots=True)
 class Related:
-    """What N lines say of R `names`: `codes` (N x R, int32) index the distinct `texts`, -1 = nothing."""
+    """What N lines say of R `names`: `codes` (N x R, int32) index the distinct `texts`, -1 = nothing; or, without
+    texts, the keys alone (`kept`)."""
 
     names: tuple[str, ...]
     codes: Codes
     texts: Sequence[str]
+    kept: Ints | None = None
 
     @classmethod
     def none(cls, lines: int) -> "Related":
@@ -50,6 +52,10 @@ class Related:
     def joined(cls, parts: Sequence["Related"]) -> "Related":
         """Those of lines one after another, of the names of the first part that has any; others' say nothing."""
         names = next((part.names for part in parts if part.names), ())
+        if any(part.kept is not None for part in parts):
+            nothing = (np.full((len(part), len(names)), ABSENT) for part in parts)
+            own_keys = [part.keys if part.names == names else none for part, none in zip(parts, nothing, strict=True)]
+            return cls._of_keys(names, np.concatenate(own_keys))
         texts: list[str] = []
         codes = []
         for part in parts:
@@ -63,7 +69,15 @@ class Related:
 
     def take(self, index: NDArray[Any] | slice) -> "Related":
         """The lines at `index`."""
-        return Related(self.names, self.codes[index], self.texts)
+        return Related(self.names, self.codes[index], self.texts, None if self.kept is None else self.kept[index])
+
+    def without_texts(self) -> "Related":
+        """The same for models, which know keys: of long histories the texts are too much to keep."""
+        return self._of_keys(self.names, self.keys)
+
+    @classmethod
+    def _of_keys(cls, names: tuple[str, ...], keys: Ints) -> "Related":
+        return cls(names, np.full(keys.shape, ABSENT, np.int32), (), keys)
 
     def without(self, name: str) -> "Related | None":
         """All but what the lines say of `name`; None where that is all."""
@@ -73,6 +87,8 @@ class Related:
     @property
     def keys(self) -> Ints:
         """N x R: equal ones for equal values, -1 = nothing."""
+        if self.kept is not None:
+            return self.kept
         of_text = np.array([*(crc32(text.encode("utf-8", "surrogatepass")) for text in self.texts), ABSENT], np.int64)
         found: Ints = of_text[self.codes]
         return found

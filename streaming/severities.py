@@ -13,15 +13,19 @@ _UPPER = {name.upper(): code for name, code in _LEVELS.items()}
 _BRACKETS = {"[": "]", "(": ")", "<": ">"}
 _KEYS = {"level", "lvl", "severity", "loglevel"}
 _HEAD_TOKENS, _HEAD_CHARACTERS = 8, 120
+SHORT = 512
+"""Bytes of shapes that are remembered; longer ones are few, or an attack on the memory."""
 
 
 def sniff_severity(message: str) -> int:
     """Index into `SEVERITIES` of the level that a message states in its first 8 tokens; -1 when it states none.
 
     A level is an upper-case word of its own, or any spelling in brackets, behind ``level=`` or before a colon that ends
-    the first token; the first one counts. The word "error" in prose is not a level.
+    the first token; the first one counts. The word "error" in prose is not a level, and what somebody slipped in behind
+    a line break states none.
     """
-    tokens = message[:_HEAD_CHARACTERS].replace("|", " ").split(None, _HEAD_TOKENS)[:_HEAD_TOKENS]
+    first = next(iter(message[:_HEAD_CHARACTERS].splitlines()), "")
+    tokens = first.replace("|", " ").split(None, _HEAD_TOKENS)[:_HEAD_TOKENS]
     for place, token in enumerate(tokens):
         word = token.strip("[](){}<>:,;")
         level = _UPPER.get(word)
@@ -61,5 +65,7 @@ class Severities:
         if level is None:
             if len(self._known) >= self._capacity:
                 self._known.clear()
-            level = self._known[shape] = sniff_severity(shape.decode("utf-8", "surrogatepass"))
+            level = sniff_severity(shape[: 4 * _HEAD_CHARACTERS].decode("utf-8", "ignore"))
+            if len(shape) <= SHORT:
+                self._known[shape] = level
         return level

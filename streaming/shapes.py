@@ -16,10 +16,11 @@ _KINDS = np.full(256, _OTHER, np.uint8)
 _KINDS[[*range(ord("A"), ord("Z") + 1), *range(ord("a"), ord("z") + 1), *range(0x80, 0x100)]] = _LETTER
 _KINDS[[*range(ord("A"), ord("F") + 1), *range(ord("a"), ord("f") + 1)]] = _HEX
 _KINDS[np.arange(ord("0"), ord("9") + 1)] = _DIGIT
+BREAK = "\v"
+"""Stands for a line break: it parts words, and tells what is sought in the first line only where that ends."""
 _LONG = 8
 """Hexadecimal digits from which a word is a number, if a decimal one is among them."""
 _PREFIXED = re.compile(rb"0[xX][0-9A-Fa-f]+")
-_WHOLE_PREFIXED = re.compile(rb"(?<![A-Za-z0-9\x80-\xff])0[xX][0-9A-Fa-f]+")
 _DIGITS = 15
 """Decimal digits up to which a number is read: a double holds so many."""
 _NO_NUMBER = b"0" * (_DIGITS + 1)
@@ -69,14 +70,13 @@ def shapes_and_numbers(messages: Sequence[str]) -> tuple[list[bytes], Numbers]:
     if not messages:
         return [], Numbers.none(0)
     text = _joined(messages)
-    for pattern, number in ((_WHOLE_PREFIXED, _NO_NUMBER), (_PREFIXED, b"0")):
-        if b"0x" in text or b"0X" in text:
-            text = pattern.sub(number, text)
+    if b"0x" in text or b"0X" in text:
+        text = _PREFIXED.sub(_no_number, text)
     return _read(np.frombuffer(text, np.uint8))
 
 
 def shapes(messages: Sequence[str]) -> list[bytes]:
-    """The shape of each of N messages, in UTF-8. A line break reads as a blank.
+    """The shape of each of N messages, in UTF-8. A line break reads as another blank, `BREAK`.
 
     One ``0`` is written for a run of digits that no letter precedes, and for a hexadecimal number: behind ``0x``, or a
     word of 8 digits and more with a decimal one. So ``ssh2`` and ``utf8`` keep their digit, ``12ms`` and ``blk_-1608``
@@ -92,10 +92,17 @@ def shapes(messages: Sequence[str]) -> list[bytes]:
     return _folded(letters, [_numbers(kinds), _words(kinds)]).tobytes().split(b"\n")
 
 
+def _no_number(match: re.Match[bytes]) -> bytes:
+    """A hexadecimal number that reads as none; one behind a letter or digit is part of something else. (A look behind
+    in the pattern would cost ten times as much: the 0 could not be sought first.)"""
+    start = match.start()
+    return b"0" if start and _KINDS[match.string[start - 1]] != _OTHER else _NO_NUMBER
+
+
 def _joined(messages: Sequence[str]) -> bytes:
     joined = "\n".join(messages)
     if joined.count("\n") >= len(messages):
-        joined = "\n".join(message.replace("\n", " ") for message in messages)
+        joined = "\n".join(message.replace("\n", BREAK) for message in messages)
     return joined.encode("utf-8", "surrogatepass")
 
 

@@ -12,6 +12,8 @@ from streaming.types import Ints, Lines
 
 REMEMBERED = 65_536
 """Shapes of lines whose signs are remembered at most; then all are forgotten, and found again."""
+SHORT = 512
+"""Length of those; the signs of longer ones are sought anew."""
 LONGEST = 200
 """Characters of a line that are kept for people."""
 
@@ -73,5 +75,6 @@ class Signs:
             self._memo.clear()
         text = self._read(key)
         signs = tuple(sign for sign, pattern in self._signs if pattern.search(text))
-        self._memo[key] = signs
+        if len(key) <= SHORT:
+            self._memo[key] = signs
         return signs

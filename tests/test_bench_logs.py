@@ -55,6 +55,7 @@ def test_speed_and_groups_of_every_system_are_reported(report: dict[str, Any]) -
     assert report["scored_lines_per_s"] > 0
     assert tuple(report["grouping"]) == SYSTEMS
     assert report["grouping_mean"]["tsad"] == {"grouping": 1.0, "f1": 1.0, "template": 1.0}
+    assert report["grouping_mean"]["tsad_merged"]["grouping"] == 1.0
     assert all(name in report["printed"] for name in (*SYSTEMS, "mean", "drain3_masked"))
 
 

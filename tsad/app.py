@@ -32,6 +32,7 @@ from streaming.broker.consumer import open_consumer
 from streaming.broker.feed import Feed
 from streaming.broker.producer import Producer
 from streaming.broker.source import KafkaSource
+from streaming.broker.whole import WholeTopic
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
 from streaming.logfeatures import is_log_feature
@@ -44,6 +45,7 @@ from tsad.config import Config, StreamConfig
 from tsad.detection import ensemble_settings
 from tsad.director import Director
 from tsad.episodes import Rule
+from tsad.eventtopic import EventTopic
 from tsad.fitting import Collected, Progress, fit_model
 from tsad.grouping import of_sessions
 from tsad.happenings import Happenings
@@ -150,7 +152,16 @@ class App:
             layout, feed, make, lambda: self.leases.epochs(stream, run), self.clock,
             relay=Relay(Outbox(self.database), lambda: Producer(kafka.settings()), stream) if told else None,
             patience=self.config.patience, log=structlog.get_logger(stream=stream),
+            events=self._event_topic(stream, run),
         )  # fmt: skip
+
+    def _event_topic(self, stream: str, run: str) -> EventTopic | None:
+        topic = self.config.of(stream).context.topic
+        if topic is None:
+            return None
+        settings, events = self.config.kafka.settings(), self.context_events
+        add, bury = partial(events.add, stream, run=run), partial(events.bury, stream, run=run)
+        return EventTopic(topic, partial(WholeTopic, settings, topic), add, bury)
 
     def history_folder(self, stream: str, run: str = LIVE) -> Path:
         """Where the closed slots of a stream lie, a folder for each partition."""

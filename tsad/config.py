@@ -132,6 +132,8 @@ class StreamConfig(Renewal):
 
     @model_validator(mode="after")
     def _patterns_have_lines(self) -> "StreamConfig":
+        if self.context.topic and not self.from_kafka:
+            raise ValueError("context.topic is read by the workers of a stream from Kafka; context.source names a file")
         if self.context.patterns and self.logs is None:
             raise ValueError("context.patterns are sought in log lines: the stream needs a [logs] section")
         if self.sessions is not None and self.logs is None:
@@ -238,7 +240,8 @@ class Config(Section):
             for name, stream in self.stream.items():
                 for part in stream.sections.values():
                     told = getattr(self.kafka, key)
-                    if told and (part.topic == told or re.fullmatch(part.topic_pattern or "(?!)", told)):
+                    read = told in (part.topic, stream.context.topic)
+                    if told and (read or re.fullmatch(part.topic_pattern or "(?!)", told)):
                         raise ValueError(f"kafka.{key} = {told!r} is what stream {name!r} reads; name another topic")
         return self
 

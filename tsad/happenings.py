@@ -50,14 +50,16 @@ def read_events(text: str, source: str, now_ns: int) -> tuple[list[ContextEvent]
         if not line.strip():
             continue
         try:
-            events.append(_event(msgspec.json.decode(line, type=_Line), times, source, now_ns))
+            events.append(event_from(line, times, source, now_ns))
         except (msgspec.MsgspecError, ValueError) as error:
             if number < len(lines):
                 faults.append((number, one_line(str(error), 200)))
     return events, faults
 
 
-def _event(line: _Line, times: EventTimes, source: str, now_ns: int) -> ContextEvent:
+def event_from(said: str | bytes, times: EventTimes, source: str, now_ns: int) -> ContextEvent:
+    """The event that a JSON object tells of. msgspec.MsgspecError or ValueError where it tells of none."""
+    line = msgspec.json.decode(said, type=_Line)
     if not line.kind:
         raise ValueError("kind is empty")
     start = _moment("time", line.time, times, now_ns)

@@ -148,6 +148,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
     },
     ContextConfig: {
         "source": "JSON Lines: time, kind, perhaps entity (name or pattern), end, title; else `tsad context add` alone",
+        "topic": "Kafka topic of such objects, for streams from Kafka; each worker reads all of it",
         "after": "how long after such an event an alert may be its doing",
         "learn": "whether alerts that followed a kind of event twice are its doing from then on",
         "rules": "what a kind explains at once; perhaps also max_score, max_duration",
@@ -196,6 +197,7 @@ EXAMPLES: dict[str, Any] = {
     "SessionConfig.field": "request_id",
     "SessionConfig.alert_budget": 1.0,
     "ContextConfig.source": "events.jsonl",
+    "ContextConfig.topic": "deploys",
     "rules": [{"kind": "deploy", "entity": "web-*", "features": ["cpu*"], "max_score": 3.0}],
     "patterns": [{"kind": "deploy", "pattern": "Deploying version"}],
 }

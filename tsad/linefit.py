@@ -9,12 +9,14 @@ from detectors.linemodel import FittedLines
 from detectors.types import Rows
 from streaming.cells import FRACTION
 from streaming.lastlines import UNKNOWN
-from streaming.linefields import FieldReader
+from streaming.linefields import FieldReader, Fields
 from streaming.linescores import MinedLines
 from streaming.linetape import LineTape, TapedLines, Texts
 from streaming.logfeatures import LINES, SCORED_FEATURES
 from streaming.types import Codes, Floats, Ints
 
+PART = 1 << 17
+"""Lines that are read at a time."""
 MOST = 1000
 """Templates that a line model knows at most: the most frequent."""
 
@@ -79,8 +81,18 @@ def _coded(taped: TapedLines, texts: Texts) -> tuple[MinedLines, list[str]]:
     at = np.minimum(np.searchsorted(held, before), len(held) - 1)
     earlier = np.where(held[at] == before, code_of[at], 0)
     earlier = np.where(before < 0, UNKNOWN, earlier).astype(np.int32)
-    said = FieldReader(known).read(taped.shaped, code_of[place])
-    return MinedLines(code_of[place], earlier, taped.slots, taped.new, said, taped.related), known
+    codes = code_of[place]
+    return MinedLines(codes, earlier, taped.slots, taped.new, _said(taped, codes, known), taped.related), known
+
+
+def _said(taped: TapedLines, codes: Codes, texts: Sequence[str]) -> Fields:
+    """What stands at the varying places of lines, read part by part."""
+    reader, firsts = FieldReader(texts), range(0, len(codes), PART)
+    said = []
+    for first in firsts:
+        part = np.arange(first, min(first + PART, len(codes)))
+        said.append(reader.read(taped.take(part).shaped, codes[part]))
+    return Fields.joined(said, firsts)
 
 
 def _with(rows: Rows, features: Sequence[str], scores: Codes, place: Ints, covered: np.ndarray) -> Rows:

@@ -10,6 +10,7 @@ import structlog
 from rich.console import Console
 from structlog.typing import Processor
 
+from streaming.escapes import printable
 from tsad.operating import LogFormat, LogLevel
 
 LEVELS: dict[LogFormat, LogLevel] = {"console": "warning", "json": "info"}
@@ -27,7 +28,7 @@ def configure(form: LogFormat = "console", level: LogLevel | None = None, **boun
     threshold = logging.getLevelNamesMapping()[(level or LEVELS[form]).upper()]
     structlog.reset_defaults()
     structlog.configure(
-        processors=_json(bind) if form == "json" else None,
+        processors=_json(bind) if form == "json" else [_shown, *structlog.get_config()["processors"]],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
@@ -45,7 +46,13 @@ def say(text: str, level: Literal["info", "error"] = "info") -> None:
     if structured():
         getattr(structlog.get_logger(), level)(text)
     else:
-        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(text)
+        shown = "\n".join(map(printable, text.split("\n")))
+        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(shown)
+
+
+def _shown(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Names and reasons come from outside: an escape sequence in one must not reach a terminal."""
+    return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _json(bind: Processor) -> list[Processor]:

@@ -1,5 +1,6 @@
 """What the commands print: rich tables from plain rows, and the same rows as JSON."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +31,8 @@ STYLES = {
     "wrong": "bold red",
 }
 TOP = 3
+OBEYED = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""C1 controls, and what changes the direction of a text."""
 
 
 def alert_row(
@@ -270,7 +273,12 @@ def as_json(rows: object) -> str:
 
     ValueError for a naive time: it would not say when.
     """
-    return msgspec.json.format(msgspec.json.encode(_jsonable(rows)), indent=2).decode()
+    return _escaped(msgspec.json.format(msgspec.json.encode(_jsonable(rows)), indent=2).decode())
+
+
+def _escaped(json: str) -> str:
+    """`json` with the characters escaped that a terminal may obey and JSON leaves alone."""
+    return OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", json)
 
 
 def _jsonable(value: Any) -> Any:
@@ -301,7 +309,7 @@ def letter_line(row: Row, origin: tuple[str, int] | None) -> str:
         line["payload"] = None if payload is None else payload.decode()
     except UnicodeDecodeError:
         line["payload_base64"] = payload
-    return msgspec.json.encode(line).decode()
+    return _escaped(msgspec.json.encode(line).decode())
 
 
 def _decoded(payload: bytes) -> str:

@@ -35,6 +35,7 @@ class ContextConfig(Section):
     """`stream.NAME.context`."""
 
     source: str | None = None
+    topic: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,249}$")
     after: Duration = 900 * SECOND
     learn: bool = True
     rules: tuple[ContextRuleConfig, ...] | None = None

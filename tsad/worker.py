@@ -15,6 +15,7 @@ from streaming.broker.consumer import Place
 from streaming.broker.feed import Feed, PartitionLostError
 from streaming.broker.settings import BrokerError, OutageError
 from streaming.settings import SECOND
+from tsad.eventtopic import EventTopic
 from tsad.layout import Layout
 from tsad.progress import Progress, frozen_heap
 from tsad.relay import Relay
@@ -56,7 +57,8 @@ def tell_outage(state: RetryCallState, log: Any) -> str:
 class Worker:
     """Runs the partitions of one stream, which lie as `layout` says. `make` brings a partition back to where it was,
     and takes its lease; `epochs` tells the lease of each; `clock` (ns) paces what the group is told; `relay` delivers
-    what was saved for others.
+    what was saved for others; `events` brings context events, before the first partition is taken up those that are
+    there.
 
     The deal of the group says which partitions are run, the leases who may write: a save under a lease that is over
     drops the partition, whatever the group still says, until the group deals again. A cluster that does not answer is
@@ -71,6 +73,7 @@ class Worker:
     runners: dict[int, Runner] = field(default_factory=dict)
     log: Any = field(default_factory=structlog.get_logger)
     relay: Relay | None = None
+    events: EventTopic | None = None
     patience: int = 300 * SECOND
     retries: int = 0
     fault: str | None = None
@@ -87,7 +90,7 @@ class Worker:
         done: Callable[[], bool] = lambda: False,
     ) -> None:
         """Go on until `stop` or `done` answers True; after `last` every partition keeps its memory as a snapshot."""
-        with self.relay or nullcontext(), self._member(), frozen_heap():
+        with self.relay or nullcontext(), self.events or nullcontext(), self._member(), frozen_heap():
             while not (stop() or done()):
                 self._ride_out(self.step, stop)
                 tell(self.progress)
@@ -166,6 +169,8 @@ class Worker:
         busy = [number for number, runner in self.runners.items() if runner.waiting]
         self.feed.pump(0 if busy else PATIENCE)
         self._hear()
+        if self.events is not None:
+            self.events.serve(self.clock())
         self._undealt |= self.feed.moved()
         if self._undealt:
             self._dealt()

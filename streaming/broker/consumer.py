@@ -173,7 +173,7 @@ class PureConsumer(Consumer):
         self._make_room()
         with broker_faults("poll"):
             found = self._client.poll(timeout_ms=int(seconds * 1000), max_records=max(most // self._each, 1))
-        messages = {(place.topic, place.partition): _messages(records) for place, records in found.items()}
+        messages = {(place.topic, place.partition): messages_of(records) for place, records in found.items()}
         if messages:
             self._each = max(sum(map(len, messages.values())) // sum(map(len, found.values())), 1)
         return messages
@@ -267,7 +267,8 @@ def broker_faults(what: object) -> Iterator[None]:
         raise (OutageError if error.retriable else BrokerError)(f"kafka ({what}): {said}") from error
 
 
-def _messages(records: Sequence[Any]) -> Messages:
+def messages_of(records: Sequence[Any]) -> Messages:
+    """What a client gave of one place."""
     batch = gathered(records)
     stamps = batch.timestamps
     return Messages(batch.values, batch.offsets, np.where(stamps < 0, -1, stamps * MILLISECOND))

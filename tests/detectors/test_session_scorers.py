@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from detectors.countsurprise import CountSurprise
 from detectors.registry import SESSION_SCORERS, load_session_scorer
+from detectors.sessioncounts import PART, came_times, evenly, template_counts
 from detectors.sessionmodel import FittedSessions, SessionVerdicts
 from detectors.sessionneighbours import SessionNeighbours
 from detectors.sessionspace import SessionSpace
@@ -206,6 +209,44 @@ def test_a_bad_option_is_refused_by_name() -> None:
             scorer(**options)
     with pytest.raises(ValueError, match="1 lines are too few"):
         load_session_scorer("order")().fit(sessions_of([[1]]), TEMPLATES)
+
+
+def test_many_sessions_are_scored_in_parts_as_if_at_once(whole: FittedSessions) -> None:
+    many, _ = crowd(2 * PART + 30, seed=12, share=0.1)
+    together = whole.score(many)
+    for part in (slice(0, 5), slice(PART - 3, PART + 3), slice(2 * PART + 20, None)):
+        alone = whole.score(many.take(part))
+        for name in ("fused", "p", "score", "shares"):
+            np.testing.assert_array_equal(getattr(alone, name), getattr(together, name)[part])
+        np.testing.assert_array_equal(alone.ratios, together.ratios[:, part])
+    assert whole.score(many.take(slice(0))).shares.shape == (0, TEMPLATES + 1)
+    np.testing.assert_array_equal(
+        whole.least(many)[PART - 3 : PART + 3], whole.least(many.take(slice(PART - 3, PART + 3)))
+    )
+
+
+LINES = st.lists(st.lists(st.integers(-1, TEMPLATES + 2), max_size=8), max_size=6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(lines=LINES, most=st.integers(2, 5))
+def test_times_are_counted_as_a_plain_loop_counts_them(lines: list[list[int]], most: int) -> None:
+    sessions = sessions_of(lines)
+    counts = template_counts(sessions, TEMPLATES)
+    assert counts.sum() == len(sessions.templates)
+    came = came_times(sessions, TEMPLATES, most)
+    for template in range(TEMPLATES + 1):
+        for times in range(most + 1):
+            has = [min(int(row[template]), most) == times for row in counts]
+            assert came[template, times] == sum(has)
+
+
+def test_a_sample_is_even_and_small_crowds_are_whole() -> None:
+    many, _ = crowd(100)
+    assert evenly(many, 100) is many
+    sample = evenly(many, 10)
+    assert len(sample) == 10
+    assert [sample.names[0], sample.names[-1]] == [many.names[0], many.names[-1]]
 
 
 def test_no_line_to_come_takes_back_what_is_said_of_an_open_session(model: FittedSessions) -> None:

@@ -148,15 +148,10 @@ def test_numbers_of_some_lines_and_of_several_parts() -> None:
     assert Numbers.joined([]).first.tolist() == [0]
 
 
+FRACTIONS = st.none() | st.integers(0, 10**6)
 NUMBERS = st.tuples(
-    st.sampled_from(["", "-", "+"]),
-    st.integers(0, 10**9),
-    st.none() | st.integers(0, 10**6),
-    st.sampled_from(sorted(UNITS)),
-    st.integers(0, 10**9),
-    st.none() | st.integers(0, 10**6),
-    st.sampled_from(sorted(UNITS)),
-)
+    st.sampled_from(["", "-", "+"]), st.integers(0, 10**9), FRACTIONS, st.sampled_from(sorted(UNITS))
+)  # fmt: skip
 NAMES = st.text("abcdefgxyz", min_size=1, max_size=6)
 
 

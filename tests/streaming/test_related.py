@@ -93,6 +93,17 @@ def test_lines_one_after_another() -> None:
     assert Related.joined([]).codes.shape == (0, 0)
 
 
+def test_of_a_long_history_the_keys_are_kept_alone() -> None:
+    whole = Related.of(("user", "host"), [("ann", "web"), ("bob", None), ("ann", 7)])
+    bare = whole.without_texts()
+    assert not bare.texts
+    assert bare.text(0, 0) == ""
+    np.testing.assert_array_equal(bare.keys, whole.keys)
+    np.testing.assert_array_equal(bare.take(np.array([2, 0])).keys, whole.keys[[2, 0]])
+    joined = Related.joined([bare.take(slice(0, 1)), Related.none(1), whole.take(slice(1, 3))])
+    np.testing.assert_array_equal(joined.keys, np.insert(whole.keys, 1, -1, axis=0))
+
+
 @pytest.mark.parametrize("related", [Related.none(3), Related.of(("a", "b"), [(None, None)] * 3)])
 def test_lines_that_say_nothing_have_no_keys(related: Related) -> None:
     assert (related.keys == -1).all()

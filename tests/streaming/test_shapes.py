@@ -9,7 +9,7 @@ from streaming.shapes import shapes
 
 def plain(message: str) -> bytes:
     """The definition, by regular expressions on one line."""
-    text = re.sub("0[xX][0-9A-Fa-f]+", "0", message.replace("\n", " "))
+    text = re.sub("0[xX][0-9A-Fa-f]+", "0", message.replace("\n", "\v"))
     letter = "A-Za-z\x80-\U0010ffff"
     word = rf"(?<![{letter}0-9])(?=[A-Fa-f]*[0-9])(?=[0-9]*[A-Fa-f])[0-9A-Fa-f]{{8,}}(?![{letter}0-9])"
     text = re.sub(word, "0", text)
@@ -27,7 +27,7 @@ def plain(message: str) -> bytes:
         ("trace 9e8a820408225258ebe1050dd8d91d8c deadbeef deadbee1", "trace 0 deadbeef 0"),
         ("1", "0"),
         ("", ""),
-        ("two\nlines 2", "two lines 0"),
+        ("two\nlines 2", "two\vlines 0"),
     ],
 )
 def test_numbers_are_folded_and_names_are_not(message: str, shape: str) -> None:

@@ -34,11 +34,17 @@ from tsad.config import load_config
 from tsad.runner import Limits
 from tsad.worker import Worker
 
-TABLES = ("alerts", "explanations", "scores", "score_rollups", "dead_letters", "audit", "entities", "log_templates")
+TABLES = (
+    "alerts", "explanations", "scores", "score_rollups", "dead_letters", "audit", "entities", "log_templates",
+    "template_aliases", "context_events",
+)  # fmt: skip
 TIMES = {"saved_at", "detected_at", "ingested_at", "amended_at", "at"}
 ELSEWHERE = {"broken_row", "broken_message", "unsupported", "no_match"}
 """Reasons for dead letters that topics of JSON never meet."""
-WANTED = {"alerts": 300, "amended late": 20, "retracted": 20, "opened late": 20, "promotions": 1}
+WANTED = {
+    "alerts": 300, "amended late": 20, "retracted": 20, "opened late": 20, "promotions": 1, "lines quoted": 20,
+    "aliases": 5, "events in lines": 20,
+}  # fmt: skip
 """How much of each the undisturbed run must have, or a round proves little."""
 _serial = count()
 
@@ -164,13 +170,17 @@ features = {list(FEATURES)}
 source = "kafka"
 topic = "{self.topics["logs"]}"
 templates = 6
+line_scorers = ["rare", "sequence"]
+[stream.{STREAM}.context]
+after = "5m"
+patterns = [{{kind = "deploy", pattern = "^Deploying version"}}]
 """
         )
         return home
 
     def _read_undisturbed(self) -> None:
         app = opened(self.home(instances=False), ticking=True)
-        first, second = (self._fitted(app, cut) for cut in (0, 40))
+        first, second = self._fitted(app, 0, self.traffic.lines_before(0)), self._fitted(app, 40, [])
         self.models = list(app.models.listing(STREAM))
         app.models.promote(STREAM, first)
         self._claim(app)
@@ -179,7 +189,7 @@ templates = 6
         worker = app.worker(
             STREAM, limits=Limits(self.ends // (32 * self.partitions), snapshot_every=12, explain_per_poll=5)
         )
-        self._step(worker, self.ends // 8)
+        self._step(worker, self.ends // 4)
         app.models.promote(STREAM, second)
         self.second = second
         worker.read_out()
@@ -203,10 +213,10 @@ templates = 6
         for number, entities in self.homes.items():
             app.homes.claim(STREAM, number, entities)
 
-    def _fitted(self, app: App, cut: int) -> str:
-        """A version fitted on the history behind `cut` slots."""
+    def _fitted(self, app: App, cut: int, lines: list[bytes]) -> str:
+        """A version fitted on the history behind `cut` slots, and on `lines`: what scores lines is part of it."""
         payloads = self.traffic.history()[cut * self.traffic.entities :]
-        fitting = list_app(app.config, {"telemetry": payloads, "logs": []})
+        fitting = list_app(app.config, {"telemetry": payloads, "logs": lines})
         version = fitting.fit(STREAM, fitting.collect(STREAM, {})).version
         fitting.close()
         return version
@@ -219,8 +229,12 @@ templates = 6
                      if row["kind"] == "alert" and row["detail"]["reason"] == reason and row["detail"]["late"]}
             for reason in ("amended", "opened")
         }  # fmt: skip
+        quoted = [line["line"] for row in rows["alerts"] for line in row["evidence"].get("lines", ())]
         return {
             "alerts": len(rows["alerts"]),
+            "lines quoted": len(quoted),
+            "aliases": len(rows["template_aliases"]),
+            "events in lines": len(rows["context_events"]),
             "amended late": len(late["amended"]),
             "retracted": sum(row["state"] == "retracted" for row in rows["alerts"]),
             "opened late": len(late["opened"]),

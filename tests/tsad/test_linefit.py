@@ -8,7 +8,9 @@ import pytest
 from detectors.linemodel import FittedLines
 from detectors.types import Rows
 from streaming.lastlines import LastLines
+from streaming.linefields import ShapedLines
 from streaming.linetape import LineTape
+from streaming.shapes import shapes_and_numbers
 from streaming.types import State
 from tsad.linefit import MOST, scored_by, with_lines
 
@@ -65,6 +67,26 @@ def test_a_break_of_the_order_adds_to_its_slot_what_is_beyond_usual() -> None:
     assert surprise[90] > 1
     assert sum(surprise) == surprise[90]
     assert (surprise[90] * 64).is_integer()
+
+
+def test_what_lines_say_is_read_part_by_part_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = []
+    for part in (7, 1 << 17):
+        monkeypatch.setattr("tsad.linefit.PART", part)
+        found, messages = LineTape(lambda ids: [{1: "took <NUM> ms"}.get(key) for key in ids]), []
+        messages = [
+            f"took {5 if slot == 90 and place == 3 else slot * 7 % 3} ms" for slot in range(SLOTS) for place in range(5)
+        ]
+        slots, ids = np.repeat(np.arange(SLOTS), 5), np.ones(5 * SLOTS, np.int32)
+        before = np.full((len(ids), 2), -1, np.int32)
+        shaped = ShapedLines(*shapes_and_numbers(messages))
+        found.add(["a"], np.zeros(len(ids), np.int32), slots, ids, before, None, shaped)
+        scored, model = with_lines(rows(["a"]), found, ["field"])
+        assert model is not None
+        fields.append(model.state().arrays["scorer:field/table/fields"].tolist())
+        assert model.fields.tolist() == fields[-1] == [4096 + 32]
+        assert [slot for slot, nats in enumerate(column(scored, "a", "log.field")) if nats] in ([], [90])
+    assert fields[0] == fields[1]
 
 
 def test_templates_are_known_by_their_text() -> None:

@@ -39,6 +39,8 @@ LINES = {
 }
 """Likewise for lines."""
 TEXTS = ("GET /item/{} took {} ms", "user u{} logged in from 10.0.0.{}", "cache {} rebuilt in {} s")
+NAMES = ("index", "mails", "bills", "stock")
+"""Of jobs, whose template becomes more general as they come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,15 @@ class Traffic:
             for slot in range(self.calm) for entity in range(self.entities)
         ]  # fmt: skip
 
+    def lines_before(self, cut: int) -> list[bytes]:
+        """Calm lines of the slots from `cut` on before the first one, in order."""
+        rng = random.Random(self.seed + 2)
+        said = [
+            {"entity": f"e{entity}", "time": START + 60 * slot + place, "message": rng.choice(TEXTS).format(place, 7)}
+            for slot in range(cut - self.calm, 0) for place in range(2) for entity in range(self.entities)
+        ]  # fmt: skip
+        return [json.dumps(body).encode() for body in said]
+
     def messages(self) -> list[Message]:
         """Telemetry and lines in the order in which they are sent."""
         rng = random.Random(self.seed)
@@ -105,6 +116,10 @@ class Traffic:
         for slot in range(self.slots):
             for entity in range(self.entities):
                 said = [rng.choice(TEXTS).format(rng.randrange(900), rng.randrange(99)) for _ in range(self.lines)]
+                if rng.random() < 0.02:
+                    said.append(f"job {rng.choice(NAMES)} of shop is done, token={rng.randrange(9)}{rng.choice(NAMES)}")
+                if rng.random() < 0.01:
+                    said.append(f"Deploying version 1.{slot} of shop")
                 if rng.random() < 0.004:
                     said += [f"ERROR connection to database {rng.randrange(9)} refused"] * 8
                 for place, text in enumerate(said):
