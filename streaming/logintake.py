@@ -235,11 +235,12 @@ class LogIntake:
         """Note what the model in force says of each line, and keep the line for the next one; the lines as it sees
         them."""
         lines = part.lines
+        related = lines.related if self.sessions is None else self.sessions.keys.others(lines.related)
         if self.tape is not None:
-            self.tape.add(lines.names, lines.codes, slots, ids, before, is_new, part.shaped, lines.related)
+            self.tape.add(lines.names, lines.codes, slots, ids, before, is_new, part.shaped, related)
         if self._scores is None:
             return None
-        mined = self._scores.mined(ids, before, slots, is_new, part.shaped, lines.related)
+        mined = self._scores.mined(ids, before, slots, is_new, part.shaped, related)
         scores = self._scores.model.score(mined)
         for number, feature in enumerate(self._scores.model.features):
             strange, first = np.flatnonzero(scores[:, number]), SCORES + SCORE * number
