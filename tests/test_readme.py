@@ -35,7 +35,7 @@ START = datetime(2026, 1, 5, tzinfo=UTC)
 SLOTS, HOSTS = 500, ("web-1", "web-2")
 MAKE = {
     "make demo": "$(BIN)/tsad demo",
-    "make test": "$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal",
+    "make test": "$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal",
 }
 
 
