@@ -189,7 +189,7 @@ patterns = [{{kind = "deploy", pattern = "^Deploying version"}}]
         worker = app.worker(
             STREAM, limits=Limits(self.ends // (32 * self.partitions), snapshot_every=12, explain_per_poll=5)
         )
-        self._step(worker, self.ends // 4)
+        self._step(worker, self.ends // 8)
         app.models.promote(STREAM, second)
         self.second = second
         worker.read_out()

@@ -141,7 +141,7 @@ class Traffic:
         for entity in range(self.entities):
             slot = rng.randrange(10, 30)
             while slot < self.slots - 20:
-                length = rng.choice((1, 1, 2, 8, 14))
+                length = rng.choice((1, 1, 1, 2, 8, 14))
                 size = rng.choice((-1, 1)) * rng.uniform(3, 9)
                 block[slot : slot + length, entity, : rng.randrange(1, 5)] += size
                 if rng.random() < 0.33:
@@ -164,7 +164,7 @@ class Traffic:
         return json.dumps(body).encode()
 
 
-SMALL = Traffic(entities=24, slots=350, lines=1, between=(12, 18))
+SMALL = Traffic(entities=24, slots=350, lines=1, between=(10, 15))
 """As little as a round of chaos needs (`tests.tsad.chaos.WANTED`): 17,000 records."""
 TINY = Traffic(entities=9, slots=160, lines=1, between=(12, 18), broken=0.03)
 """Some of everything, in 3,000 records: for tests, which have less time."""
