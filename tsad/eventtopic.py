@@ -62,14 +62,23 @@ class EventTopic:
     def serve(self, now_ns: int) -> None:
         """Keep what has come, at the first call all that is there. BrokerError as for the other topics."""
         if self._topic is None:
-            self._topic = self.connect()
-            for found in self._topic.read_up():
-                self._keep(found, now_ns)
+            self._topic = self._opened(now_ns)
         elif now_ns - self._served >= EVERY:
             self._keep(self._topic.poll(AWHILE), now_ns)
         else:
             return
         self._served = now_ns
+
+    def _opened(self, now_ns: int) -> WholeTopic:
+        """The topic, all of which that is there now was kept: begun anew where that fails."""
+        topic = self.connect()
+        try:
+            for found in topic.read_up():
+                self._keep(found, now_ns)
+        except BaseException:
+            topic.close()
+            raise
+        return topic
 
     def _keep(self, found: Mapping[int, Messages], now_ns: int) -> None:
         for partition, messages in found.items():

@@ -38,7 +38,8 @@ class WholeTopic:
                 raise BrokerError(f"topic {topic!r} does not exist")
             self._places = [TopicPartition(topic, number) for number in sorted(numbers)]
             self._client.assign(self._places)
-            self._client.seek_to_beginning()
+            for place, first in self._client.beginning_offsets(self._places).items():
+                self._client.seek(place, first)
 
     def poll(self, seconds: float = 0) -> dict[int, Messages]:
         """What has come since, by partition; waits at most so long where nothing has."""

@@ -42,7 +42,7 @@ TIMES = {"saved_at", "detected_at", "ingested_at", "amended_at", "at"}
 ELSEWHERE = {"broken_row", "broken_message", "unsupported", "no_match"}
 """Reasons for dead letters that topics of JSON never meet."""
 WANTED = {
-    "alerts": 300, "amended late": 20, "retracted": 20, "opened late": 20, "promotions": 1, "lines quoted": 20,
+    "alerts": 300, "amended late": 20, "retracted": 20, "opened late": 20, "promotions": 1,
     "aliases": 5, "events in lines": 20,
 }  # fmt: skip
 """How much of each the undisturbed run must have, or a round proves little."""
@@ -180,7 +180,8 @@ patterns = [{{kind = "deploy", pattern = "^Deploying version"}}]
 
     def _read_undisturbed(self) -> None:
         app = opened(self.home(instances=False), ticking=True)
-        first, second = self._fitted(app, 0, self.traffic.lines_before(0)), self._fitted(app, 40, [])
+        lines = self.traffic.lines_before(0) if self.traffic.scored else []
+        first, second = self._fitted(app, 0, lines), self._fitted(app, 40, [])
         self.models = list(app.models.listing(STREAM))
         app.models.promote(STREAM, first)
         self._claim(app)

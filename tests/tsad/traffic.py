@@ -56,7 +56,8 @@ class Message:
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """`entities` over `slots` of a minute, behind `calm` slots that are history to fit on; so many `lines` of each in a
-    slot, and so many slots `between` two of its anomalies. `late`, `twice`, `broken` and `stray` are shares."""
+    slot, and so many slots `between` two of its anomalies. `late`, `twice`, `broken` and `stray` are shares.
+    `scored`: the first version judges lines too, and finds fewer of the anomalies of telemetry."""
 
     entities: int = 24
     slots: int = 200
@@ -68,6 +69,7 @@ class Traffic:
     stray: float = 0.004
     lines: int = 2
     between: tuple[int, int] = (14, 24)
+    scored: bool = False
 
     def history(self) -> list[bytes]:
         """Calm telemetry before the first slot, in order."""
@@ -166,9 +168,9 @@ class Traffic:
 
 SMALL = Traffic(entities=24, slots=350, lines=1, between=(12, 18))
 """As little as a round of chaos needs (`tests.tsad.chaos.WANTED`): 17,000 records."""
-TINY = Traffic(entities=9, slots=160, lines=1, between=(12, 18), broken=0.03)
+TINY = Traffic(entities=9, slots=160, lines=1, between=(12, 18), broken=0.03, scored=True)
 """Some of everything, in 3,000 records: for tests, which have less time."""
-FULL = Traffic(entities=165, slots=400)
+FULL = Traffic(entities=165, slots=400, scored=True)
 """200,000 records."""
 
 
