@@ -51,8 +51,10 @@ bench-quality: $(BENCH_STAMP) ## Measure detection beside its peers on DATA, int
 	  $(if $(PROFILES),--profiles $(PROFILES)) $(if $(SCOPES),--scopes $(SCOPES)) $(if $(LIMIT),--limit $(LIMIT)) \
 	  $(if $(WORKERS),--workers $(WORKERS))
 
-bench-logs: $(STAMP) ## Measure log mining beside drain3 on DATA, into benchmarks/out/logs.json
-	$(BIN)/python benchmarks/logs.py --data $(DATA)
+# WORLDS says how many made worlds of operations that look like faults; PROFILE which detectors look at them.
+bench-logs: $(STAMP) ## Measure log mining, and one decision over metrics and logs, on DATA, into benchmarks/out/logs.json
+	$(BIN)/python benchmarks/logs.py --data $(DATA) $(if $(WORLDS),--worlds $(WORLDS)) \
+	  $(if $(PROFILE),--profile $(PROFILE))
 
 # STREAM passes options, for instance STREAM="--client confluent --profile fast"; KAFKA_HOME as for the tests.
 bench-stream: $(STAMP) ## Measure a stream from a real broker into PostgreSQL, into benchmarks/out/stream.json

@@ -5,7 +5,9 @@ identifiers), in a process pinned to one core: mined alone, and taken in whole (
 Groups: the loghub-2k systems under `--data`, lines without headers, default settings of both. Grouping accuracy: the
 share of lines whose group holds the same lines as that of the truth; F1 of grouping: the same over groups; template
 accuracy: F1 over groups whose text is right too, after runs of wildcards are one (Jiang et al., ISSTA 2024).
-Detection: sessions and alert lines, see `log_sessions`. Prints tables and writes benchmarks/out/logs.json.
+Detection: sessions and alert lines, see `log_sessions`. One decision: `--worlds` made worlds of operations that look
+like faults (`deceptive.py`), and the faults of TrainTicket below `--data` (`trainticket.py`). Prints tables and writes
+benchmarks/out/logs.json.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -31,7 +34,11 @@ from drain3 import TemplateMiner  # noqa: E402
 from drain3.masking import MaskingInstruction  # noqa: E402
 from drain3.template_miner_config import TemplateMinerConfig  # noqa: E402
 
+from benchmarks.deceptive import deceptive  # noqa: E402
 from benchmarks.log_sessions import sessions, show_sessions  # noqa: E402
+from benchmarks.make_demo_data import NEZHA  # noqa: E402
+from benchmarks.scenarios import REPORT  # noqa: E402
+from benchmarks.trainticket import trainticket  # noqa: E402
 from detectors.registry import LINE_SCORERS  # noqa: E402
 from detectors.types import Rows  # noqa: E402
 from streaming.columns import Columns  # noqa: E402
@@ -222,14 +229,31 @@ def show(report: dict[str, Any]) -> None:
         print(f"{name:10} " + "   ".join(f"{miner} {said}" for miner, said in zip(miners, figures, strict=True)))
 
 
+def one_decision(data: Path | None, worlds: int, profile: str) -> dict[str, Any]:
+    """Metrics and logs in one decision against metrics alone, through the product's commands."""
+    extra, found = f'profile = "{profile}"\n', dict[str, Any]()
+    if worlds:
+        found["deceptive"] = deceptive(
+            [replace(REPORT, seed=REPORT.seed + place) for place in range(worlds)], extra=extra
+        )
+    if data is not None and (data / NEZHA).exists():
+        found["trainticket"] = trainticket(data, extra)
+    for part, figures in found.items():
+        print(part, json.dumps(figures, indent=2))
+    return found
+
+
 def main() -> None:
     """Measure, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="the folder that holds log_loghub_2k; speed only without it")
     parser.add_argument("--lines", type=int, default=400_000)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "out" / "logs.json")
+    parser.add_argument("--worlds", type=int, default=1, help="of operations that look like faults; 0: none")
+    parser.add_argument("--profile", default="fast", help="of the detectors that look at those and at TrainTicket")
     given = parser.parse_args()
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
     lines = synthetic(given.lines)
     report: dict[str, Any] = {
         "mining_lines_per_s": lines_per_second(ours, lines),
@@ -246,6 +270,8 @@ def main() -> None:
         found = sessions(given.data)
         show_sessions(found)
         report |= found
+    os.sched_setaffinity(0, cores)
+    report |= one_decision(given.data, given.worlds, given.profile)
     show(report | {"grouping": report.get("grouping", {}) | {"mean": report.get("grouping_mean", {})}})
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(report, indent=2))

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from detectors import registry
 from detectors.calibration import Learning, Mode, Tail, alpha_for
-from detectors.fusion import Fusion, decisive, majority, power_mean, ratios
+from detectors.fusion import Fusion, decided, decisive, majority, power_mean, ratios
 from detectors.movement import REACH
 from detectors.scaling import Ranges
 from detectors.scope import LOOK_AHEAD, Scoped
 from detectors.seasons import Doubles, LocalClock, Seasons
 from detectors.types import Detector, Fitted, OnlineDetector, PartlyOnline, Rows, Scope
+from detectors.views import VIEW, Viewed, Views, surprise
 from streaming.logfeatures import unit_of
 from streaming.types import Floats, Ints, State, Windows
 
@@ -71,7 +72,8 @@ class Ensemble:
     tails over the fleet, `immediate` and `settled` those of the fused numbers, and `own` the K entities' windows for
     each of the two calibrators. `online` are the rows (K) that online detectors had learnt by the end of training.
     `moves` 2 x (K + 1) x F are the usual movements of channels (`detectors.movement`), 2 x 0 x F before the first fit.
-    `medians` (K + 1) x F and `background` (at most 256 windows) are scaled. `alpha` is the threshold.
+    `medians` (K + 1) x F and `background` (at most 256 windows) are scaled. `alpha` is the threshold. `seen`: where
+    metrics and lines are looked at apart (`detectors.views`), the tails of each view's immediate and settled numbers.
     """
 
     settings: EnsembleSettings
@@ -92,6 +94,7 @@ class Ensemble:
     moves: Floats
     background: Windows
     load: Load = registry.load
+    seen: tuple[tuple[Tail, ...], tuple[Tail, ...]] = ((), ())
     _index: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -146,6 +149,11 @@ class Ensemble:
         return np.fromiter((self._index.get(name, -1) for name in names), np.int64, len(names))
 
     @property
+    def views(self) -> Views:
+        """What each detector sees."""
+        return Views.told(self.settings.detectors, list(self.detectors), evidence_only(self.detectors))
+
+    @property
     def look_ahead(self) -> Ints:
         """Slots over which each detector's settled ratio is a mean (D)."""
         return look_aheads(self.detectors, self.settings.settle)
@@ -185,8 +193,11 @@ class Ensemble:
             return np.full(len(windows), np.nan, np.float32)
         scored = list(pure)
         parts = [ratios(pure[place](windows).values, self.quantiles[known, place]) for place in scored]
-        quiet = evidence_only(self.detectors)[scored]
-        return fuse(self.settings.fusion, np.stack(parts), [self.tails[place] for place in scored], quiet)
+        quiet, own = evidence_only(self.detectors)[scored], np.stack(parts)
+        if self.views.several:
+            views = Views(tuple(self.views.of[place] for place in scored), quiet)
+            return surprise(views.numbers(lambda some: power_mean(decisive(own[some], quiet[some]))), self.seen[0])
+        return fuse(self.settings.fusion, own, [self.tails[place] for place in scored], quiet)
 
     def forecast_inputs(self) -> ForecastInputs | None:
         """What explains a forecast, of the first detector that forecasts and can say so; None where none does.
@@ -213,13 +224,14 @@ class Ensemble:
             "detectors": list(self.detectors),
             "own": list(self.own),
             "online": list(self.online),
+            "views": len(self.seen[0]),
         }
         background = self.background
         arrays: EntityRows = {"entities": background.entities, "ends": background.ends, "values": background.values}
         state.put("background", State(arrays))
         state.put("ranges", self.ranges.state())
         state.put("seasons", self.seasons.state())
-        for place, tail in enumerate((self.immediate, self.settled, *self.tails)):
+        for place, tail in enumerate((self.immediate, self.settled, *self.tails, *self.seen[0], *self.seen[1])):
             state.put(f"tail{place}", tail.state())
         for kind, rows in (*self.own.items(), *self.online.items()):
             state.put(f"rows-{kind}", State(dict(rows)))
@@ -236,7 +248,9 @@ class Ensemble:
         detectors = {name: build(name, settings, meta["scope"], load) for name in names}
         for name, detector in detectors.items():
             detector.restore(state.part(f"detector-{name}"))
-        immediate, settled, *tails = (Tail.restore(state.part(f"tail{place}")) for place in range(len(names) + 2))
+        views, many = meta.get("views", 0), len(names)
+        places = range(many + 2 + 2 * views)
+        immediate, settled, *tails = (Tail.restore(state.part(f"tail{place}")) for place in places)
         background = state.part("background").arrays
         return cls(
             settings=settings,
@@ -247,7 +261,7 @@ class Ensemble:
             detectors=detectors,
             scope=meta["scope"],
             quantiles=state.arrays["quantiles"],
-            tails=tuple(tails),
+            tails=tuple(tails[:many]),
             immediate=immediate,
             settled=settled,
             own={kind: state.part(f"rows-{kind}").arrays for kind in meta["own"]},
@@ -257,6 +271,7 @@ class Ensemble:
             moves=state.arrays["moves"],
             background=Windows(**background, features=meta["features"], names=meta["background_names"]),
             load=load,
+            seen=(tuple(tails[many : many + views]), tuple(tails[many + views :])),
         )
 
 
@@ -264,8 +279,9 @@ def build(name: str, settings: EnsembleSettings, scope: Scope, load: Load) -> De
     """An unfitted detector; what has window memory is fitted per `scope`."""
     kind = load(name)
     parameters = ({"seed": settings.seed} if getattr(kind, "seeded", False) else {}) | settings.detectors.get(name, {})
+    view = parameters.pop(VIEW, None)
     if kind.memory == "window":
-        return Scoped(lambda: kind(**parameters), scope, settings.groups)
+        return Scoped(lambda: Viewed(kind(**parameters), view) if view else kind(**parameters), scope, settings.groups)
     detector = kind(**parameters)
     if isinstance(detector, PartlyOnline):
         detector.within(lambda make: Scoped(make, scope, settings.groups))
@@ -314,9 +330,22 @@ def fuse(how: Fusion, ratios: Floats, tails: Sequence[Tail], quiet: NDArray[np.b
     return majority(np.stack(each).astype(np.float32))
 
 
-def unseen_threshold(fusion: Fusion) -> float:
-    """Where 2% of normal windows are expected without having seen any: ratio 1, or a surprise of -log 2%."""
-    return 1.0 if fusion == "power" else 3.9
+def numbers(
+    how: Fusion, ratios: Floats, tails: Sequence[Tail], views: Views, newest: NDArray[np.bool_]
+) -> list[tuple[Floats, Floats]]:
+    """Of each view, from D x B ratios: the fused number (B), and the one that is decided by."""
+    found = []
+    for some in views.members:
+        own = ratios[some]
+        whole = fuse(how, own, [tail for tail, yes in zip(tails, some, strict=True) if yes], views.evidence[some])
+        found.append((whole, decided(whole, own, newest[some])))
+    return found
+
+
+def unseen_threshold(fusion: Fusion, several: bool = False) -> float:
+    """Where 2% of normal windows are expected without having seen any: ratio 1, or a surprise of -log 2% (that of
+    `several` views is one)."""
+    return 1.0 if fusion == "power" and not several else 3.9
 
 
 def _silent(stage: str, done: int, total: int) -> None:

@@ -16,18 +16,19 @@ from detectors.ensemble import (
     Progress,
     build,
     evidence_only,
-    fuse,
     look_aheads,
     newest_only,
     newest_slots,
+    numbers,
     unseen_threshold,
 )
-from detectors.fusion import decided, grouped_quantile, ratios, settled_mean
+from detectors.fusion import grouped_quantile, ratios, settled_mean
 from detectors.movement import FLOOR, REACH, movements
 from detectors.scaling import NO_HOUR, Ranges, Scaling
 from detectors.scope import Scoped, resolve_scope
 from detectors.seasons import HOUR, Doubles, Seasons, learn
 from detectors.types import Detector, OnlineDetector, PartlyOnline, Rows, Scope
+from detectors.views import Views, in_views, surprise
 from streaming.logfeatures import unit_of
 from streaming.types import Codes, Floats, Ints, Windows
 
@@ -71,12 +72,11 @@ class Fitting:
             # Windows that were fitted on look more usual than new ones will: they calibrate nothing.
             own[:] = np.nan
         tails = tuple(Tail.fit(row) for row in own)
-        how, quiet = self._settings.fusion, evidence_only(detectors)
-        newest = newest_only(detectors, how)
-        immediate, settled = (
-            decided(fuse(how, part, tails, quiet), part, newest) for part in (own, self._settled(own, detectors))
+        views = Views.told(self._settings.detectors, list(detectors), evidence_only(detectors))
+        (immediate, seen), (settled, seen_settled) = (
+            self._decided(part, tails, views, detectors) for part in (own, self._settled(own, detectors))
         )
-        first, second = self._tail(immediate), self._tail(settled)
+        first, second = self._tail(immediate, views.several), self._tail(settled, views.several)
         codes, entities, settings = self._rows.codes[validated], self._entities, self._settings
         present = settings.expected_entities or len(np.unique(self._rows.codes))
         return Ensemble(
@@ -101,13 +101,26 @@ class Fitting:
             moves=self._moves(),
             background=self._background(windows),
             load=self._load,
+            seen=(seen, seen_settled),
         )
+
+    def _decided(
+        self, own: Floats, tails: tuple[Tail, ...], views: Views, detectors: dict[str, Detector]
+    ) -> tuple[Floats, tuple[Tail, ...]]:
+        """What is decided by (n), of D x n ratios, and each view's tail where there are several."""
+        how = self._settings.fusion
+        each = [then for _, then in numbers(how, own, tails, views, newest_only(detectors, how))]
+        seen = tuple(self._tail(number) for number in each) if views.several else ()
+        return surprise(each, seen), seen
 
     def _chosen(self, rows: Rows, settings: EnsembleSettings) -> EnsembleSettings:
         """The settings with the detectors for as many channels as there are."""
         if settings.few_channels is not None and few(rows.values[self._cut.fitted]):
             settings = replace(settings, detectors=settings.few_channels)
-        return replace(settings, few_channels=None)
+        detectors = settings.detectors
+        if settings.fusion == "power":
+            detectors = in_views(detectors, rows.features, self._load)
+        return replace(settings, few_channels=None, detectors=detectors)
 
     def _scales(self, rows: Rows) -> tuple[Ranges, Seasons]:
         """Seasons, and the ranges of what they leave."""
@@ -205,10 +218,10 @@ class Fitting:
             detector.fit(windows)
         return detectors | again
 
-    def _tail(self, fused: Floats) -> Tail:
+    def _tail(self, fused: Floats, several: bool = False) -> Tail:
         codes, slots = self._rows.codes[self._cut.validation], self._rows.slots[self._cut.validation]
         cluster = mean_cluster(fused, codes, slots, self._settings.quiet)
-        return Tail.fit(fused, unseen_threshold(self._settings.fusion), cluster)
+        return Tail.fit(fused, unseen_threshold(self._settings.fusion, several), cluster)
 
     def _medians(self) -> Floats:
         medians = np.full((self._entities + 1, len(self._rows.features)), np.nan, np.float32)

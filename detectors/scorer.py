@@ -8,13 +8,14 @@ import structlog
 from numpy.typing import NDArray
 
 from detectors.calibration import Calibrator
-from detectors.ensemble import Ensemble, evidence_only, fuse, newest_only
+from detectors.ensemble import Ensemble, evidence_only, newest_only, numbers
 from detectors.entity_arrays import EntityArrays, Field
-from detectors.fusion import blend_shares, decided, decisive, ratios, settled_mean
+from detectors.fusion import blend_shares, decisive, ratios, settled_mean
 from detectors.movement import REACH, blamed
 from detectors.onebyone import judge_slots
 from detectors.scaling import NO_HOUR, Scaling
 from detectors.types import Scores, Verdicts
+from detectors.views import surprise
 from streaming.types import Codes, Floats, Ints, State, Windows
 
 OnError = Callable[[str, Exception], None]
@@ -57,6 +58,7 @@ class Scorer:
         self._online = ensemble.fresh_online()
         self._quiet, self._look_ahead = evidence_only(ensemble.detectors), ensemble.look_ahead
         self._newest = newest_only(ensemble.detectors, ensemble.settings.fusion)
+        self._views = ensemble.views
         places = late_horizon + ensemble.settings.settle
         self._ring = EntityArrays(
             {
@@ -115,11 +117,10 @@ class Scorer:
         self._ring.reach(windows.entities)
         known = self._scaling.trained(windows.entities)
         own = ratios(scores, self.ensemble.quantiles[known].T)
-        how, each = self.ensemble.settings.fusion, self.ensemble.tails
+        each = self.ensemble.tails
         tails = np.stack([tail.probability(row) for tail, row in zip(each, own, strict=True)])
-        later = self._settle(windows, own)
-        fused, settled = (fuse(how, part, each, self._quiet) for part in (own, later))
-        now, then = (decided(whole, part, self._newest) for whole, part in ((fused, own), (settled, later)))
+        fused, now = self._fused(own, 0)
+        settled, then = self._fused(self._settle(windows, own), 1)
         p, confidence = judge_slots(self._immediate, windows.entities, now, slots, learn)
         settled_p, _ = judge_slots(self._settled, windows.entities, then, slots, learn)
         alpha = self.ensemble.alpha
@@ -141,14 +142,20 @@ class Scorer:
     def settle_rest(self, entities: Codes, end: int) -> tuple[Floats, NDArray[np.float64]]:
         """At the end of a stream, the settled fused numbers and their tail probabilities ((settle - 1) x B each) of the
         slots up to `end` whose look-ahead is not over: each over what is left of it. Nothing is learnt."""
-        settings, each = self.ensemble.settings, self.ensemble.tails
+        settings = self.ensemble.settings
         rest = np.empty((settings.settle - 1, len(entities)), np.float32)
         p = np.empty(rest.shape)
         for place in range(len(rest)):
             own = self._looked_ahead(entities, np.full(len(entities), end + place + 1))
-            rest[place] = fuse(settings.fusion, own, each, self._quiet)
-            p[place] = self._settled.probability(entities, decided(rest[place], own, self._newest))
+            rest[place], then = self._fused(own, 1)
+            p[place] = self._settled.probability(entities, then)
         return rest, p
+
+    def _fused(self, own: Floats, which: int) -> tuple[Floats, Floats]:
+        """The fused numbers (B) of D x B ratios, and those that are decided by; `which`: immediate 0, settled 1."""
+        how, tails = self.ensemble.settings.fusion, self.ensemble.seen[which]
+        whole, then = zip(*numbers(how, own, self.ensemble.tails, self._views, self._newest), strict=True)
+        return surprise(whole, tails), surprise(then, tails)
 
     def promote(self, ensemble: Ensemble) -> "Scorer":
         """A scorer of another version for the same entities.

@@ -161,7 +161,8 @@ def log_shape(names: Sequence[str]) -> type[LogRow]:
 def related_of(names: Sequence[str]) -> Callable[[LogRow], tuple[Any, ...]]:
     """Reads the values of `names` from rows of `log_shape(names)`."""
     known = {field.name for field in msgspec.structs.fields(LogRow)}
-    return attrgetter(*(name if name in known else f"related_{place}" for place, name in enumerate(names)))
+    read = attrgetter(*(name if name in known else f"related_{place}" for place, name in enumerate(names)))
+    return read if len(names) > 1 else lambda row: (read(row),)
 
 
 def flat_row(payload: bytes, form: TelemetryFormat, default_entity: str) -> Row:

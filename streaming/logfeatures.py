@@ -24,6 +24,7 @@ SCORED_FEATURES = (RARE, SEQUENCE, FIELD, RELATION, RECURRENT)
 COUNTED_SEVERITIES = SEVERITIES[1:]
 
 _GRAVE = ("log.severity.error", "log.severity.fatal")
+COMPLAINTS = ("log.severity.warning", *_GRAVE)
 
 
 class LogFeatures:

@@ -17,6 +17,7 @@ from streaming.linetape import LineTape
 from streaming.logfeatures import LogFeatures
 from streaming.masking import Masking
 from streaming.miner import MAX_CHARACTERS, READ, SHORT, Miner
+from streaming.onsets import Onset, Onsets, Symptom
 from streaming.ordinary import Ordinary
 from streaming.quotes import Clean, Quotes, Texts
 from streaming.redaction import LOOKED_AT
@@ -89,6 +90,8 @@ class LogIntake:
         self._founded: dict[int, int] = {}
         self._signs: Signs | None = None
         self._sighted: list[Sighting] = []
+        self._onsets: Onsets | None = None
+        self._begun: list[Onset] = []
         self._severities = Severities()
         self._last = LastLines(timing.max_entities, depth)
         self._line_model = line_model
@@ -107,6 +110,19 @@ class LogIntake:
         """What was seen since the last call, in order."""
         sighted, self._sighted = self._sighted, []
         return sighted
+
+    def watch_onsets(self, silence: int) -> None:
+        """Look for templates that set in after so many slots without them."""
+        lateness = -(-self._timing.lateness // self._timing.step)
+        self._onsets = Onsets(silence, lateness, self._read_masked)
+
+    def begun(self) -> tuple[list[Onset], list[Symptom]]:
+        """What has set in since the last call, in order: templates, and warnings and errors that came again."""
+        if self._onsets is None:
+            return [], []
+        begun, symptoms = self._begun, self._onsets.symptoms
+        self._begun, self._onsets.symptoms = [], []
+        return begun, symptoms
 
     def take(self, lines: Lines) -> LogCounts:
         """Count each line in its columns; in position order, each line once."""
@@ -161,6 +177,8 @@ class LogIntake:
                 ids[start:stop] = self.miner.match_keys(keys, given)
             else:
                 ids[start:stop], is_new[start:stop] = self.miner.learn_keys(keys, given)
+        if self._onsets is not None:
+            self._begun += self._onsets.of(lines, part.keys, ids, part.severities, ~late, slots)
         if self.sessions is not None:
             text = self._read_masked
             self.sessions.take(lines, part.severities, ids, part.now, lambda place: text(part.keys[place]))
@@ -217,11 +235,12 @@ class LogIntake:
         """Note what the model in force says of each line, and keep the line for the next one; the lines as it sees
         them."""
         lines = part.lines
+        related = lines.related if self.sessions is None else self.sessions.keys.others(lines.related)
         if self.tape is not None:
-            self.tape.add(lines.names, lines.codes, slots, ids, before, is_new, part.shaped, lines.related)
+            self.tape.add(lines.names, lines.codes, slots, ids, before, is_new, part.shaped, related)
         if self._scores is None:
             return None
-        mined = self._scores.mined(ids, before, slots, is_new, part.shaped, lines.related)
+        mined = self._scores.mined(ids, before, slots, is_new, part.shaped, related)
         scores = self._scores.model.score(mined)
         for number, feature in enumerate(self._scores.model.features):
             strange, first = np.flatnonzero(scores[:, number]), SCORES + SCORE * number
@@ -310,6 +329,7 @@ class LogIntake:
         whole.put("ordinary", State() if self._ordinary is None else self._ordinary.state())
         whole.put("last", self._last.state())
         whole.put("scores", State() if self._scores is None else self._scores.state())
+        whole.put("onsets", State() if self._onsets is None else self._onsets.state())
         whole.put("miner", self.miner.state())
         whole.put("features", self.features.state())
         if self.sessions is not None:
@@ -327,6 +347,8 @@ class LogIntake:
         self._scored_by = state.meta["scored_by"]
         model = self._line_model(self._scored_by) if state.meta["scored"] else None
         self._scores = None if model is None else LineScores.restored(model, state.part("scores"))
+        if self._onsets is not None and state.meta.get("onsets"):  # snapshots of older versions have none
+            self._onsets.restore(state.part("onsets"))
         self.miner.restore(state.part("miner"))
         self.features.restore(state.part("features"))
         if self.sessions is not None and "sessions" in state.meta:  # snapshots from before there were any have none

@@ -79,6 +79,11 @@ class Related:
     def _of_keys(cls, names: tuple[str, ...], keys: Ints) -> "Related":
         return cls(names, np.full(keys.shape, ABSENT, np.int32), (), keys)
 
+    def without(self, name: str) -> "Related | None":
+        """All but what the lines say of `name`; None where that is all."""
+        kept = [place for place, one in enumerate(self.names) if one != name]
+        return Related(tuple(self.names[place] for place in kept), self.codes[:, kept], self.texts) if kept else None
+
     @property
     def keys(self) -> Ints:
         """N x R: equal ones for equal values, -1 = nothing."""

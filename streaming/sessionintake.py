@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import compress
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from streaming.columns import MAX_NAME
 from streaming.linescores import FOREIGN
 from streaming.miner import Miner
+from streaming.related import Related
 from streaming.sessiontable import SessionRules, SessionTable, Told
 from streaming.types import Codes, Ints, Lines, State
 
@@ -22,22 +22,42 @@ MOST_QUOTED, LONGEST = 5000, 300
 
 
 class SessionKeys:
-    """Finds a session's key in a line, by the one group of a regular expression."""
+    """Finds a line's session: by the one group of a regular expression that is sought in its text, or in `field`, one
+    of the named values that came with it. `apart`: that is not among those which are related to each other."""
 
-    def __init__(self, key: str) -> None:
-        self._find = re.compile(key).search
+    def __init__(self, key: str | None, field: str | None = None, apart: bool = False) -> None:
+        self._find = re.compile(key or "").search
+        self._field, self._apart = field, apart
 
-    def __call__(self, messages: Sequence[str]) -> tuple[list[str], Codes]:
-        """The keys in N messages, and which of them each has (N, int32; -1 = none that can be stored)."""
+    def of(self, lines: Lines) -> tuple[list[str], Codes]:
+        """The keys in N lines, and which of them each has (N, int32; -1 = none that can be stored)."""
+        if self._field is None:
+            return self.within(lines.messages)
+        related = lines.related
+        if related is None or self._field not in related.names:
+            return [], np.full(len(lines.codes), -1, np.int32)
+        return _storable(related.texts, related.codes[:, related.names.index(self._field)])
+
+    def within(self, messages: Sequence[str]) -> tuple[list[str], Codes]:
+        """Those in texts."""
         known: dict[str, int] = {}
         matches = map(self._find, messages)
         places = [-1 if match is None else known.setdefault(match[1] or "", len(known)) for match in matches]
-        names, codes = list(known), np.array(places, np.int32)
-        good = np.array([*(0 < len(name) <= MAX_NAME - PART and "\0" not in name for name in names), False], np.bool_)
-        if good[:-1].all():
-            return names, codes
-        place = np.append(np.cumsum(good[:-1]) - 1, -1).astype(np.int32)
-        return list(compress(names, good.tolist())), np.where(good[codes], place[codes], -1).astype(np.int32)
+        return _storable(list(known), np.array(places, np.int32))
+
+    def others(self, related: Related | None) -> Related | None:
+        """The named values that are related to each other."""
+        return related if related is None or self._field is None or not self._apart else related.without(self._field)
+
+
+def _storable(names: Sequence[str], codes: Codes) -> tuple[list[str], Codes]:
+    """Those of `names` that can be an entity's, with room for the number of a part, and are in use."""
+    good = np.array([*(0 < len(name) <= MAX_NAME - PART and "\0" not in name for name in names), False], np.bool_)
+    codes = np.where(good[codes], codes, -1)
+    used = np.unique(codes[codes >= 0])
+    place = np.full(len(names) + 1, -1, np.int32)
+    place[used] = np.arange(len(used))
+    return [names[code] for code in used.tolist()], place[codes]
 
 
 class SessionModel(Protocol):
@@ -60,16 +80,16 @@ class Shown:
 
 
 class SessionIntake:
-    """The sessions of a partition. `key` is that of `SessionKeys`; `model` finds what judges the sessions by a version
-    of a model, if anything does.
+    """The sessions of a partition. `keys` finds which line is of which; `model` finds what judges the sessions by a
+    version of a model, if anything does.
 
     With `taped`, sessions are told of though nothing judges them.
     """
 
-    def __init__(self, rules: SessionRules, key: str, model: Callable[[str], SessionModel | None]) -> None:
+    def __init__(self, rules: SessionRules, keys: SessionKeys, model: Callable[[str], SessionModel | None]) -> None:
         self.table = SessionTable(rules)
         self.taped = False
-        self._keys = SessionKeys(key)
+        self.keys = keys
         self._model = model
         self._version = ""
         self._known = KnownTemplates(np.empty(0, np.int32))
@@ -95,7 +115,7 @@ class SessionIntake:
     ) -> None:
         """N lines with their template `ids` (N); `now` (N) is the topic's newest event time as each came, `text` gives
         what is mined of the line at a place."""
-        names, codes = self._keys(lines.messages)
+        names, codes = self.keys.of(lines)
         if self._version:
             self._quote(codes, ids, text)
         self._show(self.table.take(names, codes, ids, lines.times, severities, now))

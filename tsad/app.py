@@ -258,6 +258,8 @@ class App:
             return None
         if intake is not None:
             intake.watch_for(config.context.signs())
+            if config.context.learn and config.context.lines:
+                intake.watch_onsets(config.context.slots(config.step))
         listed = partial(self.context_events.listing, stream, run, told=True)
         source = config.context.source
         return Happenings(partition.circumstances, config.step, self.clock, listed, Path(source) if source else None)

@@ -90,15 +90,18 @@ class Told:
 @dataclass(slots=True)
 class Account:
     """How context events bear on an alert. `events`: those that it follows, newest first; `by`: the one that explains
-    it, within `bounds`; `raised`: how the alert outgrew that. `opening`: shares of its opening; `features`: channels
-    that had a notable share in any of its slots."""
+    it, within `bounds`; `raised`: how the alert outgrew that. `opening`: shares of its opening. `peaks`, `errors` and
+    `rate`: its signature so far (`tsad.signature`), up to the slot `seen`."""
 
     events: list[Happening] = field(default_factory=list)
     by: Happening | None = None
     bounds: Bounds | None = None
     raised: Growth | None = None
     opening: dict[str, float] = field(default_factory=dict)
-    features: list[str] = field(default_factory=list)
+    peaks: dict[str, float] = field(default_factory=dict)
+    errors: float = 0.0
+    rate: float = 0.0
+    seen: int | None = None
 
     @property
     def explains(self) -> bool:
@@ -125,7 +128,8 @@ class Account:
             "by": None if by is None else Happening(**by),
             "bounds": None if bounds is None else Bounds(**bounds),
         }
-        return cls(**(meta | held))
+        known = {name: value for name, value in meta.items() if name in cls.__slots__}
+        return cls(**(known | held))
 
 
 @dataclass(slots=True)

@@ -4,38 +4,54 @@ Everything here follows from the partition's records and orders. Each change of 
 its slots, however many slots a poll closes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from glob import escape
 from itertools import chain
+from typing import Any
 
 from storage.events import LOGS, ContextEvent
+from streaming.logfeatures import TEMPLATE_PREFIX
+from streaming.onsets import Onset, Symptom
 from streaming.signs import Sighting
 from streaming.types import State
 from tsad.cases import Account, Case, Evidence, Judged
 from tsad.context import (
     LOOK_BACK,
-    NOTABLE,
     OFTEN,
     Allowance,
     Bounds,
+    Growth,
     Happening,
     Precedent,
     Precedents,
     Shares,
-    by_precedent,
+    Size,
     by_rule,
     coverage,
     excess,
     outgrown,
+    unprecedented,
 )
 from tsad.findings import Event
 from tsad.judge import Change
 from tsad.rows import utc
+from tsad.signature import Signature, more_than_usual
 from tsad.wording import utc_text
 
-CANDIDATES = 8
-"""Events that one alert is held against; the newest."""
+CANDIDATES, ONSETS = 8, 16
+"""Events that one alert is held against, and log templates that had set in; the newest."""
+KEPT, A_TEMPLATE, TEMPLATES = 512, 16, 2000
+"""Onsets that are kept of an entity, precedents of a template, and templates."""
+FOLLOWED = 0.5
+"""Part of a template's onsets that an alert must follow, or it tells of none."""
+SETTING_IN = 3
+"""Slots before its first flag in which an alert is looked at."""
+BY_ENTITY, MEMORIES = ("seen", "begun"), ("precedents", "templates")
+LEARNT = Bounds(None, None, None, "learnt")
+"""What was learnt has its bounds in the precedents."""
+Measure = Callable[[int, int, int], Signature]
+"""The signature of a row's slots, from the first to the last."""
 CONTEXT = "context"
 """What the audit calls that an event explains an alert, or explains it no longer."""
 
@@ -46,7 +62,9 @@ class Circumstances:
 
     `after`: slots behind an event in which an alert follows it; `reach`: slots for which an alert may still change
     after its last flag; `told`: events from outside, which orders name; `seen`: those that the partition's own lines
-    tell of, by entity, `wide` being the keys that are patterns.
+    tell of, by entity, `wide` being the keys that are patterns; `begun`: onsets of templates by entity, and `tally` by
+    kind, how many there were and how many of them (`followed`) an alert followed. `named` are those that have explained
+    one since the last save. `symptoms`: slots in which a warning or an error set in and came again, by entity.
     """
 
     after: int
@@ -57,6 +75,12 @@ class Circumstances:
     seen: dict[str, list[Happening]] = field(default_factory=dict)
     wide: set[str] = field(default_factory=set)
     precedents: Precedents = field(default_factory=Precedents)
+    begun: dict[str, list[Happening]] = field(default_factory=dict)
+    tally: dict[str, list[int]] = field(default_factory=dict)
+    followed: set[str] = field(default_factory=set)
+    templates: Precedents = field(default_factory=lambda: Precedents(A_TEMPLATE, TEMPLATES))
+    named: list[ContextEvent] = field(default_factory=list)
+    symptoms: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     @property
     def span(self) -> int:
@@ -86,28 +110,62 @@ class Circumstances:
         mine.append(Happening(event.id, event.kind, entity, one.slot, one.slot, event.title, said, known, one.line))
         return event
 
+    def onset(self, one: Onset, closed: int | None) -> None:
+        """Take in a template that has set in; `closed` is the last slot that has closed."""
+        kind, entity = f"{TEMPLATE_PREFIX}{one.template}", escape(one.entity)
+        event = ContextEvent(kind, utc(one.time), entity, None, one.text, source=LOGS)
+        known = one.slot if closed is None else max(one.slot, closed + 1)
+        said = f"{utc_text(event.start)} UTC"
+        mine = self.begun.setdefault(entity, [])
+        mine.append(
+            Happening(
+                event.id, kind, entity, one.slot, one.slot, one.text, said, known, template=one.template, at=one.time
+            )
+        )
+        del mine[:-KEPT]
+        self.tally[kind] = [count + more for count, more in zip(self.tally.pop(kind, [0, 0]), (1, 0), strict=True)]
+        if len(self.tally) > TEMPLATES:
+            del self.tally[next(iter(self.tally))]
+
+    def complain(self, one: Symptom) -> None:
+        """Take in a warning or an error that set in and came again."""
+        mine = self.symptoms.setdefault(one.entity, [])
+        mine.append((one.first, one.slot))
+        del mine[:-KEPT]
+
+    def _suffers(self, entity: str, first: int, last: int) -> bool:
+        """Whether a warning or an error set in and came again from slot `first` to `last`."""
+        return any(first <= begun and again <= last for begun, again in self.symptoms.get(entity, ()))
+
     def forget(self, closed: int) -> None:
         """Drop what tells nothing any more of an alert that may still change after the slot `closed`."""
         oldest = closed - self.reach - LOOK_BACK * (self.after + 1)
         kept = {entity: [one for one in mine if not self._past(one, oldest)] for entity, mine in self.seen.items()}
         self.seen = {entity: mine for entity, mine in kept.items() if mine}
         self.told = {key: one for key, one in self.told.items() if not self._past(one, oldest)}
+        begun = {entity: [one for one in mine if not self._past(one, oldest)] for entity, mine in self.begun.items()}
+        self.begun = {entity: mine for entity, mine in begun.items() if mine}
+        symptoms = {
+            entity: [one for one in mine if one[1] + self.after + self.reach >= oldest]
+            for entity, mine in self.symptoms.items()
+        }
+        self.symptoms = {entity: mine for entity, mine in symptoms.items() if mine}
+        self.followed &= {one.id for mine in self.begun.values() for one in mine}
 
     def _past(self, one: Happening, slot: int) -> bool:
         """Whether an alert with its last flag at `slot` is too far behind."""
         return one.last + self.after + self.reach < slot
 
-    def look(self, case: Case, change: Change, judged: Judged | None) -> list[Event]:
+    def look(self, case: Case, change: Change, judged: Judged | None, measure: Measure) -> list[Event]:
         """What a change of an alert means for what explains it; what of that is worth an audit row."""
         episode = change.episode
-        if case.account is None and not self.told and not self.seen:
+        if case.account is None and not self.told and not self.seen and not self.begun:
             return []
         shares = _shares_at(judged, change.row, episode.last)
         account = self._account(case, change)
         if account is None:
             return []
-        if shares is not None:
-            account.features = sorted({*account.features, *(name for name, part in shares.items() if part >= NOTABLE)})
+        self._measure(account, change, measure)
         events = self._judge(account, case, change, shares)
         self._learn(account, case, change)
         return events
@@ -127,32 +185,78 @@ class Circumstances:
         if account is None:
             account = case.account = Account(opening=_shares(case.opening))
         held = {one.id: one for one in [*account.events, *near]}
-        account.events = sorted(held.values(), key=lambda one: (-one.first, one.kind, one.id))[:CANDIDATES]
+        newest = sorted(held.values(), key=lambda one: (-one.first, one.kind, one.id))
+        onsets = [one for one in newest if one.template >= 0][:ONSETS]
+        account.events = [*[one for one in newest if one.template < 0][:CANDIDATES], *onsets]
+        for one in onsets:
+            if one.id not in self.followed:
+                self.followed.add(one.id)
+                self.tally.setdefault(one.kind, [1, 0])[1] += 1
         return account
+
+    def _measure(self, account: Account, change: Change, measure: Measure) -> None:
+        """Add what the alert has done since it was last looked at; its errors may have begun a little before it."""
+        last = change.episode.last
+        first = change.episode.first - SETTING_IN if account.seen is None else account.seen + 1
+        if last < first:
+            return
+        found = measure(change.row, first, last)
+        if account.seen is None:  # what is usual now is said by what was before
+            account.rate = found.rate
+        account.seen = last
+        account.errors += found.errors
+        for name, peak in found.peaks.items():
+            account.peaks[name] = max(peak, account.peaks.get(name, 0.0))
 
     def _known(self, entity: str) -> Iterable[Happening]:
         """Every event that may be of an entity."""
-        keys = {escape(entity), *self.wide}
-        return chain(self.told.values(), *(self.seen.get(key, ()) for key in sorted(keys)))
+        mine = escape(entity)
+        keys = {mine, *self.wide}
+        lines = (self.seen.get(key, ()) for key in sorted(keys))
+        return chain(self.told.values(), *lines, self.begun.get(mine, ()))
 
     def _judge(self, account: Account, case: Case, change: Change, shares: Shares | None) -> list[Event]:
-        """Let an event explain the alert, or take that back for good where the alert has outgrown it."""
-        episode = change.episode
-        length = episode.last - episode.first + 1
+        """Let an event explain the alert, or take that back for good where the alert has outgrown all of them."""
         if account.raised is not None:
             return []
-        if account.by is None:
-            for one in account.events:
-                bounds = self._bounds(one, case.entity, account.opening, episode.score, episode.last)
-                if bounds is not None and outgrown(bounds, episode.score, length, shares) is None:
-                    account.by, account.bounds = one, bounds
-                    return [_event("explained", case, change, one, bounds.why)]
+        before, grown = account.by, None
+        if before is not None:
+            grown = self._grown(before, account, case, change, shares)
+            if grown is None:
+                return []
+        for one in account.events:
+            bounds = self._bounds(one, account, case, change, shares) if one != before else None
+            if bounds is not None:
+                account.by, account.bounds = one, bounds
+                self._name(one)
+                return [_event("explained", case, change, one, bounds.why)]
+        if before is None or grown is None:
             return []
+        account.raised = grown
+        return [_event("raised", case, change, before, grown)]
+
+    def _grown(
+        self, one: Happening, account: Account, case: Case, change: Change, shares: Shares | None
+    ) -> Growth | None:
+        """In what an alert has outgrown the event that explains it, if in anything."""
+        episode = change.episode
         if account.bounds is None:
-            raise ValueError(f"alert of {case.entity!r}: an event explains it without bounds")
-        grown = outgrown(account.bounds, episode.score, length, shares)
-        account.raised = "earlier" if episode.first < account.by.first else grown
-        return [] if account.raised is None else [_event("raised", case, change, account.by, account.raised)]
+            raise ValueError(f"event {one.id} explains an alert without bounds")
+        if episode.first < one.first:
+            return "earlier"
+        if account.bounds.why == "rule":
+            return outgrown(account.bounds, episode.score, episode.last - episode.first + 1, shares)
+        found = unprecedented(one, self._size(account, case, change, one), self._precedents(one), self.after)
+        return "stronger" if found == "nothing" else found
+
+    def _size(self, account: Account, case: Case, change: Change, one: Happening) -> Size:
+        """How far an alert has gone behind an event."""
+        episode = change.episode
+        length, delay = episode.last - episode.first + 1, max(episode.first - one.first, 0)
+        errors = more_than_usual(account.errors, account.rate * (length + SETTING_IN))
+        if one.template >= 0:
+            errors = errors or self._suffers(case.entity, one.first - SETTING_IN, episode.last)
+        return Size(episode.score, length, delay, account.peaks, errors)
 
     def _often(self, one: Happening, entity: str, slot: int) -> float:
         """In which part of the time up to `slot` an alert of `entity` would follow an event such as this one."""
@@ -163,40 +267,82 @@ class Circumstances:
         ]
         return coverage(such, slot, self.after)
 
-    def _bounds(self, one: Happening, entity: str, opening: Shares, score: float, slot: int) -> Bounds | None:
-        bounds = by_rule(one, entity, opening, score, self.rules)
-        if bounds is None and self.learn and self._often(one, entity, slot) <= OFTEN:
-            bounds = by_precedent(one, opening, score, self.precedents.all(), self.after)
-        return bounds
+    def _bounds(
+        self, one: Happening, account: Account, case: Case, change: Change, shares: Shares | None
+    ) -> Bounds | None:
+        """Those within which an event explains an alert, if it does."""
+        episode = change.episode
+        if episode.first < one.first:
+            return None
+        bounds = by_rule(one, case.entity, account.opening, episode.score, self.rules)
+        if bounds is not None:
+            length = episode.last - episode.first + 1
+            return bounds if outgrown(bounds, episode.score, length, shares) is None else None
+        if not self.learn or not self._tells(one) or self._often(one, case.entity, episode.last) > OFTEN:
+            return None
+        size = self._size(account, case, change, one)
+        return LEARNT if unprecedented(one, size, self._precedents(one), self.after) is None else None
+
+    def _tells(self, one: Happening) -> bool:
+        """Whether alerts follow events of this kind often enough: anything may have come before one by chance."""
+        if one.template < 0:
+            return True
+        begun, followed = self.tally.get(one.kind, (1, 0))
+        return followed >= FOLLOWED * begun
+
+    def _precedents(self, one: Happening) -> list[Precedent]:
+        return (self.precedents if one.template < 0 else self.templates).of(one.kind)
+
+    def _name(self, one: Happening) -> None:
+        """An onset is an event for others once it explains something."""
+        if one.template >= 0:
+            event = ContextEvent(one.kind, utc(one.at), one.entity, None, one.title, source=LOGS)
+            self.named.append(event)
 
     def _learn(self, account: Account, case: Case, change: Change) -> None:
-        """What is over, and was delivered, is a precedent. What an event explained is none: it would be its own."""
+        """What is over, and was delivered, is a precedent. What an event explained is none: it would be its own. Nor is
+        an alert with errors one for a log line: a fault has symptoms before it has errors."""
         episode, track = change.episode, change.track
         if episode.running or track.merged_into is not None or account.explains:
             self.precedents.remove(case.entity, track.identity)
+            self.templates.remove(case.entity, track.identity)
             return
-        began = {one.kind: one.first for one in reversed(account.events)}
-        for kind, first in began.items():
-            self.precedents.put(
+        first: dict[str, Happening] = {one.kind: one for one in reversed(account.events)}
+        for kind, one in first.items():
+            size = self._size(account, case, change, one)
+            if one.template >= 0 and size.errors:
+                continue
+            (self.precedents if one.template < 0 else self.templates).put(
                 Precedent(
-                    kind, case.entity, track.identity, first, episode.ended or episode.last, episode.score,
-                    episode.last - episode.first + 1, dict(account.opening), tuple(account.features),
+                    kind, case.entity, track.identity, one.first, episode.ended or episode.last, size.score, size.slots,
+                    size.delay, dict(size.peaks), size.errors,
                 )
             )  # fmt: skip
 
     def state(self) -> State:
         """What no order says."""
-        seen = [asdict(one) for mine in self.seen.values() for one in mine]
-        precedents = [asdict(one) for one in self.precedents.all()]
-        return State(meta={"precedents": precedents, "seen": seen, "wide": sorted(self.wide)})
+        meta: dict[str, Any] = {"wide": sorted(self.wide), "tally": self.tally, "followed": sorted(self.followed)}
+        meta["symptoms"] = self.symptoms
+        meta |= {name: [asdict(one) for mine in getattr(self, name).values() for one in mine] for name in BY_ENTITY}
+        meta |= {name: [asdict(one) for one in getattr(self, name).all()] for name in MEMORIES}
+        return State(meta=meta)
 
     def restore(self, state: State) -> None:
         """What `state` gave."""
-        self.precedents, self.seen, self.wide = Precedents(), {}, set(state.meta["wide"])
-        for part in state.meta["seen"]:
-            self.seen.setdefault(part["entity"], []).append(Happening(**part))
-        for part in state.meta["precedents"]:
-            self.precedents.put(Precedent(**(part | {"features": tuple(part["features"])})))
+        meta = state.meta
+        self.wide, self.tally, self.followed = set(meta["wide"]), meta.get("tally", {}), set(meta.get("followed", ()))
+        held_symptoms = meta.get("symptoms", {}).items()
+        self.symptoms = {entity: [(first, slot) for first, slot in mine] for entity, mine in held_symptoms}
+        for name in BY_ENTITY:
+            held: dict[str, list[Happening]] = {}
+            for part in meta.get(name, ()):
+                held.setdefault(part["entity"], []).append(Happening(**part))
+            setattr(self, name, held)
+        self.precedents, self.templates = Precedents(), Precedents(A_TEMPLATE, TEMPLATES)
+        for name in MEMORIES:
+            for part in meta.get(name, ()):
+                if "peaks" in part:  # older versions kept less of a precedent
+                    getattr(self, name).put(Precedent(**part))
 
 
 def _event(reason: str, case: Case, change: Change, one: Happening, why: str) -> Event:

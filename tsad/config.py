@@ -3,6 +3,7 @@
 import os
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -10,7 +11,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, ValidationError, field_validator, model_validator
 from typing_extensions import override
 
-from streaming.settings import SECOND, FeatureRules, Timing
+from streaming.settings import SECOND, FeatureRules, LogFormat, TelemetryFormat, Timing
 from streaming.types import Topic
 from tsad.cluster import KafkaConfig
 from tsad.grouping import SUFFIX, SessionConfig
@@ -143,6 +144,17 @@ class StreamConfig(Renewal):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_session_has_a_field(self) -> "StreamConfig":
+        field = None if self.sessions is None else self.sessions.field
+        if field is None or self.logs is None or self.logs.layout != "text":
+            return self
+        groups = [name for name in re.compile(self.logs.pattern or "").groupindex if name not in ("time", "message")]
+        if field not in groups:
+            have = ", ".join(groups) or "none"
+            raise ValueError(f"sessions.field = {field!r}: logs.pattern has no such group; it has {have}")
+        return self
+
     @property
     @override
     def from_kafka(self) -> bool:
@@ -164,6 +176,14 @@ class StreamConfig(Renewal):
     def topics(self) -> tuple[Topic, ...]:
         """The topics that this stream reads."""
         return tuple(self.sections)
+
+    def format_of(self, topic: Topic) -> TelemetryFormat | LogFormat:
+        """The plain value for `streaming`, with all that is to be read of each line."""
+        form = self.sections[topic].settings()
+        field = None if self.sessions is None else self.sessions.field
+        if isinstance(form, TelemetryFormat) or field is None or field in form.relations:
+            return form
+        return replace(form, relations=(*form.relations, field))
 
     def timing(self) -> Timing:
         """The plain value for `streaming`."""

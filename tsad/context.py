@@ -1,33 +1,33 @@
-"""Whether what happened around an alert explains it away: pure functions of slots, scores and shares.
+"""Whether what happened around an alert explains it away: pure functions of slots, scores and channels.
 
 A context event (a deploy, the start of a batch, a backup) explains an alert that opens soon after it, if a rule of the
 configuration says so, or if events of its kind were followed by such alerts before. What it explains is bounded: an
-alert that becomes stronger, longer or of other channels than that is a fault inside a deploy.
+alert that becomes stronger, longer or of other channels than those, or that comes with errors, is a fault inside a
+deploy.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from math import sqrt
 from typing import Literal
 
 Shares = Mapping[str, float]
 """How much of a score each feature has."""
 Reason = Literal["rule", "learnt"]
-Growth = Literal["earlier", "stronger", "longer", "other channels"]
+Growth = Literal["earlier", "later", "stronger", "longer", "other channels", "errors"]
 
 ALIKE = 0.7
-"""Cosine of shares from which two alerts are of the same channels, and the part of them that known ones must have."""
+"""The part of an alert's shares that the channels which a rule names must have."""
 HIGHER = 1.5
-"""How many times the score and the slots of those before an alert may have."""
-TWICE = 2
-"""Occasions that make a precedent."""
+"""How many times the score, the slots, the peaks and the delay of one before an alert may have."""
+ROOM, SLACK = 0.5, 3
+"""Beyond that: how far outside its range a channel may go, in widths, and how many slots longer and later it may be."""
+TWICE, RULE = 2, 0.5
+"""Occasions that make a precedent, and which part of all that must be: faults inside deploys are the exception."""
 OFTEN = 0.5
 """Part of the time from which what follows events of a kind is no sign: everything does."""
 LOOK_BACK = 20
 """How many times `after` that part is taken over at most; at least the fifth of it."""
-NOTABLE = 0.1
-"""Share from which a channel belongs to an alert."""
 A_KIND, KINDS = 200, 64
 """Precedents that are kept of a kind of event (the newest), and kinds."""
 
@@ -36,8 +36,9 @@ A_KIND, KINDS = 200, 64
 class Happening:
     """A context event in slots, from `first` to `last`. `entity`: name or glob pattern, None = every entity.
 
-    `time` is its beginning for people, `line` the log line that told of it, if one did.
-    Judgements of the slots below `known` do not know it.
+    `time` is its beginning for people, `line` the log line that told of it, if one did. Judgements of the slots below
+    `known` do not know it. `template`: that of the log line that it is the onset of, `at` its time (ns); -1 where it is
+    none.
     """
 
     id: str
@@ -49,6 +50,8 @@ class Happening:
     time: str = ""
     known: int = 0
     line: str = ""
+    template: int = -1
+    at: int = 0
 
     def concerns(self, entity: str, opened: int, after: int) -> bool:
         """Whether an alert of `entity` that opened in a slot follows it: within it, or at most `after` slots later."""
@@ -79,9 +82,21 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
+class Size:
+    """How far an alert has gone: its highest score, slots from its first flag to its last, slots from the event to its
+    opening, `peaks` (`Signature`), and whether there were more warnings and errors than usual."""
+
+    score: float
+    slots: int
+    delay: int
+    peaks: Mapping[str, float]
+    errors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Precedent:
-    """An alert that followed an event of `kind` and is over: what it looked like at its opening, which channels had a
-    notable share in it, its peak and its length. `closed` is the slot in which it ended, `began` the event's."""
+    """An alert that followed an event of `kind` and is over: how far it went. `closed` is the slot in which it ended,
+    `began` the event's."""
 
     kind: str
     entity: str
@@ -90,8 +105,9 @@ class Precedent:
     closed: int
     score: float
     slots: int
-    opening: dict[str, float]
-    features: tuple[str, ...]
+    delay: int
+    peaks: dict[str, float]
+    errors: bool = False
 
 
 def excess(shares: Shares) -> dict[str, float]:
@@ -102,12 +118,6 @@ def excess(shares: Shares) -> dict[str, float]:
     if total <= 0:
         return dict(shares)
     return {name: share / total for name, share in above.items()}
-
-
-def cosine(one: Shares, other: Shares) -> float:
-    """Of the angle between two attributions, 0 to 1; 0 where one of them is nothing."""
-    lengths = sqrt(sum(x * x for x in one.values())) * sqrt(sum(x * x for x in other.values()))
-    return sum(share * other.get(name, 0.0) for name, share in one.items()) / lengths if lengths else 0.0
 
 
 def by_rule(
@@ -123,34 +133,41 @@ def by_rule(
     return None
 
 
-def by_precedent(
-    happening: Happening, shares: Shares, score: float, precedents: Iterable[Precedent], apart: int
-) -> Bounds | None:
-    """The bounds of what came after events of this kind before, if that was such an alert on two occasions at least.
+def beyond(size: Size, one: Precedent) -> Growth | None:
+    """In what an alert goes beyond one that was before, if in anything."""
+    if size.errors and not one.errors:
+        return "errors"
+    for name, peak in size.peaks.items():
+        known = one.peaks.get(name, 0.0)
+        if peak > HIGHER * known + ROOM:
+            return "stronger" if known else "other channels"
+    if size.score > HIGHER * one.score:
+        return "stronger"
+    if size.delay > HIGHER * one.delay + SLACK:
+        return "later"
+    return "longer" if size.slots > HIGHER * one.slots + SLACK else None
+
+
+def unprecedented(
+    happening: Happening, size: Size, precedents: Iterable[Precedent], apart: int
+) -> Growth | Literal["nothing"] | None:
+    """None where alerts that went as far as this one in everything came after events of this kind on two occasions at
+    least, and on half of those on which any did; else in what it goes beyond the last one, or "nothing" where there
+    were not two.
 
     Events not more than `apart` slots from each other are one occasion. Only precedents that were over when the event
-    began count. Bounds are what two occasions have in common: one fault does not widen them.
+    began count. They must each go as far: one fault that was longer and another of other channels allow nothing.
     """
-    alike = [
-        one
-        for one in precedents
-        if one.kind == happening.kind
-        and one.closed < happening.first
-        and score <= HIGHER * one.score
-        and cosine(shares, one.opening) >= ALIKE
-    ]
-    occasions = grouped(alike, apart)
-    if len(occasions) < TWICE:
+    before = [one for one in precedents if one.kind == happening.kind and one.closed < happening.first]
+    occasions = len(grouped(before, apart))
+    if occasions < TWICE:
+        return "nothing"
+    growths = {(one.entity, one.identity): beyond(size, one) for one in before}
+    as_far = [one for one in before if growths[one.entity, one.identity] is None]
+    if len(grouped(as_far, apart)) >= max(TWICE, RULE * occasions):
         return None
-    named = [{name for one in occasion for name in one.features} for occasion in occasions]
-    features = {name for names in named for name in names if sum(name in other for other in named) >= TWICE}
-    bounds = Bounds(
-        HIGHER * _second([max(one.score for one in occasion) for occasion in occasions]),
-        HIGHER * _second([max(one.slots for one in occasion) for occasion in occasions]),
-        tuple(sorted(features)),
-        "learnt",
-    )
-    return bounds if outgrown(bounds, score, 1, shares) is None else None
+    newest = sorted((one for one in before if one not in as_far), key=_age)[-1]
+    return growths[newest.entity, newest.identity]
 
 
 def coverage(happenings: Iterable[Happening], slot: int, after: int) -> float:
@@ -187,57 +204,52 @@ def outgrown(bounds: Bounds, score: float, slots: int, shares: Shares | None) ->
         return "longer"
     if shares is None or bounds.features is None:
         return None
-    known = covered(shares, bounds.features, exact=bounds.why == "learnt")
-    return None if known >= ALIKE else "other channels"
+    return None if covered(shares, bounds.features) >= ALIKE else "other channels"
 
 
-def covered(shares: Shares, features: Sequence[str], exact: bool = False) -> float:
-    """The part of `shares` that features like these have, 0 to 1. Names that were learnt are `exact`, no patterns."""
-    is_one: Callable[[str], bool] = (
-        set(features).__contains__ if exact else lambda name: any(fnmatchcase(name, each) for each in features)
-    )
+def covered(shares: Shares, features: Sequence[str]) -> float:
+    """The part of `shares` that features like these have, 0 to 1."""
     total = sum(shares.values())
-    return sum(share for name, share in shares.items() if is_one(name)) / total if total > 0 else 1.0
-
-
-def _second(values: Iterable[float]) -> float:
-    """The second largest."""
-    return sorted(values, reverse=True)[1]
+    known = sum(share for name, share in shares.items() if any(fnmatchcase(name, each) for each in features))
+    return known / total if total > 0 else 1.0
 
 
 class Precedents:
-    """The alerts that followed events and are over, by (entity, identity, kind); bounded."""
+    """The alerts that followed events and are over, by kind and (entity, identity): the newest `a_kind` of each of the
+    `kinds` kinds that had one last."""
 
-    def __init__(self) -> None:
-        self._kept: dict[tuple[str, int, str], Precedent] = {}
+    def __init__(self, a_kind: int = A_KIND, kinds: int = KINDS) -> None:
+        self._a_kind, self._kinds = a_kind, kinds
+        self._kept: dict[str, dict[tuple[str, int], Precedent]] = {}
 
     def all(self) -> list[Precedent]:
         """Every one that is kept."""
-        return list(self._kept.values())
+        return [one for mine in self._kept.values() for one in mine.values()]
+
+    def of(self, kind: str) -> list[Precedent]:
+        """Those of a kind."""
+        return list(self._kept.get(kind, {}).values())
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self.all())
 
     def put(self, one: Precedent) -> None:
         """Keep a precedent, in place of what the same alert was before."""
-        self._kept[one.entity, one.identity, one.kind] = one
-        mine = [other for other in self._kept.values() if other.kind == one.kind]
-        if len(mine) > A_KIND:
-            self._drop(min(mine, key=_age))
-        kinds = {other.kind for other in self._kept.values()}
-        if len(kinds) > KINDS:
-            newest = {kind: max(_age(other) for other in self._kept.values() if other.kind == kind) for kind in kinds}
-            oldest = min(kinds, key=lambda kind: newest[kind])
-            for other in [other for other in self._kept.values() if other.kind == oldest]:
-                self._drop(other)
+        mine = self._kept.setdefault(one.kind, {})
+        mine[one.entity, one.identity] = one
+        if len(mine) > self._a_kind:
+            oldest = min(mine.values(), key=_age)
+            del mine[oldest.entity, oldest.identity]
+        if len(self._kept) > self._kinds:
+            newest = {kind: max(map(_age, mine.values())) for kind, mine in self._kept.items()}
+            del self._kept[min(newest, key=lambda kind: newest[kind])]
 
     def remove(self, entity: str, identity: int) -> None:
         """The alert goes on, or was none."""
-        for key in [key for key in self._kept if key[:2] == (entity, identity)]:
-            del self._kept[key]
-
-    def _drop(self, one: Precedent) -> None:
-        del self._kept[one.entity, one.identity, one.kind]
+        for kind in list(self._kept):
+            self._kept[kind].pop((entity, identity), None)
+            if not self._kept[kind]:
+                del self._kept[kind]
 
 
 def _age(one: Precedent) -> tuple[int, str, int, str]:

@@ -1,10 +1,12 @@
 """The table of a stream that groups its log lines to sessions."""
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from streaming.sessionintake import SessionKeys
 from streaming.sessiontable import SessionRules
 from streaming.settings import SECOND
 from tsad.section import Duration, Expression, Section
@@ -19,9 +21,11 @@ def of_sessions(stream: str) -> str:
 
 
 class SessionConfig(Section):
-    """Log lines that belong together: by `key`, a regular expression whose one group is sought in each line."""
+    """Log lines that belong together: by `key`, a regular expression whose one group is sought in each line, or by what
+    they say in `field`."""
 
-    key: Expression
+    key: Expression | None = None
+    field: str | None = Field(default=None, min_length=1)
     gap: Duration = 600 * SECOND
     max_length: Duration = 24 * 3600 * SECOND
     max_lines: int = Field(default=1000, ge=2, le=100_000)
@@ -31,8 +35,8 @@ class SessionConfig(Section):
 
     @field_validator("key")
     @classmethod
-    def _one_group(cls, value: str) -> str:
-        groups = re.compile(value).groups
+    def _one_group(cls, value: str | None) -> str | None:
+        groups = re.compile(value or "()").groups
         if groups != 1:
             raise ValueError(f"a session's key is what the one group of the expression finds; it has {groups}")
         return value
@@ -43,6 +47,16 @@ class SessionConfig(Section):
         if value == 0:
             raise ValueError("must be longer than 0s")
         return value
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "SessionConfig":
+        if (self.key is None) == (self.field is None):
+            raise ValueError("say either key, what is sought in a line's text, or field, what came with it")
+        return self
+
+    def keys(self, relations: Sequence[str]) -> SessionKeys:
+        """What finds them in lines whose `relations` are related to each other."""
+        return SessionKeys(self.key, self.field, apart=self.field not in relations)
 
     def rules(self, step: int, lateness: int, late_horizon: int) -> SessionRules:
         """The plain value for `streaming`."""

@@ -15,6 +15,7 @@ import structlog
 
 from storage.events import ContextEvent
 from storage.types import Order
+from streaming.onsets import Onset, Symptom
 from streaming.settings import SECOND
 from streaming.signs import Sighting
 from streaming.timestamps import EventTimes
@@ -148,8 +149,19 @@ class Happenings:
             self.circumstances.add([happening_of(event, self.step, order.first_slot)])
             self.log.info("context event", kind=event.kind, entity=event.entity, title=event.title, start=event.start)
 
-    def sight(self, sightings: Iterable[Sighting], closed: int | None) -> None:
+    @property
+    def to_save(self) -> list[ContextEvent]:
+        """Events that the next save stores."""
+        return [*self.rows, *self.circumstances.named]
+
+    def sight(
+        self, sightings: Iterable[Sighting], onsets: Iterable[Onset], symptoms: Iterable[Symptom], closed: int | None
+    ) -> None:
         """Take in what the partition's own lines tell of: in its records, so no order is needed."""
+        for onset in onsets:
+            self.circumstances.onset(onset, closed)
+        for symptom in symptoms:
+            self.circumstances.complain(symptom)
         for one in sightings:
             event = self.circumstances.sight(one, closed)
             if event is not None:
@@ -159,6 +171,7 @@ class Happenings:
         """What was to be saved is."""
         self.fresh.clear()
         self.rows.clear()
+        self.circumstances.named.clear()
 
     def _from_file(self) -> list[ContextEvent]:
         """The events of the file, if it has changed since it was last read."""

@@ -138,6 +138,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
     },
     SessionConfig: {
         "key": "what a session's key is found by in a line: a regular expression with one group",
+        "field": "in its place: the key of JSON, attribute of OTLP or group of the pattern that holds it",
         "gap": "a session ends when its key has not come for so long, by event time",
         "max_length": "a line so long after the first one begins another session",
         "max_lines": "so many lines, and the next one begins another session",
@@ -150,6 +151,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "topic": "Kafka topic of such objects, for streams from Kafka; each worker reads all of it",
         "after": "how long after such an event an alert may be its doing",
         "learn": "whether alerts that followed a kind of event twice are its doing from then on",
+        "lines": "whether log lines that set in after `after` without them are such kinds, too",
         "rules": "what a kind explains at once; perhaps also max_score, max_duration",
         "patterns": "log lines that are events, by regular expressions on what is left of them when numbers are masked",
     },
@@ -193,6 +195,7 @@ EXAMPLES: dict[str, Any] = {
         {"name": "errors", "metric": "http.requests", "match": {"code": "500"}, "aggregate": "sum"}
     ],
     "SessionConfig.key": r"(blk_-?\d+)",
+    "SessionConfig.field": "request_id",
     "SessionConfig.alert_budget": 1.0,
     "ContextConfig.source": "events.jsonl",
     "ContextConfig.topic": "deploys",
@@ -252,7 +255,7 @@ def _keys(section: type[Section], filled: Mapping[str, Any]) -> Iterator[str]:
     for key, comment in COMMENTS[section].items():
         field = section.model_fields[key]
         value = filled.get(key, field.get_default(call_default_factory=True))
-        if value is None or (field.is_required() and key not in filled):
+        if value is None:
             value = EXAMPLES.get(f"{section.__name__}.{key}") or EXAMPLES[key]
         tables = key in filled and isinstance(value, list | tuple) and bool(value) and isinstance(value[0], dict)
         said = "[" if tables else _value(value, _is_duration(field))

@@ -20,7 +20,7 @@ from streaming.types import Source, Topic
 from streaming.windower import Windower
 from tsad.config import ConfigError, StreamConfig
 from tsad.fitting import Collected, collect
-from tsad.grouping import of_sessions
+from tsad.grouping import SessionConfig, of_sessions
 from tsad.incoming import KAFKA
 
 Clock = Callable[[], int]
@@ -53,10 +53,10 @@ class Inputs:
 
     def sources(self, given: Paths, columns: Columns) -> dict[Topic, Source]:
         """Open the sources that `paths` answers."""
-        paths, sections = self.paths(given), self.config.sections
+        paths = self.paths(given)
         ahead, clock = self.config.max_ahead, self.clock
         return {
-            topic: open_source(path, sections[topic].settings(), columns, max_ahead=ahead, clock=clock)
+            topic: open_source(path, self.config.format_of(topic), columns, max_ahead=ahead, clock=clock)
             for topic, path in paths.items()
         }
 
@@ -79,7 +79,7 @@ class Inputs:
 
     def decoder(self, topic: Topic, columns: Columns) -> PayloadDecoder:
         """What decodes the messages of `topic`."""
-        return decoder_of(self.config.sections[topic].settings(), columns, max_ahead=self.config.max_ahead)
+        return decoder_of(self.config.format_of(topic), columns, max_ahead=self.config.max_ahead)
 
     def belonging(self, number: int, claim: Callable[[str, Sequence[str]], Mapping[str, int]]) -> Sieve:
         """What keeps of the messages on partition `number` those that belong there: `claim` answers of names, of this
@@ -89,7 +89,10 @@ class Inputs:
             return entities
         of_keys = Belonging(number, partial(claim, of_sessions(self.name)))
         by_entity = sessions.keyed_by == "entity"
-        return SessionBelonging(number, SessionKeys(sessions.key), of_keys, entities if by_entity else None)
+        return SessionBelonging(number, self._keys(sessions), of_keys, entities if by_entity else None)
+
+    def _keys(self, sessions: SessionConfig) -> SessionKeys:
+        return sessions.keys(self.config.logs.relations if self.config.logs else ())
 
     def columns(self, model_features: list[str] | None = None) -> Columns:
         """The columns: those of the stream's model, else whatever comes."""
@@ -113,7 +116,7 @@ class Inputs:
         grouped = None
         if sessions is not None:
             rules = sessions.rules(timing.step, timing.lateness, timing.late_horizon)
-            grouped = SessionIntake(rules, sessions.key, session_model)
+            grouped = SessionIntake(rules, self._keys(sessions), session_model)
         return LogIntake(
             timing, columns, masks, logs.max_templates, template_columns, line_model, Redaction(logs.redact),
             logs.quote, grouped, logs.depth,

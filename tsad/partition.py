@@ -19,6 +19,7 @@ from tsad.findings import Event, Findings, Job, NotedScores
 from tsad.history import History
 from tsad.judge import EXTENDED, Change, Judge
 from tsad.readings import Readings, Rollups
+from tsad.signature import Signature, signature
 
 NEAR = 0.9
 """Scores from which on shares are looked at: those of flags (above 1) become evidence."""
@@ -206,9 +207,12 @@ class Partition:
             if change.reason != EXTENDED:
                 case.reason, case.changes = change.reason, case.changes + 1
             if self.circumstances is not None:
-                self.findings.events += self.circumstances.look(case, change, judged)
+                self.findings.events += self.circumstances.look(case, change, judged, self._signature)
         live = {(row, track.identity) for row, entity in self.judge.entities.items() for track in entity.tracks}
         self.book.drop([key for key in self.book.cases if key not in live])
+
+    def _signature(self, row: int, first: int, last: int) -> Signature:
+        return signature(self._era_at(last), self.windower, row, first, last)
 
     def _open(self, change: Change, judged: Judged | None) -> Case:
         track = change.track

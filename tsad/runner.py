@@ -227,7 +227,8 @@ class Runner:
             if self.desk is not None:
                 self.desk.look(self.clock(), ingested)
             if self.happenings is not None:
-                self.happenings.sight(self.intake.sighted(), self.partition.windower.closed_through)
+                closed = self.partition.windower.closed_through
+                self.happenings.sight(self.intake.sighted(), *self.intake.begun(), closed)
             self.director.adopted()
             self.partition.process(topic, counts, self.clock(), ingested)
         else:
@@ -312,7 +313,7 @@ class Runner:
         )
         if self.happenings is not None:
             changes.orders += self.happenings.fresh
-            changes.context_events += self.happenings.rows
+            changes.context_events += self.happenings.to_save
         self._announce(changes, findings)
         return changes
 

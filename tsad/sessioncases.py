@@ -147,7 +147,7 @@ class SessionRows:
         first, last = found.start // self.step, found.end // self.step
         evidence = {
             "slot": case.opened, "features": [name for name, _ in found.parts], "texts": found.texts,
-            "said": found.said, "counts": found.counts, "usual": found.usual, "lines": found.lines,
+            "said": found.said, "counts": found.counts, "usual": found.usual, "length": found.lines,
             "contributions": [[name, share * found.score] for name, share in found.parts],
         }  # fmt: skip
         return Alert(

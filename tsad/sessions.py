@@ -133,7 +133,8 @@ class SessionDesk:
 
     def take(self, epoch: int) -> tuple[list[Changes], list[tuple[Alert, int]]]:
         """What is to be saved since the last call, and its alerts with how often they have changed."""
-        cases, self._changed = list(self._changed.values()), {}
+        # of an evicted session that began anew in the same slot, the later part counts
+        cases, self._changed = list({self.rows.id(case): case for case in self._changed.values()}.values()), {}
         scores, self._scores = self._scores, []
         events, self._events = self._events, []
         self.opened = 0

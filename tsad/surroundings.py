@@ -38,6 +38,7 @@ class ContextConfig(Section):
     topic: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,249}$")
     after: Duration = 900 * SECOND
     learn: bool = True
+    lines: bool = True
     rules: tuple[ContextRuleConfig, ...] | None = None
     patterns: tuple[ContextPatternConfig, ...] | None = None
 

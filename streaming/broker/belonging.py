@@ -77,7 +77,7 @@ class SessionBelonging:
             return batch
         if self.entities is None:
             batch = replace(batch, names=[f"{name[: MAX_NAME - PART]}@{self.number}" for name in batch.names])
-        names, codes = self.keys(batch.messages)
+        names, codes = self.keys.of(batch)
         return without(batch, names, codes, self.sessions.foreign(names), messages, dead, "session")
 
 
@@ -113,4 +113,6 @@ def _kept(batch: Batch, keep: NDArray[np.bool_]) -> Batch:
         return replace(batch, values=batch.values[keep], labels=labels, **shared)
     messages = list(compress(batch.messages, keep.tolist()))
     templates = list(compress(batch.templates, keep.tolist()))
-    return replace(batch, messages=messages, severities=batch.severities[keep], templates=templates, **shared)
+    related = None if batch.related is None else batch.related.take(keep)
+    severities = batch.severities[keep]
+    return replace(batch, messages=messages, severities=severities, templates=templates, related=related, **shared)

@@ -77,7 +77,7 @@ class DecodedEntities:
         batch = decoder.decode(payloads, offsets, stamps, int(offsets[-1]) + 1)
         names, codes = batch.names, batch.codes
         if self._keys is not None and isinstance(batch, Lines):
-            names, codes = self._keys(batch.messages)
+            names, codes = self._keys.of(batch)
         pairs = np.unique(np.stack([np.searchsorted(offsets, batch.positions), codes])[:, codes >= 0], axis=1)
         named: Named = [[] for _ in messages]
         for place, code in pairs.T.tolist():

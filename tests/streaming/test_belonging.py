@@ -7,10 +7,11 @@ import msgspec
 import numpy as np
 from golden import gauge, logs, metrics
 
-from streaming.broker.belonging import Belonging, without
+from streaming.broker.belonging import Belonging, SessionBelonging, without
 from streaming.broker.consumer import Messages
 from streaming.columns import Columns
 from streaming.decoders import PayloadDecoder, decoder_of
+from streaming.sessionintake import SessionKeys
 from streaming.settings import LogFormat, TelemetryFormat
 from streaming.types import Batch, Lines, Records
 from tests.streaming.reading import INGESTED, START, plain, plain_lines
@@ -103,3 +104,29 @@ def test_entities_are_asked_for_once_while_there_is_room() -> None:
     assert belonging.foreign(["c", "x1", "x2"]) == {"x1": 1, "x2": 1}
     assert asked[2:] == [["c", "x1", "x2"]]
     assert belonging.foreign([f"x{n}" for n in range(9)]) == {f"x{n}": 1 for n in range(9)}
+
+
+def test_what_came_with_lines_leaves_with_them() -> None:
+    form = LogFormat(relations=("entity", "user"))
+    lines = [line(entity, "x")[:-1] + f',"user":"u{n}"}}'.encode() for n, entity in enumerate("abab")]
+    batch = batch_of(decoder_of(form, Columns()), lines, {"a": 1})
+    assert isinstance(batch, Lines)
+    assert batch.related is not None
+    assert [batch.related.text(place, 1) for place in range(len(batch.codes))] == ["u1", "u3"]
+
+
+def test_lines_of_sessions_that_belong_elsewhere_leave_a_batch() -> None:
+    """Where the topic is keyed by sessions each partition has its own part of an entity."""
+    payloads = [line("h", "open #one"), line("h", "open #two"), line("g", "nothing"), line("h", "close #two")]
+    offsets = np.arange(FIRST, FIRST + 4)
+    messages = Messages(payloads, offsets, np.full(4, INGESTED))
+    decoder = decoder_of(LogFormat(), Columns())
+    for entities in (None, Belonging(2, lambda names: dict.fromkeys(names, 2))):
+        owner = Belonging(2, lambda names: {name: 0 if name == "two" else 2 for name in names})
+        sieve = SessionBelonging(2, SessionKeys(r"#(\w+)"), owner, entities)
+        batch = sieve.sift(decoder.decode(payloads, offsets, messages.timestamps, FIRST + 4), messages, decoder.dead)
+        assert isinstance(batch, Lines)
+        assert batch.messages == ["open #one", "nothing"]
+        assert batch.names == (["h@2", "g@2"] if entities is None else ["h", "g"])
+        said = "session 'two': belongs to partition 0, where it came first; key topics by it"
+        assert [(one.position, one.detail) for one in batch.dead] == [(FIRST + 1, said), (FIRST + 3, said)]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from streaming.miner import Miner
+from streaming.related import Related
 from streaming.sessionintake import MOST_QUOTED, KnownTemplates, SessionIntake, SessionKeys, Shown
 from streaming.sessions import Sessions
 from streaming.sessiontable import CLOSED, EVICTED, SessionRules
@@ -42,13 +43,27 @@ def test_sessions_that_do_not_fit_together_are_refused() -> None:
 
 def test_a_key_is_the_first_match_and_can_be_stored() -> None:
     long = "x" * 241
-    names, codes = SessionKeys(r"req=(\w*)")(
+    names, codes = SessionKeys(r"req=(\w*)").within(
         ["req=a done", "nothing", "req=b for req=a", f"req={long}", "req= empty", "again req=a"]
     )
     assert (names, codes.tolist()) == (["a", "b"], [0, -1, 1, -1, -1, 0])
-    assert SessionKeys(r"(\0?x)")(["\0x", "x"])[1].tolist() == [-1, 0]
-    assert SessionKeys("(x)")([])[1].tolist() == []
-    assert SessionKeys("x|(y)")(["x", "y"])[0] == ["y"], "a group that took no part finds no key"
+    assert SessionKeys(r"(\0?x)").within(["\0x", "x"])[1].tolist() == [-1, 0]
+    assert SessionKeys("(x)").within([])[1].tolist() == []
+    assert SessionKeys("x|(y)").within(["x", "y"])[0] == ["y"], "a group that took no part finds no key"
+
+
+def test_a_key_that_came_with_the_line() -> None:
+    none = np.zeros(4, np.int64)
+    related = Related.of(("user", "request"), [("u", "a"), ("u", None), ("v", 7), ("a", "a")])
+    lines = Lines(["h"], none.astype(np.int32), none, ["#x"] * 4, none.astype(np.int8), none, none, 4, related=related)
+    keys = SessionKeys(None, "request", apart=True)
+    assert [part if isinstance(part, list) else part.tolist() for part in keys.of(lines)] == [["a", "7"], [0, -1, 1, 0]]
+    left = keys.others(related)
+    assert left is not None
+    assert (left.names, [left.text(line, 0) for line in range(4)]) == (("user",), ["u", "u", "v", "a"])
+    assert SessionKeys(None, "request").others(related) is related
+    assert keys.others(left.without("user")) is None
+    assert SessionKeys(None, "trace").of(lines)[1].tolist() == [-1] * 4
 
 
 def test_templates_of_a_model() -> None:
@@ -74,7 +89,7 @@ def taken(intake: SessionIntake, miner: Miner, said: list[tuple[int, str]]) -> l
 
 
 def intake_of(rules: SessionRules = RULES, model: object = Known) -> SessionIntake:
-    return SessionIntake(rules, r"#(\w+)", lambda version: model if version == "v" else None)  # type: ignore[arg-type, return-value]
+    return SessionIntake(rules, SessionKeys(r"#(\w+)"), lambda version: model if version == "v" else None)  # type: ignore[arg-type, return-value]
 
 
 def test_nothing_is_shown_where_nothing_judges() -> None:

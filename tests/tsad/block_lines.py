@@ -76,8 +76,13 @@ def fitted_on_blocks(folder: Path) -> tuple[Path, Any]:
     return folder / "models", row
 
 
+def all_alerts(app: App) -> list[Alert]:
+    """Those of sessions."""
+    return app.reader.alerts(AlertFilter(stream=SESSIONS, limit=None))
+
+
 def session_alerts(app: App) -> dict[str, Alert]:
-    """By the session's key."""
-    found = app.reader.alerts(AlertFilter(stream=SESSIONS, limit=None))
+    """By the session's key, which has one."""
+    found = all_alerts(app)
     assert len({alert.entity for alert in found}) == len(found)
     return {alert.entity: alert for alert in found}

@@ -156,7 +156,7 @@ class ListApp(App):
 
     def inputs(self, stream: str) -> ListInputs:
         config = self.config.of(stream)
-        logs = config.logs.settings() if config.logs else LogFormat()
+        logs = config.format_of("logs") if config.logs else LogFormat()
         return ListInputs(stream, config, self.clock, partial(self._sources, logs))
 
     def _sources(self, logs: LogFormat, columns: Columns) -> dict[Topic, ListSource]:

@@ -8,11 +8,12 @@ import pytest
 
 from storage.context import LOGS
 from storage.read import AlertFilter
+from streaming.onsets import Onset, Symptom
 from streaming.settings import SECOND
 from streaming.signs import Sighting, Sign
 from tests.tsad.deploys import DEPLOYS, deployed
 from tests.tsad.streams import FIT_SLOTS, START, differences, final_rows, line, payloads, run_through
-from tsad.circumstances import Circumstances
+from tsad.circumstances import KEPT, TEMPLATES, Circumstances
 from tsad.runner import Limits
 
 Cells = Mapping[tuple[str, int], np.ndarray]
@@ -41,7 +42,7 @@ def explained(app: Any) -> dict[int, str | None]:
 
 
 def context(**more: Any) -> dict[str, Any]:
-    return {"after": "5m", "patterns": PATTERNS} | more
+    return {"after": "5m", "patterns": PATTERNS, "lines": False} | more
 
 
 def test_lines_of_deploys_explain_what_follows_them(make_app: Any) -> None:
@@ -80,6 +81,111 @@ def test_restarts_and_polls_change_nothing(make_app: Any, poll: int, crashes: di
     assert run_through(killed, Limits(poll=poll, snapshot_every=16)) >= 3
     assert differences(final_rows(whole), final_rows(killed)) == []
     assert killed.context_events.listing("s") == whole.context_events.listing("s")
+
+
+def learnt_alone(**more: Any) -> dict[str, Any]:
+    """No pattern says what a line means."""
+    return {"after": "5m"} | more
+
+
+def test_lines_that_set_in_before_such_alerts_are_learnt_as_what_explains_them(make_app: Any) -> None:
+    app = make_app(spoken(), logs={}, context=learnt_alone())
+    run_through(app, Limits(poll=200))
+    assert explained(app) == {331: None, 401: None, 471: "learnt", 541: "learnt", 611: "learnt"}
+    found = app.reader.alerts(AlertFilter(stream="s", limit=None))
+    named = [one.explained_by_event for one in found if one.explained_by_event]
+    assert all(one["title"].startswith("Deploying version <") for one in named)
+    assert {one["kind"].rpartition(".")[0] for one in named} == {"log.template"}
+    events = app.context_events.listing("s")  # those alone that explain something
+    assert [int(one.start.timestamp() - START) for one in events] == [60 * slot + 9 for slot in reversed(DEPLOYS[2:])]
+    assert {event.id for event in events} == {one["id"] for one in named}
+
+
+@pytest.mark.parametrize("switched_off", [{"lines": False}, {"learn": False}])
+def test_learning_from_lines_can_be_switched_off(make_app: Any, switched_off: dict[str, bool]) -> None:
+    app = make_app(spoken(), logs={}, context=learnt_alone(**switched_off))
+    run_through(app, Limits(poll=200))
+    assert set(explained(app).values()) == {None}
+
+
+def test_lines_that_say_an_error_explain_nothing(make_app: Any) -> None:
+    said = spoken()
+    said["logs"] = [
+        payload.replace(b"Deploying", b"ERROR: Deploying") if b"Deploying" in payload else payload
+        for payload in said["logs"]
+    ]
+    app = make_app(said, logs={}, context=learnt_alone())
+    run_through(app, Limits(poll=200))
+    assert set(explained(app).values()) == {None}
+
+
+def test_errors_beside_what_a_line_explains_make_it_an_alert(make_app: Any) -> None:
+    said = spoken()
+    errors = [line("a", 541 + place // 3, f"ERROR: cannot write block {place}", 20 + place % 3) for place in range(12)]
+    logs = [*said["logs"], *errors]
+    said["logs"] = sorted(logs, key=lambda payload: float(payload.split(b'"time":')[1].split(b",")[0]))
+    app = make_app(said, logs={}, context=learnt_alone())
+    run_through(app, Limits(poll=200))
+    assert explained(app) == {331: None, 401: None, 471: "learnt", 541: None, 611: "learnt"}
+
+
+@pytest.mark.parametrize(("slots", "why"), [((542, 545), None), ((542,), "learnt"), ((542, 575), "learnt")])
+def test_a_warning_that_set_in_and_came_again_is_a_symptom(
+    make_app: Any, slots: tuple[int, ...], why: str | None
+) -> None:
+    said = spoken()
+    logs = [*said["logs"], *(line("a", slot, f"WARNING: {slot} threads alive", 30) for slot in slots)]
+    said["logs"] = sorted(logs, key=lambda payload: float(payload.split(b'"time":')[1].split(b",")[0]))
+    app = make_app(said, logs={}, context=learnt_alone())
+    run_through(app, Limits(poll=200))
+    assert explained(app) == {331: None, 401: None, 471: "learnt", 541: why, 611: "learnt"}
+
+
+def test_restarts_and_polls_change_nothing_of_what_lines_explain(make_app: Any) -> None:
+    whole, killed = (make_app(spoken(), logs={}, context=learnt_alone()) for _ in range(2))
+    killed.crashes.update({"poll": {52, 170}, "logs save": {78, 260}})
+    assert run_through(whole, Limits(poll=5000)) == 0
+    assert run_through(killed, Limits(poll=13, snapshot_every=16)) >= 3
+    assert differences(final_rows(whole), final_rows(killed)) == []
+    assert killed.context_events.listing("s") == whole.context_events.listing("s")
+
+
+def onset(slot: int, template: int = 4, name: str = "a") -> Onset:
+    return Onset(template, name, slot, slot * 60 * SECOND, f"line of {template}")
+
+
+def test_onsets_are_bounded_forgotten_and_come_back_from_a_snapshot() -> None:
+    around = Circumstances(after=5, reach=10)
+    for slot in range(0, 1000, 20):
+        around.onset(onset(slot, slot % 3), slot - 1)
+    around.onset(onset(1001, name="web[1]*"), 1000)
+    for slot in (100, 990):
+        around.complain(Symptom("a", slot, slot + 3))
+    around.forget(1000)
+    assert around.symptoms == {"a": [(990, 993)]}
+    assert [one.first for one in around.begun["a"]] == list(range(860, 1000, 20))
+    assert sum(begun for begun, _ in around.tally.values()) == 51
+    (one,) = around._known("web[1]*")
+    assert (one.kind, one.template, one.known, one.title) == ("log.template.4", 4, 1001, "line of 4")
+    other = Circumstances(after=5, reach=10)
+    other.restore(around.state())
+    assert (other.begun, other.tally, other.symptoms) == (around.begun, around.tally, around.symptoms)
+    for slot in range(2000, 2000 + 2 * KEPT):
+        around.onset(onset(slot), slot - 1)
+    assert len(around.begun["a"]) == KEPT
+    for template in range(TEMPLATES + 10):
+        around.onset(onset(5000, template, "b"), 4999)
+    assert len(around.tally) == TEMPLATES
+
+
+def test_a_snapshot_of_a_version_that_kept_other_precedents_is_read() -> None:
+    around = Circumstances(after=5, reach=10)
+    old = {"kind": "deploy", "entity": "a", "identity": 1, "began": 1, "closed": 9, "score": 2.0, "slots": 3}
+    state = around.state()
+    state.meta["precedents"] = [old | {"opening": {"cpu": 1.0}, "features": ["cpu"]}]
+    del state.meta["tally"], state.meta["begun"], state.meta["followed"], state.meta["templates"]
+    around.restore(state)
+    assert len(around.precedents) == 0
 
 
 def sight(slot: int, name: str = "a", entity: str | None = None) -> Sighting:

@@ -47,7 +47,7 @@ def stream(kafka_server: str, tmp_path: Path, model: Any) -> Iterator[KafkaStrea
 
 def send(stream: KafkaStream, lines: list[tuple[int, str]], partition: int | None = None) -> None:
     """By the session's key, or all to one partition."""
-    names, codes = SessionKeys(KEY)([text for _, text in lines])
+    names, codes = SessionKeys(KEY).within([text for _, text in lines])
     pairs = zip((names[code].encode() for code in codes.tolist()), payloads(lines, LIVE_SLOT), strict=True)
     publish(stream.address, stream.topics["logs"], list(pairs), partition)
 
@@ -83,7 +83,7 @@ def test_lines_of_a_session_on_another_partition_are_dead_letters(stream: KafkaS
     worker = app.worker(STREAM, limits=Limits(poll=100))
     step_until([worker], lambda: worker.progress.rows == half)
     worker.close()
-    key = SessionKeys(KEY)([LINES[half - 1][1]])[0][0]
+    key = SessionKeys(KEY).within([LINES[half - 1][1]])[0][0]
     home = partition_of(key.encode(), 2)
     send(stream, [(LINES[half - 1][0] + n, f"Verification succeeded for {key}") for n in range(3)], 1 - home)
     send(stream, LINES[half:])

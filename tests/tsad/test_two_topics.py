@@ -1,5 +1,6 @@
 """Telemetry and log lines in one stream: the same rows however the two are interleaved, and logs that count."""
 
+import json
 import random
 import re
 import shutil
@@ -312,6 +313,31 @@ def test_crashes_with_one_topic_paused_change_nothing(
     crashed = run_through(app, Limits(snapshot_every=snapshot_every))
     assert crashed >= (6 if where == "poll" else 1)
     assert differences(final_rows(app), final_rows(undisturbed)) == []
+
+
+def known(runner: Any) -> dict[str, Any]:
+    """Every bit of what lies before the judgement."""
+    states = runner.inputs() | {"windower": runner.partition.windower.state()}
+    return {
+        name: (
+            json.dumps(state.meta, sort_keys=True),
+            {key: (one.dtype, one.tobytes()) for key, one in state.arrays.items()},
+        )
+        for name, state in states.items()
+    }
+
+
+def test_what_is_known_of_lines_survives_a_restart_bit_for_bit(make_log_app: Any) -> None:
+    """Miner, last lines, what scores them, what is quoted of them."""
+    app = make_log_app()
+    runner = app.runner(STREAM, {}, limits=Limits(poll=50))
+    while runner.progress.rows < 1500:
+        runner.step()
+    runner.snapshot()
+    before = known(runner)
+    assert all(said in before["intake"][0] for said in ('"miner"', '"last"', '"ordinary"', "of the upload"))
+    assert "took" in before["windower"][0]
+    assert known(app.runner(STREAM, {}, limits=Limits(poll=50))) == before
 
 
 def later(lines: list[bytes], every: int, by: int) -> list[bytes]:

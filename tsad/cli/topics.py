@@ -14,10 +14,9 @@ from streaming.broker.settings import BrokerSettings
 from streaming.types import Topic
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
 from tsad.cli.terminal import INTERRUPTED, configuration, known_stream, note, opened, show
-from tsad.config import Config
+from tsad.config import StreamConfig
 from tsad.console import Bars, interruptible
 from tsad.datasets import DataSet, bundled, data_set
-from tsad.incoming import LogConfig, TelemetryConfig
 from tsad.producing import Lane, Pace, produce, speed_of
 
 NewPartitions = Annotated[
@@ -47,7 +46,6 @@ def rekey(
     from streaming.broker.rekey import rekey as copy
     from streaming.columns import Columns
     from streaming.decoders import decoder_of
-    from streaming.sessionintake import SessionKeys
 
     if (entity is None) == (stream is None):
         raise typer.BadParameter("say either --entity FIELD or --stream NAME: what names the entity of a message")
@@ -55,9 +53,10 @@ def rekey(
     if stream is None:
         entities: FieldEntities | DecodedEntities = FieldEntities(entity or "")
     else:
-        format, most = _section(read, stream, source).settings(), read.of(stream).max_features
-        grouped = read.of(stream).sessions
-        keys = SessionKeys(grouped.key) if grouped is not None and grouped.keyed_by == "session" else None
+        of = read.of(stream)
+        format, most = of.format_of(_topic(of, source)), of.max_features
+        by_session = of.sessions is not None and of.sessions.keyed_by == "session"
+        keys = of.sessions.keys(()) if of.sessions is not None and by_session else None
         entities = DecodedEntities(lambda: decoder_of(format, Columns(max_features=max(most, 4096))), keys)
     with Bars() as bars, interruptible() as stopping:
         copied = copy(
@@ -100,12 +99,9 @@ def rehome(
     show(found, table, json)
 
 
-def _section(config: Config, stream: str, topic: str) -> TelemetryConfig | LogConfig:
-    """The part of the stream that says what is in `topic`: that of the logs where it is theirs, or all there is."""
-    of = config.of(stream)
-    if of.logs is not None and (of.telemetry is None or of.logs.topic == topic):
-        return of.logs
-    return of.telemetry or TelemetryConfig()
+def _topic(of: StreamConfig, topic: str) -> Topic:
+    """What is in `topic`: the logs where it is theirs, or all there is."""
+    return "logs" if of.logs is not None and (of.telemetry is None or of.logs.topic == topic) else "telemetry"
 
 
 def _table(figures: dict[str, int]) -> Table:
