@@ -1,6 +1,7 @@
 """What lines say, through a whole stream: a value out of its range and a pair that does not go together are alerts."""
 
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from tests.tsad.streams import (
     START,
     STREAM,
     configuration,
+    differences,
+    final_rows,
     line,
     list_app,
     run_through,
 )
 from tsad.runner import Limits
 
+LOGS: dict[str, Any] = {"logs": {"templates": 8, "relations": ["user", "host"]}, "telemetry": False}
 SLOW, STRANGE = 350, 385
 """When the requests of `b` take long, and when users of one team are at the hosts of the other in `c`."""
 
@@ -47,8 +51,7 @@ def log_lines(first: int, stop: int) -> list[bytes]:
 def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Fitted on calm slots and run through the rest. Not to be changed."""
     folder: Path = tmp_path_factory.mktemp("values")
-    logs = {"logs": {"templates": 8, "relations": ["user", "host"]}, "telemetry": False}
-    app = list_app(configuration(folder, f"sqlite:///{folder}/tsad.db", **logs), {"logs": log_lines(0, FIT_SLOTS)})
+    app = list_app(configuration(folder, f"sqlite:///{folder}/tsad.db", **LOGS), {"logs": log_lines(0, FIT_SLOTS)})
     row = app.fit(STREAM, app.collect(STREAM, {}))
     app.models.promote(STREAM, row.version)
     app.lists = {"logs": log_lines(FIT_SLOTS, SLOTS)}
@@ -86,3 +89,20 @@ def test_what_is_learnt_of_lines_is_part_of_the_version(app: Any) -> None:
     model = app.shelf(STREAM).read(app.models.active(STREAM))
     assert model.lines.features == ["log.rare", "log.sequence", "log.field", "log.relation"]
     assert set(model.lines.features) <= set(model.ensemble.features)
+
+
+@pytest.mark.parametrize(("poll", "crashes"), [(37, set()), (150, {300, 700})])
+def test_polls_and_crashes_change_nothing(
+    app: Any, poll: int, crashes: set[int], tmp_path: Path, sqlite_template: Path
+) -> None:
+    shutil.copy(sqlite_template, tmp_path / "tsad.db")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "models").symlink_to(Path(app.config.models) / "models")
+    config = configuration(tmp_path, f"sqlite:///{tmp_path}/tsad.db", **LOGS)
+    other = list_app(config, {"logs": log_lines(FIT_SLOTS, SLOTS)}, {"logs poll": set(crashes)})
+    row = app.models.active(STREAM)
+    other.models.add(row)
+    other.models.promote(STREAM, row.version)
+    assert run_through(other, Limits(poll=poll)) == len(crashes)
+    assert differences(final_rows(other), final_rows(app)) == []
+    other.close()
