@@ -175,7 +175,7 @@ def test_wrong_use_is_told(ordinary: Path) -> None:
             '[[stream.s.context.rules]]\nkind = "x"\nkinds = "x"\n',
             "kinds is unknown; allowed here: kind, entity, features",
         ),
-        ("afters = 3\n", "afters is unknown; allowed here: source, after, learn, lines, rules, patterns"),
+        ("afters = 3\n", "afters is unknown; allowed here: source, topic, after, learn, lines, rules, patterns"),
         ('[[stream.s.context.rules]]\nkind = "x"\nmax_score = 0\n', "max_score"),
         ('[[stream.s.context.patterns]]\nkind = "x"\npattern = "("\n', "no regular expression"),
         ('[[stream.s.context.patterns]]\nkind = "x"\npattern = "y"\n', "needs a [logs] section"),
