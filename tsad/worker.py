@@ -153,7 +153,8 @@ class Worker:
             mine = {place for number in self.runners for place in self.layout.places(number).values()}
             if fresh := mine - ends.keys():
                 ends |= {place: end for place, (_, end) in self.feed.consumer.span(fresh).items()}
-            return all(self.feed.at(place) >= ends[place] for place in mine)
+            # where the last message is followed by the marker of a transaction, no message reaches the end
+            return all(self.feed.at(place) >= ends[place] or self.feed.drained(place) for place in mine)
         return False
 
     @property

@@ -22,7 +22,7 @@ from tests.tsad.block_lines import (
     session_alerts,
 )  # fmt: skip
 from tests.tsad.command_line import tsad
-from tests.tsad.kafka_streams import KafkaStream, died, read_out, rows_read, step_until
+from tests.tsad.kafka_streams import KafkaStream, died, read_out, step_until
 from tests.tsad.streams import NOT_COMPARED, STREAM
 from tsad.app import App
 from tsad.checks import check_all
@@ -119,9 +119,6 @@ def test_rekey_keys_a_topic_by_session(stream: KafkaStream, tmp_path: Path) -> N
     assert {name.encode() for name in BROKEN} | {b"hdfs"} <= keys
     stream.topics["logs"] = target
     app = stream.app(**SECTION)
-    worker = app.worker(STREAM)
-    step_until([worker], lambda: rows_read([worker]) == len(LINES) + 1)
-    worker.finish()
-    worker.close()
+    read_out(app)
     assert set(session_alerts(app)) == set(BROKEN)
     assert app.reader.dead_letters(STREAM, limit=100) == []
