@@ -221,7 +221,9 @@ class Fitting:
     def _tail(self, fused: Floats, several: bool = False) -> Tail:
         codes, slots = self._rows.codes[self._cut.validation], self._rows.slots[self._cut.validation]
         cluster = mean_cluster(fused, codes, slots, self._settings.quiet)
-        return Tail.fit(fused, unseen_threshold(self._settings.fusion, several), cluster)
+        tail = Tail.fit(fused, unseen_threshold(self._settings.fusion, several), cluster)
+        # surprises are exponential by what they are: how far each view's numbers reach is in that view's tail
+        return replace(tail, scale=1 / tail.threshold, shape=1.0) if several else tail
 
     def _medians(self) -> Floats:
         medians = np.full((self._entities + 1, len(self._rows.features)), np.nan, np.float32)

@@ -78,10 +78,11 @@ def test_detectors_with_window_memory_see_either() -> None:
 
 
 def test_lines_do_not_hide_what_metrics_do(both: Ensemble, alone: Ensemble) -> None:
-    more = {"cpu": 6.0}
-    apart = surprise_of(both, more)
-    assert apart > 1
-    assert apart > 0.7 * surprise_of(alone, more)
+    """Nor do they make more of it: a second view only adds to what may exceed by chance."""
+    for height in (6.0, 8.0, 10.0):
+        apart, by_itself = surprise_of(both, {"cpu": height}), surprise_of(alone, {"cpu": height})
+        assert 0.9 * by_itself < apart < by_itself
+    assert apart > 2
     assert tuple(both.detectors) == ("subspace", "subspace-logs", "vote")
     assert tuple(alone.detectors) == ("subspace", "vote")
 
