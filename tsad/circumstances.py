@@ -63,8 +63,9 @@ class Circumstances:
     `after`: slots behind an event in which an alert follows it; `reach`: slots for which an alert may still change
     after its last flag; `told`: events from outside, which orders name; `seen`: those that the partition's own lines
     tell of, by entity, `wide` being the keys that are patterns; `begun`: onsets of templates by entity, and `tally` by
-    kind, how many there were and how many of them (`followed`) an alert followed. `named` are those that have explained
-    one since the last save. `symptoms`: slots in which a warning or an error set in and came again, by entity.
+    kind, how many there were and how many of them (`followed`) an alert followed, `ahead` being those (slot, kind) that
+    no judgement has come to yet. `named` are those that have explained one since the last save. `symptoms`: slots in
+    which a warning or an error set in and came again, by entity.
     """
 
     after: int
@@ -78,6 +79,7 @@ class Circumstances:
     begun: dict[str, list[Happening]] = field(default_factory=dict)
     tally: dict[str, list[int]] = field(default_factory=dict)
     followed: set[str] = field(default_factory=set)
+    ahead: list[tuple[int, str]] = field(default_factory=list)
     templates: Precedents = field(default_factory=lambda: Precedents(A_TEMPLATE, TEMPLATES))
     named: list[ContextEvent] = field(default_factory=list)
     symptoms: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
@@ -123,9 +125,19 @@ class Circumstances:
             )
         )
         del mine[:-KEPT]
-        self.tally[kind] = [count + more for count, more in zip(self.tally.pop(kind, [0, 0]), (1, 0), strict=True)]
-        if len(self.tally) > TEMPLATES:
-            del self.tally[next(iter(self.tally))]
+        self.ahead.append((one.slot, kind))
+
+    def _come_to(self, slot: int) -> None:
+        """Count the onsets up to `slot`: how far lines have come beyond it depends on how they are read."""
+        due = sorted((one for one in self.ahead if one[0] <= slot), key=lambda one: one[0])
+        if not due:
+            return
+        self.ahead = [one for one in self.ahead if one[0] > slot]
+        for _, kind in due:
+            begun, followed = self.tally.pop(kind, (0, 0))
+            self.tally[kind] = [begun + 1, followed]
+            if len(self.tally) > TEMPLATES:
+                del self.tally[next(iter(self.tally))]
 
     def complain(self, one: Symptom) -> None:
         """Take in a warning or an error that set in and came again."""
@@ -140,6 +152,7 @@ class Circumstances:
     def forget(self, closed: int) -> None:
         """Drop what tells nothing any more of an alert that may still change after the slot `closed`."""
         oldest = closed - self.reach - LOOK_BACK * (self.after + 1)
+        self._come_to(oldest)
         kept = {entity: [one for one in mine if not self._past(one, oldest)] for entity, mine in self.seen.items()}
         self.seen = {entity: mine for entity, mine in kept.items() if mine}
         self.told = {key: one for key, one in self.told.items() if not self._past(one, oldest)}
@@ -159,6 +172,7 @@ class Circumstances:
     def look(self, case: Case, change: Change, judged: Judged | None, measure: Measure) -> list[Event]:
         """What a change of an alert means for what explains it; what of that is worth an audit row."""
         episode = change.episode
+        self._come_to(episode.last)
         if case.account is None and not self.told and not self.seen and not self.begun:
             return []
         shares = _shares_at(judged, change.row, episode.last)
@@ -188,8 +202,8 @@ class Circumstances:
         newest = sorted(held.values(), key=lambda one: (-one.first, one.kind, one.id))
         onsets = [one for one in newest if one.template >= 0][:ONSETS]
         account.events = [*[one for one in newest if one.template < 0][:CANDIDATES], *onsets]
-        for one in onsets:
-            if one.id not in self.followed:
+        for one in near:
+            if one in onsets and one.id not in self.followed:
                 self.followed.add(one.id)
                 self.tally.setdefault(one.kind, [1, 0])[1] += 1
         return account
@@ -322,7 +336,7 @@ class Circumstances:
     def state(self) -> State:
         """What no order says."""
         meta: dict[str, Any] = {"wide": sorted(self.wide), "tally": self.tally, "followed": sorted(self.followed)}
-        meta["symptoms"] = self.symptoms
+        meta |= {"symptoms": self.symptoms, "ahead": self.ahead}
         meta |= {name: [asdict(one) for mine in getattr(self, name).values() for one in mine] for name in BY_ENTITY}
         meta |= {name: [asdict(one) for one in getattr(self, name).all()] for name in MEMORIES}
         return State(meta=meta)
@@ -331,6 +345,7 @@ class Circumstances:
         """What `state` gave."""
         meta = state.meta
         self.wide, self.tally, self.followed = set(meta["wide"]), meta.get("tally", {}), set(meta.get("followed", ()))
+        self.ahead = [(slot, kind) for slot, kind in meta.get("ahead", ())]
         held_symptoms = meta.get("symptoms", {}).items()
         self.symptoms = {entity: [(first, slot) for first, slot in mine] for entity, mine in held_symptoms}
         for name in BY_ENTITY:

@@ -150,6 +150,16 @@ def test_restarts_and_polls_change_nothing_of_what_lines_explain(make_app: Any) 
     assert killed.context_events.listing("s") == whole.context_events.listing("s")
 
 
+def test_onsets_to_come_are_not_known_before_their_slot(make_app: Any) -> None:
+    """Three of deploys that did nothing: lines may be read far ahead of what is judged."""
+    idle = (500, 515, 530)
+    far, near = (make_app(spoken((*DEPLOYS, *idle)), logs={}, context=learnt_alone()) for _ in range(2))
+    for app, poll in ((far, 5000), (near, 13)):
+        run_through(app, Limits(poll=poll))
+    assert explained(far) == {331: None, 401: None, 471: "learnt", 541: "learnt", 611: "learnt"}
+    assert differences(final_rows(far), final_rows(near)) == []
+
+
 def onset(slot: int, template: int = 4, name: str = "a") -> Onset:
     return Onset(template, name, slot, slot * 60 * SECOND, f"line of {template}")
 
@@ -164,17 +174,23 @@ def test_onsets_are_bounded_forgotten_and_come_back_from_a_snapshot() -> None:
     around.forget(1000)
     assert around.symptoms == {"a": [(990, 993)]}
     assert [one.first for one in around.begun["a"]] == list(range(860, 1000, 20))
+    assert 0 < len(around.ahead) < 51, "those that no alert can change any more are counted"
+    around._come_to(1001)
     assert sum(begun for begun, _ in around.tally.values()) == 51
     (one,) = around._known("web[1]*")
     assert (one.kind, one.template, one.known, one.title) == ("log.template.4", 4, 1001, "line of 4")
     other = Circumstances(after=5, reach=10)
     other.restore(around.state())
     assert (other.begun, other.tally, other.symptoms) == (around.begun, around.tally, around.symptoms)
+    around.onset(onset(1500), 1499)
+    other.restore(around.state())
+    assert other.ahead == around.ahead == [(1500, "log.template.4")]
     for slot in range(2000, 2000 + 2 * KEPT):
         around.onset(onset(slot), slot - 1)
     assert len(around.begun["a"]) == KEPT
     for template in range(TEMPLATES + 10):
         around.onset(onset(5000, template, "b"), 4999)
+    around._come_to(5000)
     assert len(around.tally) == TEMPLATES
 
 
