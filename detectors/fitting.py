@@ -28,7 +28,7 @@ from detectors.scaling import NO_HOUR, Ranges, Scaling
 from detectors.scope import Scoped, resolve_scope
 from detectors.seasons import HOUR, Doubles, Seasons, learn
 from detectors.types import Detector, OnlineDetector, PartlyOnline, Rows, Scope
-from detectors.views import Views, in_views, surprise
+from detectors.views import Views, covered, in_views, surprise
 from streaming.logfeatures import unit_of
 from streaming.types import Codes, Floats, Ints, Windows
 
@@ -118,7 +118,7 @@ class Fitting:
         if settings.few_channels is not None and few(rows.values[self._cut.fitted]):
             settings = replace(settings, detectors=settings.few_channels)
         detectors = settings.detectors
-        if settings.fusion == "power":
+        if settings.fusion == "power" and covered(rows.values, rows.features):
             detectors = in_views(detectors, rows.features, self._load)
         return replace(settings, few_channels=None, detectors=detectors)
 

@@ -22,6 +22,8 @@ VIEW = "view"
 """The option of a detector that says which channels it sees."""
 METRICS, LINES = "metrics", "logs"
 EVERYTHING = ""
+COVERED = 0.5
+"""Part of the history's rows that must have lines for a view of their own: of fewer no tail is known."""
 Combine = Callable[[NDArray[np.bool_]], Floats]
 """The number (B) of some of the detectors (D)."""
 
@@ -40,6 +42,13 @@ def in_views(
             continue
         found |= {name: options | {VIEW: METRICS}, f"{name}-{LINES}": options | {VIEW: LINES}}
     return found
+
+
+def covered(values: Floats, features: Sequence[str]) -> bool:
+    """Whether there are counts of lines in enough of N rows (N x F, NaN = not covered)."""
+    lines = [place for place, name in enumerate(features) if is_log_feature(name)]
+    there = ~np.isnan(values[:, lines]).all(axis=1)
+    return bool(there.any()) and float(there.mean()) >= COVERED
 
 
 class Viewed:

@@ -11,7 +11,7 @@ from detectors.ensemble import Ensemble, EnsembleSettings
 from detectors.scorer import Scorer
 from detectors.subspace import Subspace
 from detectors.types import Rows
-from detectors.views import Viewed, Views, in_views, surprise
+from detectors.views import Viewed, Views, covered, in_views, surprise
 from streaming.types import Windows
 
 METRICS = ["cpu", "memory", "net"]
@@ -85,6 +85,17 @@ def test_lines_do_not_hide_what_metrics_do(both: Ensemble, alone: Ensemble) -> N
     assert apart > 2
     assert tuple(both.detectors) == ("subspace", "subspace-logs", "vote")
     assert tuple(alone.detectors) == ("subspace", "vote")
+
+
+@pytest.mark.parametrize(("part", "apart"), [(0.6, True), (0.4, False), (0.0, False)])
+def test_lines_that_are_seldom_covered_have_no_view_of_their_own(part: float, apart: bool) -> None:
+    """A tail of few windows would take every stretch that has lines for a strange one."""
+    whole = rows(METRICS + LINES)
+    values = whole.values.copy()
+    values[whole.slots >= part * SLOTS, len(METRICS) :] = np.nan
+    assert covered(values, whole.features) == apart
+    some = Ensemble.fit(replace(whole, values=values), replace(SETTINGS, detectors={"subspace": {}}))
+    assert ("subspace-logs" in some.detectors) == apart
 
 
 def test_metrics_do_not_hide_what_lines_do(both: Ensemble) -> None:
