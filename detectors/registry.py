@@ -4,7 +4,7 @@ Targets are strings, so that listing detectors imports neither torch nor xgboost
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -122,20 +122,22 @@ def load(name: str) -> type[Detector]:
 
 def load_line_scorer(name: str) -> type[LineScorer]:
     """The class of line scorer `name`. KeyError naming the legal names."""
-    if name not in LINE_SCORERS:
-        raise KeyError(f"line scorer {name!r} is unknown; allowed: {', '.join(LINE_SCORERS)}")
-    module, _, attribute = LINE_SCORERS[name].partition(":")
-    found: type[LineScorer] = getattr(import_module(module), attribute)
+    found: type[LineScorer] = _named("line scorer", LINE_SCORERS, name)
     return found
 
 
 def load_session_scorer(name: str) -> type[SessionScorer]:
     """The class of session scorer `name`. KeyError naming the legal names."""
-    if name not in SESSION_SCORERS:
-        raise KeyError(f"session scorer {name!r} is unknown; allowed: {', '.join(SESSION_SCORERS)}")
-    module, _, attribute = SESSION_SCORERS[name].partition(":")
-    found: type[SessionScorer] = getattr(import_module(module), attribute)
+    found: type[SessionScorer] = _named("session scorer", SESSION_SCORERS, name)
     return found
+
+
+def _named(kind: str, places: Mapping[str, str], name: str) -> Any:
+    """What lies at "module:Class" of `name`."""
+    if name not in places:
+        raise KeyError(f"{kind} {name!r} is unknown; allowed: {', '.join(places)}")
+    module, _, attribute = places[name].partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def options(name: str) -> list[str] | None:
