@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from detectors.registry import load_line_scorer
-from detectors.types import LineScorer, ReadingScorer, ReasoningScorer
+from detectors.types import LearningScorer, LineScorer, ReadingScorer, ReasoningScorer
 from streaming.linescores import MinedLines
+from streaming.related import Related
 from streaming.types import Codes, Ints, State
 
 PREFIX = "log."
@@ -54,6 +55,31 @@ class FittedLines:
         """Why lines (by their places, rising) have the score at `number`; "" where the text of one says all."""
         scorer = list(self.scorers.values())[number]
         return scorer.reasons(lines, places) if isinstance(scorer, ReasoningScorer) else [""] * len(places)
+
+    def own(self) -> "FittedLines | None":
+        """A copy in which scorers that learn are a partition's own; None where none does."""
+        own = {name: scorer.own() for name, scorer in self.scorers.items() if isinstance(scorer, LearningScorer)}
+        return FittedLines(self.texts, self.scorers | own) if own else None
+
+    def learn(self, related: Related) -> None:
+        """Let those that learn do so."""
+        for scorer in self.scorers.values():
+            if isinstance(scorer, LearningScorer):
+                scorer.learn(related)
+
+    def learnt(self) -> State:
+        """What those that learn know."""
+        whole = State()
+        for name, scorer in self.scorers.items():
+            if isinstance(scorer, LearningScorer):
+                whole.put(f"scorer:{name}", scorer.state())
+        return whole
+
+    def relearn(self, state: State) -> None:
+        """What `learnt` gave."""
+        for name, scorer in self.scorers.items():
+            if isinstance(scorer, LearningScorer):
+                scorer.restore(state.part(f"scorer:{name}"))
 
     @classmethod
     def fit(cls, texts: Sequence[str], lines: MinedLines, names: Sequence[str]) -> tuple["FittedLines | None", Codes]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streaming.linescores import MinedLines
+from streaming.related import Related
 from streaming.sessions import Sessions
 from streaming.types import Codes, Floats, Ints, State, Windows
 
@@ -122,6 +123,16 @@ class ReasoningScorer(LineScorer, Protocol):
     """One that says why lines (by their places, rising) have the score that they have, where their text does not."""
 
     def reasons(self, lines: MinedLines, places: Ints) -> list[str]: ...
+
+
+@runtime_checkable
+class LearningScorer(LineScorer, Protocol):
+    """One that a stream goes on teaching: `own` is a copy for a partition, which changes by `learn` alone, from named
+    values of lines in position order; its `state` is part of the partition's."""
+
+    def own(self) -> Self: ...
+
+    def learn(self, related: Related) -> None: ...
 
 
 @runtime_checkable

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from streaming.cells import SCORED
 from streaming.lastlines import UNKNOWN
+from streaming.lessons import Learner, Lessons
 from streaming.linefields import FieldReader, Fields, ShapedLines
 from streaming.miner import Miner
 from streaming.related import Related
@@ -77,6 +78,14 @@ class LineModel(Protocol):
         """For people."""
         ...
 
+    def own(self) -> "LearningModel | None":
+        """A copy that learns on from the lines of one partition; None where nothing in it learns."""
+        ...
+
+
+class LearningModel(LineModel, Learner, Protocol):
+    """One that changes with what lines say."""
+
 
 class LineScores:
     """A line model in force over one miner: which ids are the model's templates was settled as it came.
@@ -88,8 +97,13 @@ class LineScores:
         if len(model.features) > SCORED:
             raise ValueError(f"a line has at most {SCORED} scores, the model gives {len(model.features)}")
         ids = miner.adopt(model.texts[: miner.capacity // 4])
-        self.model, self._reader = model, _reader_for(model)
+        self._take(model)
         self._index(ids, np.arange(1, len(ids) + 1, dtype=np.int32))
+
+    def _take(self, model: LineModel) -> None:
+        own = model.own()
+        self.model, self._reader = own or model, _reader_for(model)
+        self.lessons = None if own is None else Lessons(own)
 
     @property
     def reads(self) -> bool:
@@ -119,14 +133,18 @@ class LineScores:
         return MinedLines(codes, self.codes(before), slots, new, said, related)
 
     def state(self) -> State:
-        """Which id has which code; the model is its version's."""
-        return State({"ids": self._ids, "codes": self._codes})
+        """Which id has which code, and what was learnt since; the model is its version's."""
+        whole = State({"ids": self._ids, "codes": self._codes})
+        whole.put("lessons", State() if self.lessons is None else self.lessons.state())
+        return whole
 
     @classmethod
     def restored(cls, model: LineModel, state: State) -> "LineScores":
         """What gave `state`, over the same model."""
         found = cls.__new__(cls)
-        found.model, found._reader = model, _reader_for(model)
+        found._take(model)
+        if found.lessons is not None and "lessons" in state.meta:  # snapshots of older versions have none
+            found.lessons.restore(state.part("lessons"))
         found._ids, found._codes = state.arrays["ids"].copy(), state.arrays["codes"].copy()
         return found
 

@@ -129,14 +129,19 @@ class LogIntake:
         newest = np.maximum.accumulate(np.r_[self._newest, lines.times])[1:]
         lines = replace(lines, messages=all_unescaped(lines.messages))
         whole = self._read(lines, newest)
-        columns, start = np.full((len(newest), 5), -1, np.int32), 0
+        columns, start, slots = np.full((len(newest), 5), -1, np.int32), 0, newest // self._timing.step
         said, texts = np.full((len(newest), COUNTED), -1, np.int32), Texts()
         while start < len(newest):
             stop = len(newest)
             if self._queue:
-                stop = int(np.searchsorted(newest // self._timing.step, self._queue[0][0]))
+                stop = int(np.searchsorted(slots, self._queue[0][0]))
                 if stop <= start:
                     self._adopt_next()
+                    continue
+            if self._scores is not None and self._scores.lessons is not None:
+                stop = min(stop, start + self._scores.lessons.until(slots[start:]))
+                if stop <= start:
+                    self._scores.lessons.learn()
                     continue
             part = slice(start, stop)
             columns[part], said[part] = self._count(whole.take(part), texts)
@@ -185,7 +190,7 @@ class LogIntake:
         said = np.full((len(ids), COUNTED), -1, np.int32)
         fresh = self._fresh(ids, is_new, now)
         said[fresh, FOUNDED] = is_new[fresh]
-        scored = self._score(said, part, ids, slots, is_new, self._before(lines, ids, now, ~late))
+        scored = self._score(said, part, ids, slots, is_new, self._before(lines, ids, now, ~late), ~late)
         told = strange(said) & (ids >= 0)
         if self._ordinary is not None:
             told[self._ordinary.chosen(lines, ids, slots, ~late & ~told)] = True
@@ -230,8 +235,9 @@ class LogIntake:
         return before
 
     def _score(
-        self, said: Codes, part: _Part, ids: Codes, slots: Ints, is_new: NDArray[np.bool_], before: Codes
-    ) -> MinedLines | None:
+        self, said: Codes, part: _Part, ids: Codes, slots: Ints, is_new: NDArray[np.bool_], before: Codes,
+        on_time: NDArray[np.bool_],
+    ) -> MinedLines | None:  # fmt: skip
         """Note what the model in force says of each line, and keep the line for the next one; the lines as it sees
         them."""
         lines = part.lines
@@ -242,6 +248,8 @@ class LogIntake:
             return None
         mined = self._scores.mined(ids, before, slots, is_new, part.shaped, related)
         scores = self._scores.model.score(mined)
+        if self._scores.lessons is not None:
+            self._scores.lessons.hear(related, on_time, part.now // self._timing.step)
         for number, feature in enumerate(self._scores.model.features):
             strange, first = np.flatnonzero(scores[:, number]), SCORES + SCORE * number
             said[strange, first] = self._admit(feature)

@@ -55,7 +55,7 @@ class Related:
         if any(part.kept is not None for part in parts):
             nothing = (np.full((len(part), len(names)), ABSENT) for part in parts)
             own_keys = [part.keys if part.names == names else none for part, none in zip(parts, nothing, strict=True)]
-            return cls._of_keys(names, np.concatenate(own_keys))
+            return cls.of_keys(names, np.concatenate(own_keys))
         texts: list[str] = []
         codes = []
         for part in parts:
@@ -73,10 +73,11 @@ class Related:
 
     def without_texts(self) -> "Related":
         """The same for models, which know keys: of long histories the texts are too much to keep."""
-        return self._of_keys(self.names, self.keys)
+        return self.of_keys(self.names, self.keys)
 
     @classmethod
-    def _of_keys(cls, names: tuple[str, ...], keys: Ints) -> "Related":
+    def of_keys(cls, names: tuple[str, ...], keys: Ints) -> "Related":
+        """Without texts: `keys` (N x R), equal ones for equal values, -1 = nothing."""
         return cls(names, np.full(keys.shape, ABSENT, np.int32), (), keys)
 
     def without(self, name: str) -> "Related | None":

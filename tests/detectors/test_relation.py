@@ -109,7 +109,7 @@ def test_a_fit_is_the_same_again(taught: tuple[Relation, MinedLines, np.ndarray]
 
 
 def test_values_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("detectors.relation.VALUES", 10)
+    monkeypatch.setattr("detectors.embedding.VALUES", 10)
     model, history = Relation(), lines(usual(1500))
     assert model.fit(history, 1, history.slots >= 100) is not None
     assert np.diff(model.state().arrays["first"]).max() == 10
@@ -143,3 +143,74 @@ def test_lines_with_other_names_are_not_judged(taught: tuple[Relation, MinedLine
 def test_a_quantile_must_be_one() -> None:
     with pytest.raises(ValueError, match="quantile must lie between 0 and 1, got 0"):
         Relation(0)
+
+
+def told(rows: Sequence[Row], names: tuple[str, ...] = NAMES) -> Related:
+    return Related.of(names, rows)
+
+
+EVE: list[Row] = [("eve", f"host-{place}", "web", "ok") for place in range(6)]
+
+
+def test_a_new_value_becomes_usual_with_those_that_it_comes_with_and_with_no_others(
+    taught: tuple[Relation, MinedLines, np.ndarray],
+) -> None:
+    model = taught[0].own()
+    assert (model.score(lines(EVE)) > 0).all()
+    for seed in range(8):
+        model.learn(told([*usual(1000, 20 + seed), *EVE, *EVE]))
+    assert model.score(lines(EVE)).tolist() == [0] * 6
+    elsewhere = lines([("eve", "host-20", "mail", "ok")])
+    assert model.score(elsewhere)[0] > 0
+    assert "do not go together" in model.reasons(elsewhere, np.arange(1))[0]
+    odd = np.array(ODD, object)[[0, 1, 3]].tolist()
+    assert (model.score(lines(odd)) > 64).all(), "what was strange before is strange still"
+    assert (model.score(lines(usual(2000, 2))) > 0).mean() < 0.005
+    assert (taught[0].score(lines(EVE)) > 0).all(), "the version itself learns nothing"
+
+
+def test_values_that_are_new_each_time_are_less_and_less_of_a_surprise(
+    taught: tuple[Relation, MinedLines, np.ndarray],
+) -> None:
+    model, found = taught[0].own(), list[int]()
+    for seed in range(4):
+        found.append(int(model.score(lines([("nobody", "host-3", "web", "ok")]))[0]))
+        model.learn(told([(f"guest-{seed}-{place}", *row[1:]) for place, row in enumerate(usual(50, seed))]))
+    assert found == sorted(found, reverse=True)
+    assert found[-1] < 0.7 * found[0]
+
+
+def test_those_go_that_came_last_longest_ago(
+    taught: tuple[Relation, MinedLines, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detectors.embedding.VALUES", 100)
+    model = taught[0].own()
+    for seed in range(6):
+        model.learn(told([(f"guest-{seed}-{place}", "host-3", "web", "ok") for place in range(20)] + [ODD[0]]))
+    assert np.diff(model.state().arrays["first"]).max() == 100
+    users = lines([("user-1", "host-3", "web", "ok"), ("user-59", "host-20", "batch", "ok")])
+    reasons = model.reasons(users, np.arange(2))
+    assert "was never seen" not in reasons[0], "it came with each lesson"
+    assert reasons[1] == 'user "user-59" was never seen'
+
+
+def test_what_learns_goes_on_after_a_restart(taught: tuple[Relation, MinedLines, np.ndarray]) -> None:
+    one = taught[0].own()
+    one.learn(told([*usual(300, 5), *EVE]))
+    state, again = one.state(), Relation()
+    again.restore(State({key: array.copy() for key, array in state.arrays.items()}, json.loads(json.dumps(state.meta))))
+    for model in (one, again):
+        model.learn(told([*usual(300, 6), *EVE, ("new", None, "web", None)]))
+    assert again.state().meta == one.state().meta
+    for name, array in one.state().arrays.items():
+        np.testing.assert_array_equal(again.state().arrays[name], array)
+
+
+def test_nothing_is_learnt_of_lines_that_relate_nothing(taught: tuple[Relation, MinedLines, np.ndarray]) -> None:
+    model = taught[0].own()
+    before = model.state()
+    model.learn(told([("user-1", None, None, None)] * 9))
+    model.learn(told([("user-1", "host-20")], ("user", "host")))
+    model.learn(Related.none(5))
+    assert model.state().meta == before.meta
+    np.testing.assert_array_equal(model.state().arrays["vectors"], before.arrays["vectors"])

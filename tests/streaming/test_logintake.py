@@ -173,6 +173,9 @@ class Surprised:
     def reasons(self, lines: MinedLines, places: Ints, number: int) -> list[str]:
         return [f"after {lines.before[place, 0]}" if number else "" for place in places.tolist()]
 
+    def own(self) -> None:
+        return None
+
     def score(self, mined: MinedLines) -> Codes:
         again = (mined.codes == mined.before[:, 0]) & (mined.codes > 0)
         return np.stack([(mined.codes == 0) * 64, again * (mined.codes + 10)], axis=1).astype(np.int32)
