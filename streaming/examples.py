@@ -1,6 +1,6 @@
 """Some log lines of each (entity, slot) as they came, for people to read: strange ones and errors first."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -9,6 +9,7 @@ import numpy as np
 from streaming.cells import COUNTED, SCORE, SCORES, TEMPLATE, TEXT, Samples, alike, strange
 from streaming.quotes import Quote, Quotes
 from streaming.redaction import SHOWN
+from streaming.told import Told
 from streaming.types import Codes, Ints, State
 
 QUOTED = 3
@@ -26,14 +27,11 @@ class _Example:
     columns: tuple[int, ...]
 
 
-class Examples:
+class Examples(Told[_Example]):
     """For each (entity by row, slot, template) a line, and the columns of the ring in which it counts.
 
     Of a template the line of the highest scores is kept, the first of them; what comes late is added to what is there.
     """
-
-    def __init__(self) -> None:
-        self._slots: dict[int, dict[int, dict[int, _Example]]] = {}
 
     def add(self, lines: Samples, grave: Codes) -> None:
         """Choose from the told ones of `lines`, in order of arrival within each slot; lines that count in one of the
@@ -60,13 +58,12 @@ class Examples:
 
     def _keep(self, slot: int, offered: Iterable[tuple[int, int, int, bool, list[int]]], quotes: Quotes) -> None:
         """Keep of the lines of a slot, foremost first, what there is room for."""
-        cells = self._slots.setdefault(slot, {})
-        whole = [one.first for cell in cells.values() for one in cell.values()]
+        whole = [one.first for cell in self._slots.get(slot, {}).values() for one in cell.values()]
         held = [len(whole) - sum(whole), sum(whole)]
         for row, template, text, first, into in offered:
             if held[first] >= (FIRST_OF_SLOT if first else OF_SLOT):
                 continue
-            cell = cells.setdefault(row, {})
+            cell = self._into(slot, row)
             known = cell.get(template)
             if known is not None and (known.first or not first):
                 continue
@@ -83,7 +80,7 @@ class Examples:
     def of(self, row: int, first: int, last: int, names: Sequence[str]) -> dict[str, list[str]]:
         """By feature (`names` are the columns') lines of an entity in the slots `first` to `last`, one of a template:
         strange ones and errors before others, and then the newest slot's."""
-        cells = (self._slots.get(slot, {}).get(row, {}) for slot in range(last, first - 1, -1))
+        cells = (self._cell(slot, row) for slot in range(last, first - 1, -1))
         found = [item for cell in cells for item in cell.items()]
         chosen: dict[str, dict[int, str]] = {}
         for template, one in sorted(found, key=lambda item: not item[1].first):
@@ -92,16 +89,6 @@ class Examples:
                 if len(quoted) < QUOTED:
                     quoted.setdefault(template, one.quote.read())
         return {name: list(quoted.values()) for name, quoted in chosen.items()}
-
-    def forget(self, before: int) -> None:
-        """Drop the slots below `before`."""
-        self._slots = {slot: rows for slot, rows in self._slots.items() if slot >= before}
-
-    def erase(self, rows: Codes) -> None:
-        """Forget everything of `rows`."""
-        for row in rows.tolist():
-            for cells in self._slots.values():
-                cells.pop(row, None)
 
     def state(self) -> State:
         """Everything, as JSON."""
@@ -112,15 +99,7 @@ class Examples:
         """Take over what `state` gave."""
         self._slots = {}
         for slot, row, template, line, first, columns in state.meta["kept"]:
-            self._slots.setdefault(slot, {}).setdefault(row, {})[template] = _Example(
-                Quote(line), first, tuple(columns)
-            )
-
-    def _all(self) -> Iterator[tuple[tuple[int, int, int], _Example]]:
-        for slot, rows in self._slots.items():
-            for row, cell in rows.items():
-                for template, one in cell.items():
-                    yield (slot, row, template), one
+            self._into(slot, row)[template] = _Example(Quote(line), first, tuple(columns))
 
 
 def _sizes(lines: Samples) -> Ints:

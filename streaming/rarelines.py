@@ -7,7 +7,8 @@ import numpy as np
 
 from streaming.cells import COUNTED, FOUNDED, SCORE, SCORES, TEMPLATE, TEXT, Samples, alike, strange
 from streaming.logfeatures import NEW, OTHER
-from streaming.types import Codes, Ints, State
+from streaming.told import Told
+from streaming.types import Ints, State
 
 SHOWN = 3
 OF_CELL, OF_SLOT = 8, 4096
@@ -38,7 +39,7 @@ class _Saying:
         return f"{self.text} ({reason})" if reason else self.text
 
 
-class RareLines:
+class RareLines(Told[_Saying]):
     """Which new templates each entity (by row) wrote of late, and of which ones lines had a score, each by the
     masked text of its first such line, and the first reason for the score.
 
@@ -46,20 +47,17 @@ class RareLines:
     were read ahead.
     """
 
-    def __init__(self) -> None:
-        self._slots: dict[int, dict[int, dict[int, _Saying]]] = {}
-
     def add(self, lines: Samples) -> None:
         """Keep the ones of `lines` that are told, in order of arrival within each slot."""
         rare = lines.take((lines.values[:, TEMPLATE] >= 0) & strange(lines.values))
         if not len(rare):
             return
         firsts, cells = alike(rare.rows, rare.slots, rare.values[:, TEMPLATE])
-        held = {slot: sum(map(len, rows.values())) for slot, rows in self._slots.items()}
+        held = self._sizes()
         one = rare.take(firsts)
         places = zip(one.rows.tolist(), one.slots.tolist(), one.values[:, TEMPLATE].tolist(), strict=True)
         for (row, slot, template), saying in zip(places, _sayings(rare, firsts, cells), strict=True):
-            cell = self._slots.setdefault(slot, {}).setdefault(row, {})
+            cell = self._into(slot, row)
             known = cell.get(template)
             if known is not None:
                 known.join(saying)
@@ -76,7 +74,7 @@ class RareLines:
         told: dict[int, _Saying] = {}
         since: dict[int, int] = {}
         for slot in range(first, last + 1):
-            for template, saying in self._slots.get(slot, {}).get(row, {}).items():
+            for template, saying in self._cell(slot, row).items():
                 since.setdefault(template, slot)
                 told.setdefault(template, _Saying(0, False, False, saying.text, {}, {})).join(saying)
         rate = {template: saying.lines / (last + 1 - since[template]) for template, saying in told.items()}
@@ -91,26 +89,14 @@ class RareLines:
             kinds[names[column]] = [told[one].told(column) for one in most]
         return {name: texts[:SHOWN] for name, texts in kinds.items() if texts}
 
-    def forget(self, before: int) -> None:
-        """Drop the slots below `before`."""
-        self._slots = {slot: rows for slot, rows in self._slots.items() if slot >= before}
-
-    def erase(self, rows: Codes) -> None:
-        """Forget everything of `rows`."""
-        for row in rows.tolist():
-            for cells in self._slots.values():
-                cells.pop(row, None)
-
     def state(self) -> State:
         """Everything, as JSON."""
         kept = [
             [
-                slot, row, template, saying.lines, saying.founded, saying.fresh, saying.text,
-                list(saying.scores.items()), list(saying.reasons.items()),
+                *place, saying.lines, saying.founded, saying.fresh, saying.text, list(saying.scores.items()),
+                list(saying.reasons.items()),
             ]
-            for slot, rows in self._slots.items()
-            for row, cell in rows.items()
-            for template, saying in cell.items()
+            for place, saying in self._all()
         ]  # fmt: skip
         return State(meta={"kept": kept})
 
@@ -120,7 +106,7 @@ class RareLines:
         for slot, row, template, lines, founded, fresh, text, scores, *reasons in state.meta["kept"]:
             # snapshots of older versions have no reasons
             saying = _Saying(lines, founded, fresh, text, dict(scores), dict(*reasons))
-            self._slots.setdefault(slot, {}).setdefault(row, {})[template] = saying
+            self._into(slot, row)[template] = saying
 
 
 def _sayings(rare: Samples, firsts: Ints, cells: Ints) -> list[_Saying]:
