@@ -213,6 +213,38 @@ def test_a_rollback_is_an_order_too(make_two: Any, snapshot_every: int) -> None:
     assert differences(final_rows(app), final_rows(plain)) == []
 
 
+@pytest.mark.parametrize("row", [0, 150])
+def test_of_promotions_within_one_slot_the_last_one_stays(make_two: Any, row: int) -> None:
+    """Back and forth before another record is read, at the very beginning too: a restart knows which came last."""
+    plain, second = make_two()
+    first = active(plain)
+
+    def run(app: ListApp, crashes: int) -> None:
+        runner, crashed = app.runner(STREAM, {}, limits=Limits(poll=30, snapshot_every=9)), 0
+        while (runner.positions.get("telemetry") or {"row": 0})["row"] < row:
+            runner.step()
+        for version in (second, first, second, first) if row else (second, first, second):
+            app.models.promote(STREAM, version)
+            runner.follow(runner)
+            runner.save()
+        while crashed < crashes:
+            runner, crashed = app.runner(STREAM, {}, limits=Limits(poll=30)), crashed + 1
+        assert runner.director.newest == active(app)
+        runner.run()
+        runner.finish()
+
+    run(plain, 0)
+    told = [version for version, _ in orders(plain)]
+    slots = [slot for _, slot in orders(plain)]
+    assert told == ([first, second, first, second, first] if row else [first, second, first, second])
+    assert slots == sorted(set(slots))
+    judged = {one["model_version"] for one in plain.reader.scores(STREAM, "b") if one["slot"] >= slots[-1]}
+    assert judged == {told[-1]}
+    app, _ = make_two()
+    run(app, 2)
+    assert differences(final_rows(app), final_rows(plain)) == []
+
+
 def test_promotions_close_to_each_other_keep_every_version_that_late_data_may_reach(make_two: Any) -> None:
     plain, second = make_two(late=True)
     first = active(plain)
