@@ -27,6 +27,8 @@ Record = TypeVar("Record")
 Listing = list[dict[str, Any]]
 OF_NO_DATA = {"open", "resolved"}
 """The states that missing data may have."""
+EQUAL = ("run", "stream", "entity", "explanation")
+"""What of an alert is asked for by its value."""
 PAGE = 200
 """Dead letters read at a time; one has up to 64 KiB."""
 
@@ -45,7 +47,8 @@ COUNTED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertFilter:
-    """Which alerts: every value that is given must hold. `since` is the least event time of an alert's last slot.
+    """Which alerts: every value that is given must hold. `since` is the least event time of an alert's last slot, its
+    first one comes before `until`.
 
     `run` None means every run, also backfills that are never delivered.
     """
@@ -56,23 +59,24 @@ class AlertFilter:
     states: Sequence[AlertState] = ()
     severities: Sequence[Severity] = ()
     since: datetime | None = None
+    until: datetime | None = None
     explanation: str | None = None
     limit: int | None = 100
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        """What must hold."""
+        columns = schema.alerts.c
+        found = [columns[name] == value for name in EQUAL if (value := getattr(self, name)) is not None]
+        for column, values in ((columns.state, self.states), (columns.severity, self.severities)):
+            found += [column.in_(values)] if values else []
+        found += [columns.last_time >= self.since] if self.since is not None else []
+        return found + ([columns.first_time < self.until] if self.until is not None else [])
 
     def query(self) -> sa.Select[Any]:
         """Newest opening first."""
         table = schema.alerts
-        query = sa.select(table).order_by(table.c.first_time.desc(), table.c.id).limit(self.limit)
-        for column, value in (("run", self.run), ("stream", self.stream), ("entity", self.entity)):
-            if value is not None:
-                query = query.where(table.c[column] == value)
-        if self.explanation is not None:
-            query = query.where(table.c.explanation == self.explanation)
-        if self.states:
-            query = query.where(table.c.state.in_(self.states))
-        if self.severities:
-            query = query.where(table.c.severity.in_(self.severities))
-        return query if self.since is None else query.where(table.c.last_time >= self.since)
+        query = sa.select(table).where(*self.conditions())
+        return query.order_by(table.c.first_time.desc(), table.c.id).limit(self.limit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,8 @@ alerts = sa.Table(
     sa.Column("explained_by_event", sa.JSON, nullable=False, server_default="{}"),
     instant("saved_at", index=True),
     sa.Index(None, "run", "stream", "first_time"),
+    sa.Index(None, "run", "first_time", "id"),
+    sa.Index(None, "run", "score", "id"),
     sa.Index(None, "state"),
     sa.Index(None, "explanation"),
 )
@@ -311,6 +313,17 @@ context_events = sa.Table(
     name("source"),
     instant("saved_at", index=True),
     sa.Index(None, "run", "stream", "start"),
+)
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    name("name", **KEY),
+    name("role"),
+    name("digest", index=True, unique=True),
+    instant("created_at"),
+    instant("expires_at", nullable=True),
+    instant("revoked_at", nullable=True),
 )
 
 refits = sa.Table(

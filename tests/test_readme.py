@@ -25,7 +25,7 @@ from tsad.cluster import KafkaConfig
 from tsad.config import Config, StreamConfig, parse_config
 from tsad.grouping import SessionConfig
 from tsad.incoming import FeatureConfig, LogConfig, MappingConfig, TelemetryConfig
-from tsad.operating import HttpConfig, LoggingConfig
+from tsad.operating import ApiConfig, HttpConfig, LoggingConfig
 from tsad.surroundings import ContextConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -227,6 +227,8 @@ def field_of(path: str) -> tuple[type[BaseModel], str]:
             return KafkaConfig, name
         case ["http", name]:
             return HttpConfig, name
+        case ["api", name]:
+            return ApiConfig, name
         case ["log", name]:
             return LoggingConfig, name
         case [name]:

@@ -16,7 +16,7 @@ from streaming.types import Topic
 from tsad.cluster import KafkaConfig
 from tsad.grouping import SUFFIX, SessionConfig
 from tsad.incoming import KAFKA, FeatureConfig, LogConfig, MappedFeatureConfig, MappingConfig, TelemetryConfig
-from tsad.operating import HttpConfig, LoggingConfig
+from tsad.operating import ApiConfig, HttpConfig, LoggingConfig
 from tsad.renewal import Renewal
 from tsad.section import Duration, Section, Without
 from tsad.surroundings import ContextConfig, ContextPatternConfig, ContextRuleConfig
@@ -208,6 +208,7 @@ class Config(Section):
     patience: Duration = 300 * SECOND
     kafka: KafkaConfig = KafkaConfig()
     http: HttpConfig = HttpConfig()
+    api: ApiConfig = ApiConfig()
     log: LoggingConfig = LoggingConfig()
     retention_days: dict[str, float] = RETENTION
     stream: dict[str, StreamConfig] = Field(default_factory=dict)
@@ -323,7 +324,7 @@ _TABLES: dict[tuple[Any, ...], type[Section]] = {
 
 
 def _section(place: tuple[Any, ...]) -> type[Section]:
-    for name, section in (("kafka", KafkaConfig), ("http", HttpConfig), ("log", LoggingConfig)):
+    for name, section in (("kafka", KafkaConfig), ("http", HttpConfig), ("api", ApiConfig), ("log", LoggingConfig)):
         if place[:1] == (name,):
             return section
     if place[:1] != ("stream",) or len(place) < 2:

@@ -56,8 +56,8 @@ class Director:
         return self.intake.renamed if self.intake is not None else {}
 
     def follow(self, version: str) -> None:
-        """Order `version` for the slots behind all that was taken, whose records it can still decode and mine, and behind
-        the first slot of the order before: of two for one slot nobody could say which came last."""
+        """Order `version` for the slots behind all that was taken, whose records it can still decode and mine, and not
+        for the first slot of another order: of two for one slot nobody could say which came last."""
         taken, before = self.windower.taken_through, [*self.orders, *self.fresh][-1:]
         self.order(version, max([0 if taken is None else taken + 1, *(order.first_slot + 1 for order in before)]))
 

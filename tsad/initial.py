@@ -17,7 +17,7 @@ from tsad.cluster import KafkaConfig
 from tsad.config import Config, StreamConfig
 from tsad.grouping import SessionConfig
 from tsad.incoming import FeatureConfig, LogConfig, MappingConfig, TelemetryConfig
-from tsad.operating import HttpConfig, LoggingConfig
+from tsad.operating import ApiConfig, HttpConfig, LoggingConfig
 from tsad.section import UNITS, Section, parse_duration
 from tsad.surroundings import ContextConfig
 from tsad.wording import counted, one_line, utc_text
@@ -51,6 +51,11 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "dead_letter_topic": "topic that gets what cannot be used; it must exist",
     },
     HttpConfig: {"bind": "address of /health/live, /health/ready and /metrics; else nobody is told"},
+    ApiConfig: {
+        "bind": "address of `tsad serve`",
+        "requests_per_second": "by each token",
+        "max_body": "bytes of a request",
+    },
     LoggingConfig: {
         "format": "of what goes to standard error",
         "level": "least that is told; else warnings on a terminal, all as JSON",
@@ -232,6 +237,7 @@ def configuration_text(stream: str, sniffed: "Sniffed | None", source: str | Non
         [HEAD],
         _keys(Config, {}),
         ["", "#[http]", *_keys(HttpConfig, {})],
+        ["", "#[api]", *_keys(ApiConfig, {})],
         ["", "#[log]", *_keys(LoggingConfig, {})],
         ["", "#[kafka]", *_keys(KafkaConfig, {})],
         ["", *_summary(sniffed), f"[{place}]", *_keys(StreamConfig, timing)],

@@ -1,4 +1,4 @@
-"""The tables `[http]` and `[log]` of `tsad.toml`: what a run tells those who look after it."""
+"""The tables `[http]`, `[api]` and `[log]` of `tsad.toml`: where it answers, and what it tells its operators."""
 
 from typing import Literal
 
@@ -19,6 +19,19 @@ class HttpConfig(Section):
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         return None if value is None else address(value)
+
+
+class ApiConfig(Section):
+    """Where `tsad serve` answers, and how much it bears."""
+
+    bind: str = "127.0.0.1:8450"
+    requests_per_second: float = Field(default=500.0, gt=0, le=1e6)
+    max_body: int = Field(default=1 << 20, ge=1024, le=1 << 30)
+
+    @field_validator("bind")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        return address(value)
 
 
 class LoggingConfig(Section):

@@ -25,7 +25,7 @@ from tsad.rows import EPOCH
 
 THREADS = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
 """The stream keeps its cores."""
-SECRET = {"kafka", "http", "log"}
+SECRET = {"kafka", "http", "api", "log"}
 """What a fit does not need to know of the configuration."""
 
 

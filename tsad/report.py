@@ -187,6 +187,18 @@ def template_table(rows: Iterable[Row]) -> Table:
     return _table("Log templates", columns, rows, "No log templates yet: they are kept at each snapshot.")
 
 
+def token_table(rows: Iterable[Row]) -> Table:
+    """Tokens of the API: name, role, holds, created_at, expires_at."""
+    columns = (
+        _plain("name", wraps=True),
+        _plain("role"),
+        Column("Holds", lambda row: _text("yes" if row["holds"] else "no")),
+        Column("Created (UTC)", lambda row: _time(row["created_at"])),
+        Column("Expires (UTC)", lambda row: _time(row["expires_at"])),
+    )
+    return _table("Tokens", columns, rows, "No tokens; `tsad tokens add NAME` makes one.")
+
+
 def check_table(rows: Iterable[Row]) -> Table:
     """Check results: check, ok, detail."""
     columns = (

@@ -42,14 +42,21 @@ def test_keys_come_first_and_hold_the_run() -> None:
     for table in metadata.sorted_tables:
         key = [column.name for column in table.primary_key.columns]
         assert [column.name for column in table.columns][: len(key)] == key, table.name
-        assert key[0] == "run" or table.name in {"alerts", "announced", "explanations", "models", "template_names"}
+        assert key[0] == "run" or table.name in {
+            "alerts",
+            "announced",
+            "explanations",
+            "models",
+            "template_names",
+            "tokens",
+        }
 
 
 def test_the_issues_tables_are_there(database: Database) -> None:
     wanted = (
         "streams entities models alerts explanations scores score_rollups log_templates dead_letters checkpoints "
         "snapshots orders audit leases evicted_states outbox announced homes places no_data refits "
-        "template_aliases template_names context_events"
+        "template_aliases template_names context_events tokens"
     )
     names = database.read(lambda connection: sa.inspect(connection).get_table_names())
     assert set(names) - {"alembic_version"} == set(wanted.split())
@@ -69,7 +76,7 @@ def test_every_migration_file_is_part_of_the_package() -> None:
     files = sorted(path.name for path in (MIGRATIONS / "versions").glob("*.py"))
     assert files == [
         "v0001_first.py", "v0002_outbox.py", "v0003_homes.py", "v0004_places.py", "v0005_no_data.py", "v0006_refits.py",
-        "v0007_template_names.py", "v0008_context_events.py",
+        "v0007_template_names.py", "v0008_context_events.py", "v0009_tokens.py",
     ]  # fmt: skip
 
 
@@ -102,12 +109,12 @@ def test_an_older_schema_is_refused_and_not_upgraded_on_the_quiet(
 
     scripts = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, scripts)
-    (scripts / "versions" / "v0009_next.py").write_text(
-        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0009"\ndown_revision = "v0008"\n'
+    (scripts / "versions" / "v0010_next.py").write_text(
+        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0010"\ndown_revision = "v0009"\n'
         'def upgrade():\n    op.add_column("streams", sa.Column("note", sa.Text()))\n'
     )
     monkeypatch.setattr("storage.migrate.MIGRATIONS", scripts)
-    with pytest.raises(StoreError, match="older schema version v0008: run `tsad db upgrade`"):
+    with pytest.raises(StoreError, match="older schema version v0009: run `tsad db upgrade`"):
         open_database(database_url, create=True)
     upgrade(database_url)
     opened = open_database(database_url)
@@ -123,8 +130,8 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
 
     scripts = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, scripts)
-    (scripts / "versions" / "v0009_next.py").write_text(
-        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0009"\ndown_revision = "v0008"\n'
+    (scripts / "versions" / "v0010_next.py").write_text(
+        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0010"\ndown_revision = "v0009"\n'
         'def upgrade():\n    op.add_column("streams", sa.Column("note", sa.Text()))\n    op.execute("nonsense")\n'
     )
     with monkeypatch.context() as patch:
@@ -141,16 +148,9 @@ def test_a_database_of_the_first_version_keeps_its_rows(tmp_path: Path, monkeypa
 
     scripts, url = tmp_path / "migrations", f"sqlite:///{tmp_path / 'old.db'}"
     shutil.copytree(MIGRATIONS, scripts)
-    for later in (
-        "v0002_outbox",
-        "v0003_homes",
-        "v0004_places",
-        "v0005_no_data",
-        "v0006_refits",
-        "v0007_template_names",
-        "v0008_context_events",
-    ):
-        (scripts / "versions" / f"{later}.py").unlink()
+    for later in (scripts / "versions").glob("v*.py"):
+        if later.stem != "v0001_first":
+            later.unlink()
     with monkeypatch.context() as patch:
         patch.setattr("storage.migrate.MIGRATIONS", scripts)
         upgrade(url)

@@ -19,7 +19,7 @@ from tsad.config import Config, StreamConfig, load_config, parse_config
 from tsad.grouping import SessionConfig
 from tsad.incoming import FeatureConfig, LogConfig, MappedFeatureConfig, MappingConfig, TelemetryConfig
 from tsad.initial import configuration_text
-from tsad.operating import HttpConfig, LoggingConfig
+from tsad.operating import ApiConfig, HttpConfig, LoggingConfig
 from tsad.section import Section
 from tsad.surroundings import ContextConfig
 
@@ -68,8 +68,9 @@ def test_the_text_without_a_sample_is_the_default_configuration() -> None:
 @pytest.mark.parametrize(
     ("header", "section", "tables"),
     [
-        ("", Config, {"stream", "kafka", "http", "log"}),
+        ("", Config, {"stream", "kafka", "http", "api", "log"}),
         ("http", HttpConfig, set()),
+        ("api", ApiConfig, set()),
         ("log", LoggingConfig, set()),
         ("kafka", KafkaConfig, set()),
         ("stream.web", StreamConfig, {"telemetry", "logs", "sessions", "features", "context"}),

@@ -10,6 +10,7 @@ from tsad.cli.commands import app
 from tsad.cli.context import context
 from tsad.cli.quality import evaluate
 from tsad.cli.registers import db, dead_letters, detectors, models
+from tsad.cli.serve import serve, tokens
 from tsad.cli.setup import check, init
 from tsad.cli.streams import demo, fit, run, try_file
 from tsad.cli.templates import templates
@@ -20,7 +21,7 @@ from tsad.runner import LeaseLostError
 
 __all__ = [
     "alerts", "app", "check", "cold_start", "context", "db", "dead_letters", "demo", "detectors", "evaluate", "explain",
-    "fit", "init", "main", "models", "produce_topics", "rehome", "rekey", "run", "templates",
+    "fit", "init", "main", "models", "produce_topics", "rehome", "rekey", "run", "serve", "templates", "tokens",
     "try_file",
 ]  # fmt: skip
 

@@ -1,0 +1,119 @@
+"""Long lists by pages: each begins behind the key of the last row of the one before, so that rows which come meanwhile
+shift nothing, and a page costs the same wherever it lies."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+import sqlalchemy as sa
+
+from storage import schema
+from storage.columns import Name, Real, Utc, Whole
+from storage.engine import Database
+from storage.read import AlertFilter, Listing
+from storage.types import LIVE
+
+AlertSort = Literal["-first_time", "first_time", "-score", "score"]
+ALERT_SORTS = get_args(AlertSort)
+LISTED = (
+    "id", "run", "stream", "entity", "state", "severity", "score", "p", "confidence", "first_time", "last_time",
+    "peak_time", "detected_at", "model_version", "attribution", "explanation", "explained_by", "explained_by_event",
+    "sentence", "merged_into", "reason",
+)  # fmt: skip
+"""What a list says of an alert: not its curves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some `rows`, and the key of the last (None: nothing comes behind them)."""
+
+    rows: Listing
+    last: list[Any] | None
+
+
+class Pages:
+    """Pages of at most `limit` rows `after` a key: None is the first one. ValueError for a key of another list."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def alerts(self, which: AlertFilter, sort: AlertSort, after: list[Any] | None, limit: int) -> Page:
+        """Alerts that `which` lets through (its limit does not count), by opening or score, falling with a "-"."""
+        table = schema.alerts
+        keys = [table.c[sort.removeprefix("-")], table.c.id]
+        columns = [table.c[name] for name in LISTED]
+        return self._page(sa.select(*columns).where(*which.conditions()), keys, sort[0] == "-", after, limit)
+
+    def entities(self, stream: str, contains: str | None, after: list[Any] | None, limit: int, run: str = LIVE) -> Page:
+        """A stream's entities by name, of those whose name `contains` a text."""
+        table = schema.entities
+        query = sa.select(table).where(table.c.run == run, table.c.stream == stream)
+        if contains:
+            query = query.where(table.c.entity.contains(contains, autoescape=True))
+        return self._page(query, [table.c.entity, table.c.partition], False, after, limit)
+
+    def dead_letters(
+        self, stream: str, reason: str | None, after: list[Any] | None, limit: int, run: str = LIVE
+    ) -> Page:
+        """A stream's rejected records by their place: topic, partition, position."""
+        table = schema.dead_letters
+        query = sa.select(table).where(table.c.run == run, table.c.stream == stream)
+        if reason is not None:
+            query = query.where(table.c.reason == reason)
+        return self._page(query, [table.c.topic, table.c.partition, table.c.position], False, after, limit)
+
+    def _page(
+        self, query: sa.Select[Any], keys: list[sa.Column[Any]], falling: bool, after: list[Any] | None, limit: int
+    ) -> Page:
+        query = query.order_by(*(key.desc() if falling else key for key in keys)).limit(limit + 1)
+        if after is not None:
+            last = sa.tuple_(
+                *(sa.literal(value, key.type) for key, value in zip(keys, _values(keys, after), strict=True))
+            )
+            place = sa.tuple_(*keys)
+            query = query.where(place < last if falling else place > last)
+        rows = self._database.read(lambda c: [dict(row) for row in c.execute(query).mappings()])
+        whole = len(rows) <= limit
+        rows = rows[:limit]
+        return Page(rows, None if whole else [_said(rows[-1][key.name]) for key in keys])
+
+
+def _said(value: Any) -> Any:
+    """As JSON has it, and `_values` takes back."""
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _values(keys: list[sa.Column[Any]], after: list[Any]) -> list[Any]:
+    """A key as the columns have it. ValueError where it is none of theirs."""
+    if not isinstance(after, list) or len(after) != len(keys):
+        raise ValueError("the key is of another list")
+    return [_KINDS[type(key.type)](value) for key, value in zip(keys, after, strict=True)]
+
+
+def _moment(value: Any) -> datetime:
+    found = datetime.fromisoformat(_text(value))
+    if found.tzinfo is None:
+        raise ValueError("a time without its zone")
+    return found
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"a text was expected, got {value!r}")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or abs(value) >= 1 << 63:
+        raise ValueError(f"a whole number was expected, got {value!r}")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"a number was expected, got {value!r}")
+    return float(value)
+
+
+_KINDS: Mapping[type, Callable[[Any], Any]] = {Utc: _moment, Name: _text, Whole: _whole, Real: _number}

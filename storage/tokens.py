@@ -1,0 +1,87 @@
+"""Who may ask the HTTP API: bearer tokens, of which only a hash is kept, with a role each."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from storage.engine import Database
+from storage.leases import Clock, utc_now
+from storage.schema import tokens
+from storage.store import record_of
+from storage.types import StoreError
+
+Role = Literal["viewer", "responder", "admin", "ingest"]
+PREFIX = "tsad_"
+"""What a token begins with, so that scanners for leaked secrets know it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token by its `name`; `digest` is the SHA-256 of what its bearer says, which has 256 bits of chance: no slow
+    hash is needed."""
+
+    name: str
+    role: Role
+    digest: str
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    def valid(self, now: datetime) -> bool:
+        """Whether its bearer may still ask."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+class Tokens:
+    """The tokens of a database; `clock` is the wall's."""
+
+    def __init__(self, database: Database, clock: Clock = utc_now) -> None:
+        self._database = database
+        self._clock = clock
+
+    def add(self, name: str, role: Role, expires_at: datetime | None = None) -> str:
+        """Make a token: what its bearer has to say, which nobody can ask for again. A name is never used twice, so that
+        what was done under it stays somebody's. StoreError where there is one of that name."""
+        said = PREFIX + secrets.token_urlsafe(32)
+        row = Token(name, role, digest_of(said), self._clock(), expires_at)
+
+        def work(connection: Connection) -> None:
+            if connection.execute(sa.select(tokens.c.name).where(tokens.c.name == name)).first() is not None:
+                raise StoreError(f"there is, or was, a token {name!r}; take another name")
+            connection.execute(tokens.insert(), {item: getattr(row, item) for item in Token.__slots__})
+
+        self._database.write(work)
+        return said
+
+    def revoke(self, name: str) -> None:
+        """From now on its bearer may not ask. StoreError where there is no such token in force."""
+        in_force = sa.and_(tokens.c.name == name, tokens.c.revoked_at.is_(None))
+        change = tokens.update().where(in_force).values(revoked_at=self._clock())
+        if self._database.write(lambda connection: connection.execute(change).rowcount) != 1:
+            raise StoreError(f"there is no token {name!r} in force")
+
+    def listing(self) -> list[Token]:
+        """All that ever were, by name."""
+        query = sa.select(tokens).order_by(tokens.c.name)
+        return self._database.read(lambda c: [record_of(Token, row) for row in c.execute(query).mappings()])
+
+    def bearer(self, said: str) -> Token | None:
+        """The token that is `said`; None where none is, or not any more."""
+        query = sa.select(tokens).where(tokens.c.digest == digest_of(said))
+
+        def work(connection: Connection) -> Token | None:
+            row = connection.execute(query).mappings().first()
+            return None if row is None else record_of(Token, row)
+
+        found = self._database.read(work)
+        return found if found is not None and found.valid(self._clock()) else None
+
+
+def digest_of(said: str) -> str:
+    """What is kept of a token."""
+    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,121 @@
+"""`/api/v1/alerts`: lists, one alert with why, its channels."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from pydantic import AfterValidator, AwareDatetime
+
+from storage.pages import AlertSort
+from storage.read import AlertFilter
+from storage.types import LIVE, Alert, AlertState, Explanation, Severity, StoreError
+from tsad.api.cursors import Absent, Cursor, Limit, read, refused, written
+from tsad.api.desk import AtDesk, Desk, Viewer
+from tsad.api.problems import ProblemError, problem
+from tsad.api.resources import AlertDetail, AlertPage, AlertSeries, AlertSummary, Channel, ExplanationPart, Share
+from tsad.context import sentence_of
+from tsad.rows import utc
+
+router = APIRouter(prefix="/alerts", tags=["alerts"])
+TOP = 3
+
+
+def _in_utc(value: datetime) -> datetime:
+    """In UTC; at the ends of the calendar as far as that goes."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        return (datetime.min if value.year == 1 else datetime.max).replace(tzinfo=UTC)
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Name = Annotated[str | Absent, Query(max_length=1000)]
+AlertId = Annotated[str, Path(pattern="^[0-9a-f]{6,32}$", description="The id, or its first 6 characters and more.")]
+Run = Annotated[str, Query(max_length=200, description="`live`, or a backfill's id.")]
+
+
+@router.get("", summary="List alerts")
+def alerts(
+    desk: AtDesk, _: Viewer, stream: Name = None, entity: Name = None,
+    state: Annotated[list[AlertState] | Absent, Query(description="Any of these.")] = None,
+    severity: Annotated[list[Severity] | Absent, Query(description="Any of these.")] = None,
+    since: Annotated[Moment | Absent, Query(description="Alerts that lasted until then or longer.")] = None,
+    until: Annotated[Moment | Absent, Query(description="Alerts that began before.")] = None,
+    run: Run = LIVE, sort: Annotated[AlertSort, Query(description="Falling with a minus.")] = "-first_time",
+    limit: Limit = 50, cursor: Cursor = None,
+) -> AlertPage:  # fmt: skip
+    """Alerts that meet every condition given, by pages."""
+    which = AlertFilter(
+        run=run,
+        stream=stream,
+        entity=entity,
+        states=state or (),
+        severities=severity or (),
+        since=since,
+        until=until,
+        limit=None,
+    )
+    try:
+        page = desk.pages.alerts(which, sort, read(cursor, sort), limit)
+    except ValueError:
+        raise refused() from None
+    return AlertPage(items=[AlertSummary(**_summary(row)) for row in page.rows], next_cursor=written(sort, page.last))
+
+
+@router.get("/{alert}", summary="One alert, with why")
+def alert(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertDetail:
+    """Votes of the detectors, the explanation by feature, and the log lines behind it."""
+    found, parts = _found(desk, alert)
+    step = desk.stream(found.stream, found.run).step_ns
+    told = {name: getattr(found, name) for name in ("partition", "ingested_at", "amended_at", "votes")}
+    return AlertDetail(
+        **_summary({name: getattr(found, name) for name in Alert.__slots__} | {"id": found.id}),
+        **told, attribution=_shares(found.attribution), explanations=[_part(part, step) for part in parts],
+        lines=found.evidence.get("lines", []), said=found.evidence.get("said", {}),
+    )  # fmt: skip
+
+
+@router.get("/{alert}/series", summary="An alert's channels", responses={"409": problem("Not yet.")})
+def series(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertSeries:
+    """The strongest channels in the window that was explained, with the expected band. 409 before it is explained."""
+    found, _parts = _found(desk, alert)
+    evidence, step = found.evidence, desk.stream(found.stream, found.run).step_ns
+    if "observed" not in evidence:
+        raise ProblemError(HTTPStatus.CONFLICT, "there are no curves: it waits to be explained, or is of a session")
+    names = ("features", "observed", "lower", "upper")
+    rows = zip(*(evidence[name] for name in names), strict=True)
+    channels = [
+        Channel(feature=name, observed=observed, lower=lower, upper=upper) for name, observed, lower, upper in rows
+    ]
+    return AlertSeries(
+        alert=found.id, step_seconds=step / 1e9, end_time=utc(evidence["slot"] * step), channels=channels
+    )
+
+
+def _found(desk: Desk, identity: str) -> tuple[Alert, list[Explanation]]:
+    try:
+        return desk.reader.alert(identity)
+    except StoreError:
+        raise ProblemError(
+            HTTPStatus.NOT_FOUND, f"there is no alert {identity!r}, or more than one begins so"
+        ) from None
+
+
+def _summary(row: Mapping[str, Any]) -> dict[str, Any]:
+    event = row["explained_by_event"] or None
+    return {name: row[name] for name in AlertSummary.model_fields if name in row} | {
+        "features": _shares(row["attribution"])[:TOP], "explained": row["explanation"] == "done",
+        "explained_by_event": event, "sentence": sentence_of(row["sentence"], event or {}),
+    }  # fmt: skip
+
+
+def _shares(attribution: Mapping[str, float]) -> list[Share]:
+    pairs = sorted(attribution.items(), key=lambda pair: (-(pair[1] or 0), pair[0]))
+    return [Share(feature=feature, share=share) for feature, share in pairs]
+
+
+def _part(part: Explanation, step: int) -> ExplanationPart:
+    values = {name: getattr(part, name) for name in ExplanationPart.model_fields if name != "time"}
+    return ExplanationPart(**values, time=utc(part.slot * step))

@@ -1,0 +1,66 @@
+"""The application of the HTTP API: routes, access, limits, errors and its own specification."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI
+
+from storage.engine import Database
+from storage.leases import Clock, utc_now
+from storage.tokens import Tokens
+from tsad.api import alerts, streams
+from tsad.api.access import Buckets, Gate
+from tsad.api.desk import AtDesk, Desk, Viewer
+from tsad.api.limits import Hardened
+from tsad.api.problems import Problem, answered, known_parameters, problem
+from tsad.operating import ApiConfig
+
+PREFIX = "/api/v1"
+TITLE = "tsad"
+REFUSED = {
+    "401": "No token, or one that does not hold.", "403": "The token has another role.", "404": "There is none.",
+    "422": "A value is not allowed.", "429": "Too many requests.", "503": "The database does not answer.",
+}  # fmt: skip
+
+
+def api(
+    database: Database, config: ApiConfig, clock: Clock = utc_now, monotonic: Callable[[], float] = time.monotonic
+) -> FastAPI:
+    """The application on `database`; `clock` is the wall's, `monotonic` is in seconds."""
+    made = FastAPI(title=TITLE, version="1", openapi_url=None, docs_url=None, redoc_url=None)
+    made.state.desk = Desk.of(database)
+    made.state.gate = Gate(Tokens(database, clock), Buckets(config.requests_per_second, monotonic))
+    answered(made)
+    made.add_middleware(Hardened, most=config.max_body)
+    refused: dict[int | str, dict[str, Any]] = {code: problem(said) for code, said in REFUSED.items()}
+    inner = APIRouter(prefix=PREFIX, responses=refused, dependencies=[Depends(known_parameters)])
+    inner.include_router(alerts.router)
+    inner.include_router(streams.router)
+
+    @inner.get("/openapi.json", include_in_schema=False)
+    def told(_: Viewer) -> dict[str, Any]:
+        return specification(made)
+
+    made.include_router(inner)
+
+    @made.get("/health/live", tags=["health"], summary="Whether it lives")
+    def live() -> dict[str, bool]:
+        return {"live": True}
+
+    @made.get(
+        "/health/ready", tags=["health"], summary="Whether it can answer", responses={"503": problem(REFUSED["503"])}
+    )
+    def ready(desk: AtDesk) -> dict[str, bool]:
+        desk.reader.streams()
+        return {"ready": True}
+
+    return made
+
+
+def specification(made: FastAPI) -> dict[str, Any]:
+    """OpenAPI 3.1, with the form of problems."""
+    found = made.openapi()
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    found["components"]["schemas"] |= schema.pop("$defs") | {"Problem": schema}
+    return found

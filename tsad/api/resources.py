@@ -1,0 +1,243 @@
+"""What the API answers, as its specification describes it. Times are UTC; a number that is not known is null."""
+
+from datetime import datetime
+from math import isfinite
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from storage.tokens import Role
+from storage.types import AlertState, ModelState, Severity
+
+
+def _known(value: float | None) -> float | None:
+    return value if value is not None and isfinite(value) else None
+
+
+Number = Annotated[float | None, BeforeValidator(_known)]
+
+
+class Resource(BaseModel):
+    """Made from rows of the database."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Share(Resource):
+    """A feature's part in something."""
+
+    feature: str
+    share: Number
+
+
+class AlertSummary(Resource):
+    """An alert, as lists tell of it."""
+
+    id: str = Field(description="For good: a hash of run, stream, entity and the slot that first opened it.")
+    run: str = Field(description="`live`, or a backfill's id.")
+    stream: str
+    entity: str
+    state: AlertState
+    severity: Severity
+    score: Number = Field(description="Of the peak; above 1 is anomalous.")
+    p: Number = Field(description="Tail probability of the peak.")
+    confidence: Number = Field(description="How much of the calibration is the entity's own, 0 to 1.")
+    first_time: datetime = Field(description="Event time of the first anomalous slot.")
+    last_time: datetime = Field(description="Event time of the last anomalous slot.")
+    peak_time: datetime = Field(description="Event time of the strangest slot.")
+    detected_at: datetime = Field(description="When it was found, by the clock.")
+    model_version: str
+    features: list[Share] = Field(description="The three with the greatest share.")
+    explained: bool = Field(description="Whether the explanation is there.")
+    explained_by: str | None = Field(description="How: shap-tree, shap-permutation, vote and others.")
+    explained_by_event: dict[str, Any] | None = Field(description="The context event that explains it away.")
+    sentence: str = Field(description="In words.")
+    merged_into: str | None
+    reason: str = Field(description="What happened to it last.")
+
+
+class Vote(Resource):
+    """What one detector says."""
+
+    p: Number = Field(description="Its own tail probability; null where it has no opinion.")
+    voted: bool = Field(description="Whether that is beyond its own threshold.")
+
+
+class QuotedLine(Resource):
+    """A log line as it came, without secrets."""
+
+    feature: str
+    line: str
+
+
+class ExplanationPart(Resource):
+    """`base` + all `value`s + `residual` = `score`, of one slot and target."""
+
+    target: str = Field(description="The fused `decision`, or the `forecast` of the strongest channel.")
+    time: datetime
+    feature: str
+    value: Number
+    share: Number
+    base: Number
+    score: Number
+    residual: Number
+    fidelity: Number
+    explained_by: str
+
+
+class AlertDetail(AlertSummary):
+    """An alert with why."""
+
+    partition: int
+    ingested_at: datetime | None
+    amended_at: datetime | None
+    votes: dict[str, Vote]
+    attribution: list[Share] = Field(description="The greatest share first.")
+    explanations: list[ExplanationPart]
+    lines: list[QuotedLine] = Field(description="Log lines that raised it.")
+    said: dict[str, list[str]] = Field(description="By log feature, the masked texts behind it.")
+
+
+class Channel(Resource):
+    """A feature around an alert, a value a slot; `lower` and `upper` are the bounds of what was expected."""
+
+    feature: str
+    observed: list[Number]
+    lower: Number
+    upper: Number
+
+
+class AlertSeries(Resource):
+    """The strongest channels in the window that was explained, its last slot being that of `end_time`."""
+
+    alert: str
+    step_seconds: float
+    end_time: datetime
+    channels: list[Channel]
+
+
+class AlertPage(Resource):
+    """Alerts, and where the list goes on."""
+
+    items: list[AlertSummary]
+    next_cursor: str | None
+
+
+class Stream(Resource):
+    """A stream that was run."""
+
+    stream: str
+    run: str
+    step_seconds: float
+    sessions_of: str | None = Field(description="The stream whose sessions these are.")
+    model_version: str | None = Field(description="In force.")
+
+
+class Partition(Resource):
+    """How far a partition has come."""
+
+    partition: int
+    closed_until: datetime | None = Field(description="Event time up to which slots have closed.")
+    saved_at: datetime
+    owner: str | None
+    counts: dict[str, int] = Field(description="Late records, duplicates, evictions, dead letters by reason.")
+
+
+class StreamDetail(Stream):
+    """A stream with its figures."""
+
+    alerts: dict[str, int] = Field(description="By state.")
+    unexplained: int = Field(description="Alerts that wait for their explanation.")
+    partitions: list[Partition]
+
+
+class Entity(Resource):
+    """What is watched: a host, a pod, a device."""
+
+    entity: str
+    partition: int
+    labels: dict[str, str]
+    first_time: datetime
+    last_time: datetime
+
+
+class EntityPage(Resource):
+    """Entities, and where the list goes on."""
+
+    items: list[Entity]
+    next_cursor: str | None
+
+
+class ScoredSlot(Resource):
+    """A slot whose score was above half of the threshold."""
+
+    time: datetime
+    score: Number
+    p: Number
+    model_version: str
+
+
+class ScoredHour(Resource):
+    """All slots of an hour."""
+
+    hour: datetime
+    maximum: Number
+    mean: Number
+    count: int
+
+
+class EntityScores(Resource):
+    """How strange an entity was, the newest first."""
+
+    slots: list[ScoredSlot]
+    hours: list[ScoredHour]
+
+
+class Model(Resource):
+    """A model version."""
+
+    stream: str
+    version: str
+    state: ModelState
+    created_at: datetime
+    activated_at: datetime | None
+    meta: dict[str, Any]
+
+
+class Event(Resource):
+    """Something that happened around a stream."""
+
+    id: str
+    kind: str
+    start: datetime
+    end: datetime | None
+    entity: str | None = Field(description="A name or a pattern; null: every entity.")
+    title: str
+    source: str
+
+
+class DeadLetter(Resource):
+    """A record that could not be used."""
+
+    topic: str
+    partition: int
+    position: int
+    reason: str
+    detail: str
+    payload: str | None = Field(description="As text; bytes that are no UTF-8 as \\xNN.")
+    saved_at: datetime
+
+
+class DeadLetterPage(Resource):
+    """Dead letters, and where the list goes on."""
+
+    items: list[DeadLetter]
+    next_cursor: str | None
+
+
+class Bearer(Resource):
+    """Who asks."""
+
+    name: str
+    role: Role
+    expires_at: datetime | None

@@ -1,0 +1,37 @@
+"""`tsad serve`: the API on a port."""
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from storage.engine import Database
+from tsad.api.application import PREFIX, api
+from tsad.operating import ApiConfig
+
+CONNECTIONS = 1000
+"""At most at a time; more are told to come again."""
+KEPT_ALIVE, CLOSING = 15, 10
+"""Seconds that a silent connection is kept, and that answers in the making get at the end."""
+
+
+def answer(database: Database, config: ApiConfig, bind: str, note: Callable[[str], None]) -> None:
+    """Answer at `bind` ("host:port") until a signal ends it. OSError, naming the address, where it cannot be had."""
+    host, _, port = bind.rpartition(":")
+    with listening(host.strip("[]"), int(port)) as heard:
+        note(f"answering on http://{host}:{heard.getsockname()[1]}{PREFIX}")
+        settings = uvicorn.Config(
+            api(database, config), access_log=False, log_config=None, server_header=False, lifespan="off",
+            limit_concurrency=CONNECTIONS, timeout_keep_alive=KEPT_ALIVE, timeout_graceful_shutdown=CLOSING,
+        )  # fmt: skip
+        uvicorn.Server(settings).run([heard])
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens. OSError, naming the address, where it cannot be had."""
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
+        )
+    except OSError as error:
+        raise OSError(f"api.bind = {host}:{port}: {error.strerror or error}") from None

@@ -1,0 +1,101 @@
+"""`tsad serve` and `tsad tokens`."""
+
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from storage.engine import open_database
+from storage.tokens import Token, Tokens
+from streaming.settings import SECOND
+from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
+from tsad.cli.terminal import configuration, note, print_line, show
+from tsad.operating import address
+from tsad.report import as_json, token_table
+from tsad.section import parse_duration
+
+tokens = typer.Typer(help="Tokens of the HTTP API: list, add, revoke.", invoke_without_command=True)
+app.add_typer(tokens, name="tokens")
+
+
+class RoleName(Enum):
+    """The roles of a token."""
+
+    VIEWER = "viewer"
+    RESPONDER = "responder"
+    ADMIN = "admin"
+    INGEST = "ingest"
+
+
+@app.command()
+def serve(
+    bind: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="In place of the configured address.")] = None,
+    config: ConfigPath = CONFIG,
+    database: DatabaseUrl = None,
+) -> None:
+    """Answer the HTTP API on what the database holds, until it is interrupted."""
+    from tsad.api.serving import answer
+
+    configured = configuration(config, database)
+    opened = open_database(configured.database, create=True)
+    try:
+        answer(opened, configured.api, address(bind or configured.api.bind), note)
+    finally:
+        opened.close()
+
+
+@tokens.callback()
+def list_tokens(
+    context: typer.Context, config: ConfigPath = CONFIG, database: DatabaseUrl = None, json: AsJson = False
+) -> None:
+    """List tokens: who has which role, never what they say."""
+    if context.invoked_subcommand is not None:
+        return
+    rows = [_row(token) for token in _tokens(config, database).listing()]
+    show(rows, token_table(rows), json)
+
+
+@tokens.command("add")
+def add_token(
+    name: Annotated[str, typer.Argument(help="Whose it is: a person, a dashboard.")],
+    role: Annotated[RoleName, typer.Option(help="What it may.")] = RoleName.VIEWER,
+    expires: Annotated[str | None, typer.Option(metavar="DURATION", help="After so long: 90d, 12h.")] = None,
+    config: ConfigPath = CONFIG,
+    database: DatabaseUrl = None,
+    json: AsJson = False,
+) -> None:
+    """Make a token and print it, this once: only its hash is kept."""
+    if not 0 < len(name.strip()) <= 200:
+        raise typer.BadParameter(f"a name of 1 to 200 characters is needed, got {name!r}")
+    until = None if expires is None else datetime.now(UTC) + _duration(expires)
+    said = _tokens(config, database).add(name, role.value, until)
+    print_line(as_json({"name": name, "role": role.value, "expires_at": until, "token": said}) if json else said)
+    if not json:
+        note(f"token of {name}, {role.value}; it is not shown again")
+
+
+@tokens.command("revoke")
+def revoke_token(name: str, config: ConfigPath = CONFIG, database: DatabaseUrl = None) -> None:
+    """From now on a token is refused."""
+    _tokens(config, database).revoke(name)
+    note(f"token {name} is revoked")
+
+
+def _duration(said: str) -> timedelta:
+    try:
+        return timedelta(seconds=parse_duration(said) / SECOND)
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _tokens(config: ConfigPath, database: DatabaseUrl) -> Tokens:
+    return Tokens(open_database(configuration(config, database).database, create=True))
+
+
+def _row(token: Token) -> dict[str, object]:
+    held = token.valid(datetime.now(UTC))
+    return {
+        "name": token.name, "role": token.role, "holds": held, "created_at": token.created_at,
+        "expires_at": token.expires_at, "revoked_at": token.revoked_at,
+    }  # fmt: skip
