@@ -1,7 +1,8 @@
 """From mined log lines to sessions: whose key a line has, and what becomes of them."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,11 +73,20 @@ class SessionModel(Protocol):
 @dataclass(frozen=True, slots=True)
 class Shown:
     """Sessions as `told` of, whose templates are the miner's ids, and what they are to the model of `version` (M; see
-    `Sessions`). Without one, `version` is empty."""
+    `Sessions`); `quoted`: by id, a line of each template that the model does not know. Without one, `version` is empty,
+    and only who can change no more is told of."""
 
     told: Told
     codes: Codes
     version: str
+    quoted: Mapping[int, str]
+
+    def quotes(self, place: int) -> list[str]:
+        """What lines of session `place` said that the model does not know."""
+        bounds = self.told.sessions.bounds
+        lines = slice(int(bounds[place]), int(bounds[place + 1]))
+        ids = self.told.sessions.templates[lines][self.codes[lines] == FOREIGN]
+        return list(dict.fromkeys(self.quoted[key] for key in ids.tolist() if key in self.quoted))
 
 
 class SessionIntake:
@@ -107,8 +117,14 @@ class SessionIntake:
         self._version = version if model is not None else ""
         self.table.early = model is not None
         texts = model.texts if model is not None else ()
-        self._known = KnownTemplates(miner.adopt(texts[: miner.capacity // 4]))
-        self._quoted = {}
+        self._known = known = KnownTemplates(miner.adopt(texts[: miner.capacity // 4]))
+        codes = known.codes(np.array(list(self._quoted), np.int32)).tolist()
+        # open sessions may have lines of these
+        self._quoted = {
+            key: text
+            for (key, text), code in zip(self._quoted.items(), codes, strict=True)
+            if code == FOREIGN and miner.holds(key)
+        }
 
     def take(
         self, lines: Lines, severities: NDArray[np.int8], ids: Codes, now: Ints, text: Callable[[int], str]
@@ -116,31 +132,41 @@ class SessionIntake:
         """N lines with their template `ids` (N); `now` (N) is the topic's newest event time as each came, `text` gives
         what is mined of the line at a place."""
         names, codes = self.keys.of(lines)
-        if self._version:
-            self._quote(codes, ids, text)
-        self._show(self.table.take(names, codes, ids, lines.times, severities, now))
+        found = self.table.take(names, codes, ids, lines.times, severities, now)
+        foreign = self._foreign(codes, ids)
+        for told in found:
+            # a session is told of with the lines that came before that, wherever the poll ends
+            while foreign and foreign[0] < told.at:
+                self._quote(ids, foreign.popleft(), text)
+            self._show(told)
+        for place in foreign:
+            self._quote(ids, place, text)
 
     def end(self) -> None:
         """No more lines come: every session closes."""
-        self._show(self.table.end())
+        for told in self.table.end():
+            self._show(told)
 
-    def quote(self, ids: Codes) -> list[str]:
-        """What lines of templates said that the model does not know, of those among `ids`, in order."""
-        found = [self._quoted[key] for key in dict.fromkeys(ids.tolist()) if key in self._quoted]
-        return list(dict.fromkeys(found))
+    def _foreign(self, codes: Codes, ids: Codes) -> deque[int]:
+        """The places of the first lines of templates that the model does not know."""
+        if not self._version:
+            return deque()
+        places = np.flatnonzero((codes >= 0) & (ids >= 0) & (self._known.codes(ids) == FOREIGN))
+        return deque(places[np.sort(np.unique(ids[places], return_index=True)[1])].tolist())
 
-    def _quote(self, codes: Codes, ids: Codes, text: Callable[[int], str]) -> None:
-        """Keep the first line of each template that the model does not know."""
-        foreign = np.flatnonzero((codes >= 0) & (ids >= 0) & (self._known.codes(ids) == FOREIGN))
-        _, first = np.unique(ids[foreign], return_index=True)
-        for place in np.sort(first).tolist():
-            key = int(ids[foreign[place]])
-            if key not in self._quoted and len(self._quoted) < MOST_QUOTED:
-                self._quoted[key] = text(int(foreign[place]))[:LONGEST]
+    def _quote(self, ids: Codes, place: int, text: Callable[[int], str]) -> None:
+        key = int(ids[place])
+        if key not in self._quoted and len(self._quoted) < MOST_QUOTED:
+            self._quoted[key] = text(place)[:LONGEST]
 
-    def _show(self, found: Sequence[Told]) -> None:
-        if self._version or self.taped:
-            self._shown += [Shown(told, self._known.codes(told.sessions.templates), self._version) for told in found]
+    def _show(self, told: Told) -> None:
+        if not (self._version or self.taped or len(told.gone)):
+            return
+        ids = told.sessions.templates
+        codes = self._known.codes(ids)
+        foreign = np.unique(ids[codes == FOREIGN]).tolist() if self._version else ()
+        quoted = {key: self._quoted[key] for key in foreign if key in self._quoted}
+        self._shown.append(Shown(told, codes, self._version, quoted))
 
     def state(self) -> State:
         """Everything but the model, which is its version's."""

@@ -51,7 +51,7 @@ class SessionRules:
 class Told:
     """S `sessions` as they stand, by `numbers` (S, which no other session has), each `as_` (S) OPEN, CLOSED, AMENDED or
     EVICTED; `opened` (S) are the slots of their first lines, and `parts` (S) count the sessions of that key and slot
-    before. `gone`: the numbers of those that can change no more."""
+    before. `gone`: the numbers of those that can change no more. `at`: the line of the poll before which it is told."""
 
     sessions: Sessions
     numbers: Ints
@@ -59,6 +59,7 @@ class Told:
     opened: Ints
     parts: Codes
     gone: Ints
+    at: int = 0
 
 
 NONE: Ints = np.empty(0, np.int64)
@@ -85,6 +86,7 @@ class SessionTable:
         self._kept = KeptLines()
         self._taken = 0
         self._now = NEVER
+        self._place = 0
 
     def __len__(self) -> int:
         return len(self._names) - len(self._free)
@@ -101,15 +103,15 @@ class SessionTable:
         edges = (np.flatnonzero(marks[1:] > marks[:-1]) + 1).tolist()
         for start, stop in pairwise([0, *edges, len(codes)] if len(codes) else [0]):
             if marks[start] > self._now:
-                self._now = int(marks[start])
+                self._now, self._place = int(marks[start]), start
                 found += self._look(self._now * rules.tick)
             part = np.flatnonzero(mine[start:stop]) + start
-            found += self._join(names, codes[part], templates[part], times[part], severities[part])
+            found += self._join(names, codes[part], templates[part], times[part], severities[part], part)
         return found
 
     def end(self) -> list[Told]:
         """The topic has ended: every open session closes. One that goes on after that is told of as amended."""
-        at = self._at
+        at, self._place = self._at, 0
         return self._tell(np.flatnonzero(at["used"] & ((at["stage"] == OPEN) | at["dirty"])), CLOSED)
 
     def _look(self, mark: int) -> list[Told]:
@@ -141,7 +143,7 @@ class SessionTable:
         bounds, templates, times, severities = self._kept.of(rows, len(self._names))
         names = [self._names[row] for row in rows.tolist()]
         sessions = Sessions(names, at["start"][rows], at["end"][rows], bounds, templates, times, severities)
-        return [Told(sessions, at["number"][rows], as_, at["opened"][rows], at["part"][rows], NONE)]
+        return [Told(sessions, at["number"][rows], as_, at["opened"][rows], at["part"][rows], NONE, self._place)]
 
     def _drop(self, rows: Ints) -> list[Told]:
         """`rows` can no longer change: their places are free."""
@@ -156,7 +158,7 @@ class SessionTable:
                 del self._rows[self._names[row]]
         self._free += rows[np.argsort(-self._at["number"][rows])].tolist()
         self._at["used"][rows] = self._at["dirty"][rows] = False
-        return [Told(Sessions.none(), NONE, NONE.astype(np.int8), NONE, NONE.astype(np.int32), numbers)]
+        return [Told(Sessions.none(), NONE, NONE.astype(np.int8), NONE, NONE.astype(np.int32), numbers, self._place)]
 
     def _make_room(self) -> list[Told]:
         """Let the least recent go, closed ones first: what was open is told of as evicted."""
@@ -175,10 +177,10 @@ class SessionTable:
         return self._tell(rows[was_open | at["dirty"][rows]], EVICTED) + self._drop(rows)
 
     def _join(
-        self, names: Sequence[str], codes: Codes, templates: Codes, times: Ints, severities: NDArray[Any]
+        self, names: Sequence[str], codes: Codes, templates: Codes, times: Ints, severities: NDArray[Any], places: Ints
     ) -> list[Told]:
-        """Put lines into sessions; no tick lies between them. Where there may be no room for all it is one half after
-        the other, down to the line that is one too many."""
+        """Put the poll's lines at `places` into sessions; no tick lies between them. Where there may be no room for all
+        it is one half after the other, down to the line that is one too many."""
         if not len(codes):
             return []
         order = np.argsort(codes, kind="stable")
@@ -191,9 +193,10 @@ class SessionTable:
         if not room and len(codes) > 1:
             half = len(codes) // 2
             for part in (slice(0, half), slice(half, None)):
-                found += self._join(names, codes[part], templates[part], times[part], severities[part])
+                found += self._join(names, codes[part], templates[part], times[part], severities[part], places[part])
             return found
         if not room and self._too_many(names[codes[0]], int(times[0])):
+            self._place = int(places[0])
             found = self._make_room()
             plain, current = self._plain(names, codes, times, firsts)
         owners = np.empty(len(codes), np.int32)

@@ -41,6 +41,9 @@ class SessionDesk:
             model = self.model(version) if version else None
             if model is not None:
                 self._judge(model, version, list(parts), now_ns, ingested_ns)
+                continue
+            for shown in parts:
+                self._resolve(shown.told.gone, now_ns)
 
     def end(self, now_ns: int, ingested_ns: int) -> None:
         """The lines have ended."""
@@ -58,10 +61,7 @@ class SessionDesk:
             part = verdicts.score[start : start + count]
             known = np.isin(told.numbers, list(self._cases)) if self._cases else np.zeros(count, np.bool_)
             for place in np.flatnonzero((part > 1) | known).tolist():
-                whole = start + place
-                lines = told.sessions.templates[told.sessions.bounds[place] : told.sessions.bounds[place + 1]]
-                quoted = self.intake.quote(lines[shown.codes[told.sessions.bounds[place] :][: len(lines)] == 0])
-                finding = Finding.of(model, version, sessions, verdicts, whole, quoted)
+                finding = Finding.of(model, version, sessions, verdicts, start + place, shown.quotes(place))
                 self._take(shown, place, finding, now_ns, ingested_ns)
             self._note(shown, verdicts, start, model)
             self._resolve(told.gone, now_ns)

@@ -70,36 +70,60 @@ class SessionBelonging:
     entities: Belonging | None
 
     def sift(self, batch: Batch, messages: Messages, dead: DeadLetters) -> Batch:
-        """As `Belonging.sift`."""
+        """As `Belonging.sift`. Letters of either kind are told in the order of the messages, whatever the polls are."""
+        letters: list[Letter] = []
         if self.entities is not None:
-            batch = self.entities.sift(batch, messages, dead)
-        if not isinstance(batch, Lines):
-            return batch
-        if self.entities is None:
-            batch = replace(batch, names=[f"{name[: MAX_NAME - PART]}@{self.number}" for name in batch.names])
-        names, codes = self.keys.of(batch)
-        return without(batch, names, codes, self.sessions.foreign(names), messages, dead, "session")
+            batch, letters = _parted(batch, batch.names, batch.codes, self.entities.foreign(batch.names), messages)
+        if isinstance(batch, Lines):
+            if self.entities is None:
+                batch = replace(batch, names=[f"{name[: MAX_NAME - PART]}@{self.number}" for name in batch.names])
+            names, codes = self.keys.of(batch)
+            batch, more = _parted(batch, names, codes, self.sessions.foreign(names), messages, "session")
+            letters = sorted([*letters, *more], key=lambda letter: letter[0])
+        return _with_letters(batch, letters, dead)
+
+
+Letter = tuple[int, str, bytes]
+"""Offset, what is said, and the message."""
 
 
 def without(
-    batch: Batch, names: Sequence[str], codes: Codes, foreign: Mapping[str, int], messages: Messages,
-    dead: DeadLetters, what: str = "entity",
-) -> Batch:  # fmt: skip
+    batch: Batch, names: Sequence[str], codes: Codes, foreign: Mapping[str, int], messages: Messages, dead: DeadLetters
+) -> Batch:
     """`batch` (of `messages`) without the records of `foreign` ones of `names`, which `codes` (N, -1 = none) index. A
     message that had some is a dead letter."""
+    left, letters = _parted(batch, names, codes, foreign, messages)
+    return _with_letters(left, letters, dead)
+
+
+def _parted(
+    batch: Batch, names: Sequence[str], codes: Codes, foreign: Mapping[str, int], messages: Messages,
+    what: str = "entity",
+) -> tuple[Batch, list[Letter]]:  # fmt: skip
+    """What `without` leaves, and what is to be told of the messages, in their order."""
     if not foreign:
-        return batch
+        return batch, []
     gone = np.array([*(name in foreign for name in names), False], np.bool_)[codes]
     positions, first, counts = np.unique(batch.positions[gone], return_index=True, return_counts=True)
     which, places = codes[gone][first], np.searchsorted(messages.offsets, positions)
+    letters = []
     for place, code, count in zip(places.tolist(), which.tolist(), counts.tolist(), strict=True):
         others = f" (the first of {count} such rows in this message)" if count > 1 else ""
         home = f"belongs to partition {foreign[names[code]]}, where it came first; key topics by it"
         said = f"{what} {names[code]!r:.80}{others}: {home}"
-        dead.add(int(messages.offsets[place]), "wrong_partition", said, messages.values[place])
-    letters, more = dead.take()
-    counted = Counter(batch.dead_counts) + Counter(more)
-    return replace(_kept(batch, ~gone), dead=[*batch.dead, *letters], dead_counts=dict(counted))
+        letters.append((int(messages.offsets[place]), said, messages.values[place]))
+    return _kept(batch, ~gone), letters
+
+
+def _with_letters(batch: Batch, letters: Sequence[Letter], dead: DeadLetters) -> Batch:
+    """`batch` with `letters`, which come in rising order, among its dead ones."""
+    if not letters:
+        return batch
+    for offset, said, message in letters:
+        dead.add(offset, "wrong_partition", said, message)
+    kept, counts = dead.take()
+    counted = Counter(batch.dead_counts) + Counter(counts)
+    return replace(batch, dead=[*batch.dead, *kept], dead_counts=dict(counted))
 
 
 def _kept(batch: Batch, keep: NDArray[np.bool_]) -> Batch:

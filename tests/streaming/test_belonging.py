@@ -5,11 +5,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 from golden import gauge, logs, metrics
 
 from streaming.broker.belonging import Belonging, SessionBelonging, without
 from streaming.broker.consumer import Messages
 from streaming.columns import Columns
+from streaming.deadletters import KEPT
 from streaming.decoders import PayloadDecoder, decoder_of
 from streaming.sessionintake import SessionKeys
 from streaming.settings import LogFormat, TelemetryFormat
@@ -130,3 +132,31 @@ def test_lines_of_sessions_that_belong_elsewhere_leave_a_batch() -> None:
         assert batch.names == (["h@2", "g@2"] if entities is None else ["h", "g"])
         said = "session 'two': belongs to partition 0, where it came first; key topics by it"
         assert [(one.position, one.detail) for one in batch.dead] == [(FIRST + 1, said), (FIRST + 3, said)]
+
+
+def dead_of(payloads: Sequence[bytes], poll: int) -> list[tuple[int, str]]:
+    """Letters of partition 2 in polls of that size: entities "g" and sessions "two" belong to partition 0."""
+    decoder, found = decoder_of(LogFormat(), Columns()), list[tuple[int, str]]()
+
+    def owner() -> Belonging:
+        return Belonging(2, lambda names: {name: 0 if name in ("g", "two") else 2 for name in names})
+
+    for start in range(0, len(payloads), poll):
+        part = payloads[start : start + poll]
+        offsets = np.arange(FIRST + start, FIRST + start + len(part))
+        messages = Messages(part, offsets, np.full(len(part), INGESTED))
+        batch = decoder.decode(part, offsets, messages.timestamps, int(offsets[-1]) + 1)
+        sieve = SessionBelonging(2, SessionKeys(r"#(\w+)"), owner(), owner())
+        found += [(one.position, one.detail) for one in sieve.sift(batch, messages, decoder.dead).dead]
+    return found
+
+
+@pytest.mark.parametrize("poll", [7, 90, 150])
+def test_which_letters_are_kept_does_not_depend_on_polls(poll: int) -> None:
+    """The first hundred, of whatever kind: wrong entities (g), wrong sessions (s)."""
+    kinds = "gshgs" * 30
+    payloads = [line("h" if kind == "s" else kind, f"open #{'two' if kind == 's' else 'one'}") for kind in kinds]
+    found = dead_of(payloads, poll)
+    assert [place for place, _ in found] == [FIRST + place for place, kind in enumerate(kinds) if kind != "h"][:KEPT]
+    said = {"g": "entity 'g'", "s": "session 'two'"}
+    assert all(detail.startswith(said[kinds[place - FIRST]]) for place, detail in found)

@@ -7,8 +7,12 @@ import pytest
 
 from streaming.deadletters import REASONS
 from tests.tsad.chaos import ELSEWHERE, WANTED, Ground, Round, kills, play, scale, zombie
+from tests.tsad.crew import STREAM
 from tests.tsad.outages import group_deleted
 from tests.tsad.traffic import TINY
+from tsad.grouping import of_sessions
+
+SESSIONS = of_sessions(STREAM)
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +31,19 @@ def test_everything_happens_in_the_undisturbed_run(played: Round) -> None:
     assert {"too_late", "future", "broken_json", "wrong_partition"} <= reasons == set(REASONS) - ELSEWHERE
     assert {row["partition"] for row in played.expected["alerts"]} == {0, 1, 2}
     assert "no dead letter too_late" in played.without("dead_letters").lacks()
+
+
+def test_sessions_are_among_what_is_compared(played: Round) -> None:
+    """With alerts by both versions, and keys that came on a partition where they do not belong."""
+    mine = {name: [row for row in rows if row.get("stream") == SESSIONS] for name, rows in played.expected.items()}
+    assert {name for name, rows in mine.items() if rows} == {"alerts", "scores", "audit", "homes"}
+    explained = {row["alert_id"] for row in played.expected["explanations"]}
+    assert explained >= {row["id"] for row in mine["alerts"]}
+    assert {row["model_version"] for row in mine["alerts"]} == {model.version for model in played.models}
+    assert {row["partition"] for row in mine["alerts"]} == {0, 1, 2}
+    assert {row["stray"] for row in mine["homes"]} == {True, False}
+    lost = [row["detail"] for row in played.expected["dead_letters"] if row["detail"].startswith("session ")]
+    assert all("belongs to partition" in detail for detail in lost) and lost
 
 
 def test_five_kills_leave_no_trace(played: Round) -> None:

@@ -36,7 +36,7 @@ def sessions(many: int, start: int = 0, codes: tuple[int, ...] = (1, 2, 4, 3)) -
 def shown(found: Sessions, as_: int) -> Shown:
     numbers = np.arange(len(found))
     told = Told(found, numbers, np.full(len(found), as_, np.int8), numbers, numbers.astype(np.int32), NONE)
-    return Shown(told, np.zeros(len(found.templates), np.int32), "")
+    return Shown(told, np.zeros(len(found.templates), np.int32), "", {})
 
 
 class Ending(SessionIntake):

@@ -2,7 +2,8 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, cycle
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from streaming.settings import SECOND
+from tests.tsad.orders import CALM, Said, orders
 
 START = 1_700_000_000 // 60 * 60
 FEATURES = ("cpu", "mem", "disk", "net", "io", "temp")
@@ -56,7 +58,8 @@ class Message:
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """`entities` over `slots` of a minute, behind `calm` slots that are history to fit on; so many `lines` of each in a
-    slot, and so many slots `between` two of its anomalies. `late`, `twice`, `broken` and `stray` are shares.
+    slot, those of orders (which are sessions) among them, and so many slots `between` two of its anomalies. `late`,
+    `twice`, `broken` and `stray` are shares.
     `scored`: the first version judges lines too, and finds fewer of the anomalies of telemetry."""
 
     entities: int = 24
@@ -81,12 +84,19 @@ class Traffic:
 
     def lines_before(self, cut: int) -> list[bytes]:
         """Calm lines of the slots from `cut` on before the first one, in order."""
-        rng = random.Random(self.seed + 2)
+        rng, first = random.Random(self.seed + 2), cut - self.calm
+        told = orders(self.entities, first, -4, self.seed + 3, CALM)
+        left = _Owed(told, 2)
         said = [
-            {"entity": f"e{entity}", "time": START + 60 * slot + place, "message": rng.choice(TEXTS).format(place, 7)}
-            for slot in range(cut - self.calm, 0) for place in range(2) for entity in range(self.entities)
+            Said(60 * slot + place, entity, rng.choice(TEXTS).format(place, 7))
+            for slot in range(first, 0) for entity in range(self.entities) for place in range(left.of(slot, entity))
         ]  # fmt: skip
-        return [json.dumps(body).encode() for body in said]
+        return [_line(one) for one in sorted([*said, *told], key=lambda one: one.second)]
+
+    def orders_before(self, cut: int) -> list[bytes]:
+        """The lines of calm orders alone, of a hundred slots less `cut`."""
+        told = orders(self.entities, cut - 100, -4, self.seed + 3, CALM)
+        return [_line(one) for one in sorted(told, key=lambda one: one.second)]
 
     def messages(self) -> list[Message]:
         """Telemetry and lines in the order in which they are sent."""
@@ -114,10 +124,12 @@ class Traffic:
                     yield Message("telemetry", key, self._record(entity, slot + 10_000, block[slot, entity]), at + 3)
 
     def _lines(self, rng: random.Random) -> Iterator[Message]:
-        bad = _rotating(LINES)
+        told = orders(self.entities, 0, self.slots - 12, self.seed + 4)
+        left, bad = _Owed(told, self.lines), _rotating(LINES)
         for slot in range(self.slots):
             for entity in range(self.entities):
-                said = [rng.choice(TEXTS).format(rng.randrange(900), rng.randrange(99)) for _ in range(self.lines)]
+                ordinary = range(left.of(slot, entity))
+                said = [rng.choice(TEXTS).format(rng.randrange(900), rng.randrange(99)) for _ in ordinary]
                 if rng.random() < 0.02:
                     said.append(f"job {rng.choice(NAMES)} of shop is done, token={rng.randrange(9)}{rng.choice(NAMES)}")
                 if rng.random() < 0.01:
@@ -125,11 +137,16 @@ class Traffic:
                 if rng.random() < 0.004:
                     said += [f"ERROR connection to database {rng.randrange(9)} refused"] * 8
                 for place, text in enumerate(said):
-                    second = START + 60 * slot + 3 * place
-                    late = 60 * rng.choice((1, 4, LATE_HORIZON + 4)) if rng.random() < self.late else 0
-                    body = {"entity": f"e{entity}", "time": second, "message": text}
-                    value = next(bad) if rng.random() < self.broken else json.dumps(body).encode()
-                    yield Message("logs", f"e{entity}".encode(), value, second + late + rng.uniform(0, 40))
+                    yield self._sent(Said(60 * slot + 3 * place, entity, text), rng, 40, bad)
+        for one in told:
+            yield self._sent(one, rng, 2)
+
+    def _sent(self, said: Said, rng: random.Random, jitter: int, bad: Iterator[bytes] | None = None) -> Message:
+        """A line on its way, perhaps late, perhaps broken."""
+        late = 60 * rng.choice((1, 4, LATE_HORIZON + 4)) if rng.random() < self.late else said.late
+        value = next(bad) if bad is not None and rng.random() < self.broken else _line(said)
+        at = START + said.second + late + rng.uniform(0, jitter)
+        return Message("logs", f"e{said.entity}".encode(), value, at)
 
     def _strays(self, messages: list[Message], rng: random.Random) -> Iterator[Message]:
         """Some of what other entities sent once more, by the key of another one: perhaps on another partition."""
@@ -172,6 +189,26 @@ TINY = Traffic(entities=9, slots=160, lines=1, between=(12, 18), broken=0.03, sc
 """Some of everything, in 3,000 records: for tests, which have less time."""
 FULL = Traffic(entities=165, slots=400, scored=True)
 """200,000 records."""
+
+
+class _Owed:
+    """How many ordinary lines an entity has to say in each slot: `lines`, less those that it says of orders."""
+
+    def __init__(self, told: Sequence[Said], lines: int) -> None:
+        self._told = Counter((one.slot, one.entity) for one in told)
+        self._lines, self._ahead = lines, Counter[int]()
+
+    def of(self, slot: int, entity: int) -> int:
+        """In `slot`; to be asked slot by slot."""
+        self._ahead[entity] += self._told[slot, entity]
+        spared = min(self._ahead[entity], self._lines)
+        self._ahead[entity] -= spared
+        return self._lines - spared
+
+
+def _line(said: Said) -> bytes:
+    body = {"entity": f"e{said.entity}", "time": START + said.second, "message": said.text}
+    return json.dumps(body).encode()
 
 
 def _rotating(broken: dict[str, bytes]) -> Iterator[bytes]:
