@@ -12,7 +12,6 @@ import pytest
 from detectors.linemodel import FittedLines
 from detectors.rarity import Rarity
 from detectors.types import Rows
-from storage.types import ModelRow
 from streaming.settings import SECOND
 from streaming.types import State
 from tests.tsad.block_lines import LIVE_SLOT, configured, payloads
@@ -268,14 +267,6 @@ def test_a_candidate_that_finds_every_line_strange_is_seen_through(both: App) ->
     )
     assert (calm["slots"], calm["windows"]) == (loud["slots"], loud["windows"])
     assert loud["episodes"] > calm["episodes"]
-
-
-def test_a_fit_says_whether_it_learnt_lines_anew(both: App) -> None:
-    told = answer(request_of(both.config, STREAM, NOW, "fit", {}))
-    model = both.shelf(STREAM).read(ModelRow(STREAM, **told["model"], created_at=both.now()))
-    assert told["anew"] is True
-    same(model.lines, fitted_on(both))
-    assert {"log.rare", "log.sequence"} <= set(model.ensemble.features)
 
 
 @pytest.mark.parametrize("partitions", [1, 2])
