@@ -3,7 +3,7 @@
 Taking it puts the next attempt a whole period off, so that one that brings the machine down is not repeated at once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -52,14 +52,17 @@ class Refits:
         """Where the stream stands; None before it was ever looked at."""
         return self._database.read(lambda connection: _row(connection, stream))
 
-    def take(self, stream: str, owner: str, every: timedelta, shadow: timedelta) -> RefitRow | None:
-        """What is due, if it is and nobody else takes it; the first fit is due when `every` has passed.
+    def take(
+        self, stream: str, owner: str, every: timedelta, shadow: timedelta, soon: Callable[[], bool] = lambda: False
+    ) -> RefitRow | None:
+        """What is due, if it is and nobody else takes it; the first fit is due when `every` has passed, or as `soon` as
+        somebody looks again.
 
         A fit is then due again after `every`, a shadow after `shadow`, unless `ended` says otherwise.
         """
         now, row = self._clock(), self.row(stream)
         if row is None:
-            self._begin(RefitRow(stream, 0, owner, "fit", now + every))
+            self._begin(RefitRow(stream, 0, owner, "fit", now if soon() else now + every))
             return None
         if row.next_at > now + every:  # the period was made shorter
             self._database.write(lambda connection: self._put(connection, row, replace(row, next_at=now + every)))

@@ -1,7 +1,7 @@
 """The lines of a history as their templates follow each other: what line models are fitted on."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from streaming.linefields import ShapedLines
 from streaming.related import Related
+from streaming.ring import ALWAYS
 from streaming.shapes import Numbers
 from streaming.types import Codes, Ints
 
@@ -65,12 +66,37 @@ class TapedLines:
         return cls(entities, slots, ids, before, new, of_line, numbers, related, shapes)
 
 
+class JoinedTexts:
+    """The templates of several miners under numbers of their own: those that read alike are one."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str | None, int] = {}
+
+    def numbers(self, texts: Texts, ids: Codes) -> Codes:
+        """Of ids (any shape) of the miner that knows their `texts`; negative ones stay."""
+        held, place = np.unique(ids, return_inverse=True)
+        named = zip(held.tolist(), texts(held.tolist()), strict=True)
+        numbers = [key if key < 0 else self._numbers.setdefault(text, len(self._numbers)) for key, text in named]
+        found: Codes = np.array(numbers, np.int32)[place.reshape(ids.shape)]
+        return found
+
+    def __call__(self, ids: Iterable[int]) -> list[str | None]:
+        """`Texts`, by these numbers."""
+        known = list(self._numbers)
+        return [known[key] if 0 <= key < len(known) else None for key in ids]
+
+
 class LineTape:
-    """Keeps lines as line models are fitted on them, the newest; `texts` of their templates."""
+    """Keeps lines as line models are fitted on them, the newest; `texts` of their templates.
+
+    `since`: the slot from which on all lines are there.
+    """
 
     def __init__(self, texts: Texts, most: int = MOST) -> None:
         self.texts = texts
         self.names: dict[str, int] = {}
+        self.since = ALWAYS
+        self._since: dict[str, int] = {}
         self._most = most
         self._held = 0
         self._parts: list[TapedLines] = []
@@ -91,7 +117,28 @@ class LineTape:
         self._parts.append(TapedLines(number[codes], slots, ids, before, new, of_line, shaped.numbers, related))
         self._held += len(codes)
         while self._held - len(self._parts[0].ids) >= self._most:
-            self._held -= len(self._parts.pop(0).ids)
+            gone = self._parts.pop(0)
+            self._held -= len(gone.ids)
+            self.since = max(self.since, int(gone.slots.max(initial=ALWAYS)) + 1)
+
+    def join(self, other: "LineTape", texts: JoinedTexts) -> None:
+        """Add what `other` keeps, of another miner and other entities; `texts` are those of this tape."""
+        names = np.array([self.names.setdefault(name, len(self.names)) for name in other.names], np.int32)
+        shapes = np.array([self._number(shape) for shape in other._shapes], np.int32)
+        for part in other._parts:
+            self._parts.append(
+                replace(
+                    part, entities=names[part.entities], ids=texts.numbers(other.texts, part.ids),
+                    before=texts.numbers(other.texts, part.before), of_line=shapes[part.of_line],
+                )
+            )  # fmt: skip
+            self._held += len(part.ids)
+        self._since |= dict.fromkeys(other.names, other.since)
+        self.since = max(self.since, other.since)
+
+    def whole_from(self, names: Sequence[str]) -> Ints:
+        """The slot of each entity from which on all of its lines are there."""
+        return np.array([self._since.get(name, self.since) for name in names], np.int64)
 
     def _number(self, shape: bytes) -> int:
         found = self._shapes.get(shape)

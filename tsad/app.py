@@ -304,9 +304,18 @@ class App:
             runner.happenings.follow(runner.partition.windower.closed_through)
         active = self.models.active(stream)
         if active is not None and runner.writer.run == LIVE:
-            self.refits.tend(stream, active.version)
+            self.refits.tend(stream, active.version, lambda: self._lacks_lines(stream, active))
         if active is not None and active.version != runner.director.newest:
             runner.director.follow(active.version)
+
+    def _lacks_lines(self, stream: str, active: ModelRow) -> bool:
+        """Whether the version has nothing for what is to judge lines or their sessions, though topics hold them."""
+        config = self.config.of(stream)
+        if config.logs is None or not config.lines_at_hand:
+            return False
+        model = self.shelf(stream).read(active)
+        lines = model.lines is None and bool(config.logs.line_scorers)
+        return lines or (model.sessions is None and config.sessions is not None)
 
     def _features(
         self, stream: str, shelf: ModelShelf, orders: list[Order], active: ModelRow | None

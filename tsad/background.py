@@ -23,10 +23,11 @@ from tsad.archive import Archive
 from tsad.config import ConfigError, validated
 from tsad.detection import ensemble_settings
 from tsad.fitting import fit_model
-from tsad.linefit import scored_by, with_lines
+from tsad.linefit import with_lines
 from tsad.rereading import reread
-from tsad.retraining import Training, calm, check_length, training
+from tsad.retraining import TooShortError, Training, calm, check_length, training
 from tsad.shadow import shadowed
+from tsad.taping import learnt, rescored
 
 Answer = dict[str, Any]
 
@@ -40,6 +41,8 @@ def answer(request: dict[str, Any]) -> Answer:
             return fit(app, stream) if request["step"] == "fit" else shadow(app, stream, request["detail"])
         finally:
             app.close()
+    except TooShortError as error:
+        return {"failed": str(error), "wanting": error.slots}
     except (ValueError, OSError, ConfigError, StoreError, FileRefusedError, BrokerError) as error:
         return {"failed": " ".join(str(error).split())}
 
@@ -50,17 +53,16 @@ def fit(app: App, stream: str) -> Answer:
     with archive_of(app, stream) as (archive, kept):
         through = archive.newest()
         if through is None:
-            raise ValueError("there is no history yet, and nothing to judge a candidate by")
+            raise TooShortError("there is no history yet, and nothing to judge a candidate by", config.fit_after)
         found = _named(app, stream) if config.history else training(archive, _stretches(app, stream), config.fit_after)
+    active = app.active_model(stream)
     labels = {row["entity"]: row["labels"] for row in app.reader.entities(stream)}
     templates = config.logs.templates if config.logs else 0
     if config.history:
         rows, lines = with_lines(found.rows, found.tape, config.logs.line_scorers if config.logs else ())
         sessions = sessions_of(config, found.sessions)
-    else:  # what scored the lines that were read goes on doing so: the lines themselves are not kept
-        active = app.active_model(stream)
-        lines, sessions = (None, None) if active is None else (active.lines, active.sessions)
-        rows = scored_by(found.rows, lines)
+    else:
+        rows, lines, sessions = learnt(app, stream, found.rows, active)
     settings = ensemble_settings(config, labels)
     model = fit_model(rows, settings, found.texts, templates, lines=lines, sessions=sessions)
     row = app.shelf(stream).write(model, app.now())
@@ -69,7 +71,8 @@ def fit(app: App, stream: str) -> Answer:
     # read again, templates may be numbered otherwise
     columns = {str(partition): names for partition, names in found.columns.items()} if kept else {}
     place = {"version": row.version, "file": row.file, "checksum": row.checksum}
-    return {"model": place, "figures": figures, "through": through, "columns": columns}
+    anew = lines is not None and (active is None or lines is not active.lines)
+    return {"model": place, "figures": figures, "through": through, "columns": columns, "anew": anew}
 
 
 def shadow(app: App, stream: str, detail: dict[str, Any]) -> Answer:
@@ -82,7 +85,10 @@ def shadow(app: App, stream: str, detail: dict[str, Any]) -> Answer:
     spared = [one for one in found if one.explained_by_event]
     opened = [one for one in found if one.opened_slot >= first and not one.explained_by_event]
     with archive_of(app, stream) as (archive, _):
-        figures = shadowed(archive, model, config, first, columns, len(opened), spared)
+        # where it scores lines otherwise than the version beside it did
+        begun = first - config.window
+        slots = rescored(app, stream, archive, model.lines, begun) if detail.get("anew") else archive
+        figures = shadowed(slots, model, config, first, columns, len(opened), spared)
     return {"figures": figures.told(), "refused": figures.refused}
 
 

@@ -162,6 +162,12 @@ class StreamConfig(Renewal):
         return all(part.source == KAFKA for part in (self.telemetry, self.logs) if part)
 
     @property
+    def lines_at_hand(self) -> bool:
+        """Whether topics hold lines that something is to be fitted on, and no configured history takes their place."""
+        asked = self.logs is not None and bool(self.logs.line_scorers or self.sessions)
+        return asked and self.from_kafka and not self.history
+
+    @property
     def topic_pattern(self) -> str | None:
         """The pattern of the Kafka topics that this stream reads, if it reads by one."""
         return next((part.topic_pattern for part in self.sections.values() if part.topic_pattern), None)

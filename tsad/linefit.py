@@ -23,7 +23,8 @@ MOST = 1000
 
 def with_lines(rows: Rows, tape: LineTape | None, names: Sequence[str]) -> tuple[Rows, FittedLines | None]:
     """`rows` (by entity and slot) with the features of the line scorers called `names`, which are fitted on the lines
-    of covered rows; as they are, and None, where there are too few of those."""
+    of covered rows; as they are, and None, where there are too few of those. Where not all lines of a slot are on the
+    tape, its scores are missing."""
     if tape is None or not names or LINES not in rows.features:
         return rows, None
     taped = tape.read()
@@ -36,6 +37,7 @@ def with_lines(rows: Rows, tape: LineTape | None, names: Sequence[str]) -> tuple
     model, scores = FittedLines.fit(known, lines, names)
     if model is None:
         return rows, None
+    covered &= rows.slots >= tape.whole_from(rows.names)[rows.codes]
     return _with(rows, model.features, scores, place[kept], covered), model
 
 

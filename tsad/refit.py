@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from tempfile import TemporaryFile
@@ -25,6 +25,8 @@ from tsad.rows import EPOCH
 
 THREADS = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
 """The stream keeps its cores."""
+AN_HOUR = timedelta(hours=1)
+"""The history is written by the hour."""
 SECRET = {"kafka", "http", "api", "log"}
 """What a fit does not need to know of the configuration."""
 
@@ -104,6 +106,7 @@ class Refitter:
         self._clock, self._owner = clock, owner
         self._every = timedelta(microseconds=(config.of(stream).refit or 0) // 1000)
         self._shadow = timedelta(microseconds=config.of(stream).shadow // 1000)
+        self._step = timedelta(microseconds=config.of(stream).step / 1000)
         self._log = structlog.get_logger()
         self._work: tuple[RefitRow, Child] | None = None
 
@@ -112,10 +115,11 @@ class Refitter:
         """The process at work."""
         return self._work[1] if self._work else None
 
-    def tend(self, active: str) -> None:
-        """Begin what is due, and take down what has ended; `active` is the version in force."""
+    def tend(self, active: str, lacking: Callable[[], bool] = lambda: False) -> None:
+        """Begin what is due, and take down what has ended; `active` is the version in force. Where that is `lacking`
+        something the first fit is due at once."""
         if self._work is None:
-            taken = self._refits.take(self._stream, self._owner, self._every, self._shadow)
+            taken = self._refits.take(self._stream, self._owner, self._every, self._shadow, lacking)
             if taken is not None:
                 self._begin(taken, active)
             return
@@ -155,7 +159,7 @@ class Refitter:
         """Of a fit comes a candidate, or nothing, and then the next attempt is a period later."""
         now = self._clock()
         if "failed" in answer:
-            self._nothing(taken, "failed", answer["failed"])
+            self._nothing(taken, "failed", answer["failed"], answer.get("wanting", 0))
             return
         version = answer["model"]["version"]
         known = {row.version: row.state for row in self._models.listing(self._stream)}
@@ -163,7 +167,7 @@ class Refitter:
             self._nothing(taken, "same", f"it is version {version} again, which is {known[version]}")
             return
         until = now + self._shadow
-        detail = taken.detail | {name: answer[name] for name in ("model", "through", "columns")}
+        detail = taken.detail | {name: answer[name] for name in ("model", "through", "columns", "anew")}
         following = replace(taken, step="shadow", next_at=until, version=version, detail=detail)
         figures = answer["figures"]
         told = {"attempt": taken.epoch, "outcome": "candidate", "version": version, **figures}
@@ -172,11 +176,15 @@ class Refitter:
         if self._refits.ended(taken, following, Audit("refit", now, detail=told), candidate):
             self._log.info("candidate fitted", stream=self._stream, version=version, **figures)
 
-    def _nothing(self, taken: RefitRow, outcome: str, reason: str) -> None:
+    def _nothing(self, taken: RefitRow, outcome: str, reason: str, wanting: int = 0) -> None:
+        """No candidate. Where only slots are `wanting` the next attempt comes when these have passed."""
         told = {"attempt": taken.epoch, "outcome": outcome, "reason": reason}
-        following = replace(taken, version=None, detail={})
+        passed = self._clock() + max(wanting * self._step, AN_HOUR)
+        following = replace(
+            taken, version=None, detail={}, next_at=min(passed, taken.next_at) if wanting else taken.next_at
+        )
         if self._refits.ended(taken, following, Audit("refit", self._clock(), detail=told)):
-            self._log.warning("no candidate", stream=self._stream, reason=reason, next_attempt=str(taken.next_at))
+            self._log.warning("no candidate", stream=self._stream, reason=reason, next_attempt=str(following.next_at))
 
     def _judged(self, taken: RefitRow, answer: dict[str, Any]) -> None:
         now = self._clock()
@@ -203,10 +211,10 @@ class Refitters:
             self._held[stream] = Refitter(stream, *parts)
         return self._held[stream]
 
-    def tend(self, stream: str, active: str) -> None:
+    def tend(self, stream: str, active: str, lacking: Callable[[], bool]) -> None:
         """`Refitter.tend`, where the stream is fitted again at all."""
         if self._config.of(stream).refit is not None:
-            self.of(stream).tend(active)
+            self.of(stream).tend(active, lacking)
 
     def close(self) -> None:
         """Break off what is at work."""

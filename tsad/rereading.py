@@ -14,6 +14,7 @@ import numpy as np
 
 from storage.files import folder_of
 from storage.types import LIVE
+from streaming.broker.belonging import Sieve
 from streaming.broker.kept import KeptSource
 from streaming.deadletters import DeadLetters
 from streaming.stretches import Amended, Stretch
@@ -35,7 +36,7 @@ def reread(app: App, stream: str, most: int = MOST) -> Iterator[Archive]:
     """The slots of what the topics hold, while the block runs. ValueError where nothing was read of them yet."""
     folder = Path(app.config.history) / ".again" / folder_of(stream)
     shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
-    saved = _saved(app, stream)
+    saved = saved_places(app, stream)
     if not saved:
         raise ValueError("the stream has read nothing of its topics yet")
     share = most // sum(len(places) for places in saved.values())
@@ -49,7 +50,7 @@ def reread(app: App, stream: str, most: int = MOST) -> Iterator[Archive]:
             folder.parent.rmdir()
 
 
-def _saved(app: App, stream: str) -> dict[int, dict[Topic, Mapping[str, Any]]]:
+def saved_places(app: App, stream: str) -> dict[int, dict[Topic, Mapping[str, Any]]]:
     """Where each partition has saved, by topic."""
     found: dict[int, dict[Topic, Mapping[str, Any]]] = {}
     for number in sorted(app.leases.epochs(stream)):
@@ -59,6 +60,13 @@ def _saved(app: App, stream: str) -> dict[int, dict[Topic, Mapping[str, Any]]]:
         if places:
             found[number] = places
     return found
+
+
+def belonging_of(app: App, stream: str, number: int) -> Sieve:
+    """What keeps of a partition's messages those that belong there; nothing is claimed."""
+    return app.inputs(stream).belonging(
+        number, lambda of, names: dict.fromkeys(names, number) | app.homes.of(of, names)
+    )  # fmt: skip
 
 
 def _read(
@@ -76,7 +84,7 @@ def _read(
     windower.declare(columns.names)
     texts = intake.features.texts if intake is not None else dict
     history = History(folder, config.step, ALL_DAYS, texts=texts)
-    belonging = inputs.belonging(number, lambda of, names: dict.fromkeys(names, number) | app.homes.of(of, names))
+    belonging = belonging_of(app, stream, number)
     sources: dict[Topic, KeptSource] = {}
     try:
         for topic, saved in places.items():

@@ -26,6 +26,14 @@ ALWAYS = -(1 << 60)
 """A slot before any other."""
 
 
+class TooShortError(ValueError):
+    """`slots` more are needed; waiting helps."""
+
+    def __init__(self, reason: str, slots: int) -> None:
+        super().__init__(reason)
+        self.slots = slots
+
+
 @dataclass(frozen=True, slots=True)
 class Training:
     """Rows to fit on, and how many were `left_out`; `texts` of the log templates, and their `columns`; the log lines
@@ -40,7 +48,7 @@ class Training:
 
 
 def training(archive: Archive, stretches: Stretches, least: int) -> Training:
-    """The history of a stream, without incidents. ValueError where fewer than `least` slots are left."""
+    """The history of a stream, without incidents. TooShortError where fewer than `least` slots are left."""
     first, last = extent(archive)
     features, texts, columns = _features(archive, first, last)
     rows, scores = _read(archive, first, last, features, columns)
@@ -66,10 +74,11 @@ def extent(archive: Archive) -> tuple[int, int]:
 
 
 def check_length(rows: Rows, least: int) -> None:
-    """ValueError where `rows` are of fewer than `least` slots."""
+    """TooShortError where `rows` are of fewer than `least` slots."""
     slots = len(np.unique(rows.slots))
     if slots < least:
-        raise ValueError(f"the history holds {slots} slots without incidents, and {least} (fit_after) are needed")
+        reason = f"the history holds {slots} slots without incidents, and {least} (fit_after) are needed"
+        raise TooShortError(reason, least - slots)
 
 
 def calm(rows: Rows, scores: Floats | None, stretches: Sequence[Stretch]) -> Rows:

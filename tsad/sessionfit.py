@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from detectors.sessionmodel import FittedSessions
-from streaming.linetape import Texts
+from streaming.linetape import JoinedTexts, Texts
+from streaming.ring import ALWAYS
 from streaming.sessionintake import SessionIntake, Shown
 from streaming.sessions import Sessions
 from streaming.sessiontable import CLOSED, EVICTED
@@ -21,10 +22,11 @@ CUT_OFF = 0.5
 
 
 class SessionTape:
-    """Keeps every session as it closed; `texts` of templates by the miner's id."""
+    """Keeps every session as it closed, those of the newest `most` lines; `texts` of templates by the miner's id."""
 
-    def __init__(self, texts: Texts) -> None:
+    def __init__(self, texts: Texts, most: int | None = None) -> None:
         self._texts = texts
+        self._most = most
         self._parts: list[Sessions] = []
         self._rest: list[Sessions] = []
         self._held = 0
@@ -34,7 +36,8 @@ class SessionTape:
         for part in _closed(shown):
             self._parts.append(part)
             self._held += len(part.templates)
-        while self._held - len(self._parts[0].templates if self._parts else ()) >= MOST_LINES:
+        most = self._most or MOST_LINES
+        while self._held - len(self._parts[0].templates if self._parts else ()) >= most:
             self._held -= len(self._parts.pop(0).templates)
 
     def end(self, intake: SessionIntake) -> None:
@@ -42,6 +45,15 @@ class SessionTape:
         self.add(intake.shown())
         intake.end()
         self._rest = _closed(intake.shown())
+
+    def join(self, other: "SessionTape", texts: JoinedTexts, since: int = ALWAYS) -> None:
+        """Add what `other` keeps, of another miner; `texts` are those of this tape. What began before `since` (ns) is
+        cut off there."""
+        for part in other._parts:
+            named = replace(part, templates=texts.numbers(other._texts, part.templates))
+            self._parts.append(named.take(named.starts >= since))
+            self._rest.append(named.take(named.starts < since))
+        self._rest += [replace(part, templates=texts.numbers(other._texts, part.templates)) for part in other._rest]
 
     def fit(self, budget: float, max_templates: int) -> FittedSessions | None:
         """What judges sessions, at `budget` false alerts a day; None where they are too few."""

@@ -24,7 +24,8 @@ class KeptSource:
     """The messages of `place` below the offset `end`, at most `most` of them: the newest.
 
     Records of entities that belong to another partition (`belonging`) are left out, as the stream does. Nothing is
-    committed. BrokerError where the cluster does not answer.
+    committed. `cut`: whether there were messages before the first; `bounded`: whether more are there than `most`.
+    BrokerError where the cluster does not answer.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class KeptSource:
             self._client.assign([self._place])
             first = self._client.beginning_offsets([self._place])[self._place]
             self._client.seek(self._place, max(first, end - most))
+        self.cut, self.bounded = max(first, end - most) > 0, end - most > first
 
     def poll(self, max_records: int = 5000) -> Batch | None:
         """The next messages; None behind the last."""

@@ -74,6 +74,22 @@ def audit(database: Database) -> list[dict[str, Any]]:
     return [{"kind": row["kind"], **row["detail"]} for row in rows]
 
 
+@pytest.mark.parametrize("soon", [True, False])
+def test_the_first_fit_may_be_due_as_soon_as_somebody_looks_again(database: Database, clock: Clock, soon: bool) -> None:
+    refits, asked = Refits(database, clock), list[bool]()
+
+    def answered() -> bool:
+        asked.append(soon)
+        return soon
+
+    assert refits.take("s", "me", WEEK, DAY, answered) is None
+    row = refits.take("s", "me", WEEK, DAY, answered)
+    assert (row is not None) == soon
+    assert len(asked) == 1, "that is looked up once"
+    assert refits.take("s", "me", WEEK, DAY, answered) is None
+    assert refits.row("s").next_at == START + WEEK  # type: ignore[union-attr]
+
+
 def test_nothing_is_due_before_the_first_period_has_passed(database: Database, clock: Clock) -> None:
     refits = Refits(database, clock)
     assert refits.row("s") is None

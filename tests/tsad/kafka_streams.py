@@ -51,18 +51,20 @@ class KafkaStream:
             publish(self.address, self.topics[topic], pairs, stamp=self.stamp)
 
     def app(self, url: str | None = None, **stream: Any) -> App:
-        """An application on the topics, with the fitted model active; on a fresh SQLite file unless `url` says."""
+        """An application on the topics, with the fitted model active, if there is one; on a fresh SQLite file unless
+        `url` says."""
         folder = self.folder / str(len(self.made))
-        models, row = self.fitted
         (folder / "models").mkdir(parents=True)
-        (folder / "models" / "models").symlink_to(models / "models")
+        if self.fitted is not None:
+            (folder / "models" / "models").symlink_to(self.fitted[0] / "models")
         topics = {topic: {"source": "kafka", "topic": name} for topic, name in self.topics.items()}
         config = configuration(folder, url or f"sqlite:///{folder}/tsad.db", **(topics | stream))
         told = {"bootstrap": (self.address,), "client": self.client, "group": f"g{next(_SERIAL)}-{id(self)}"}
         kafka = config.kafka.model_copy(update=told)
         app = App.open(config.model_copy(update={"kafka": kafka}), clock=lambda: NOW)
         self.made.append(app)
-        if app.models.active(STREAM) is None:
+        if self.fitted is not None and app.models.active(STREAM) is None:
+            row = self.fitted[1]
             app.models.add(row)
             app.models.promote(STREAM, row.version)
         return app

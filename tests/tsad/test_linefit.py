@@ -9,7 +9,7 @@ from detectors.linemodel import FittedLines
 from detectors.types import Rows
 from streaming.lastlines import LastLines
 from streaming.linefields import ShapedLines
-from streaming.linetape import LineTape
+from streaming.linetape import JoinedTexts, LineTape
 from streaming.shapes import shapes_and_numbers
 from streaming.types import State
 from tsad.linefit import MOST, scored_by, with_lines
@@ -133,6 +133,40 @@ def test_a_model_knows_so_many_templates_the_most_frequent() -> None:
     assert len(model.texts) == MOST
     assert model.texts[:3] == ["text 1", "text 2", "text 3"]
     assert list(model.scorers) == ["rare"], "no line has one before it"
+
+
+def test_tapes_of_several_miners_are_joined_by_text() -> None:
+    """Whatever number a template has with each; what is missing before a tape begins is missing of its entities."""
+    texts = JoinedTexts()
+    joined, one, two = LineTape(texts), tape({"a": usual()}), tape({"b": usual(5)})
+    other = {9: "begin", 5: "work", 8: "end"}
+    two.texts = lambda ids: [other.get({1: 9, 3: 8}.get(key, key)) for key in ids]
+    two.since = 30
+    joined.join(one, texts)
+    joined.join(two, texts)
+    found, model = with_lines(rows(["a", "b", "c"]), joined, BOTH)
+    assert model is not None
+    assert model.texts == ["begin", "work", "end"]
+    assert joined.whole_from(["a", "b", "c"]).tolist() == [one.since, 30, 30]
+    assert not any(column(found, "a", "log.rare"))
+    for entity in ("b", "c"):
+        assert np.isnan(column(found, entity, "log.rare")).tolist() == [slot < 30 for slot in range(SLOTS)]
+    whole = tape({"a": usual(), "b": usual()})
+    _, by_one = with_lines(rows(["a", "b"]), whole, BOTH)
+    _, by_two = with_lines(rows(["a", "b"]), joined, BOTH)
+    assert by_one is not None and by_two is not None
+    for name, array in by_one.state().arrays.items():
+        np.testing.assert_array_equal(array, by_two.state().arrays[name])
+
+
+def test_before_the_oldest_line_that_is_kept_scores_are_missing() -> None:
+    short = LineTape(lambda ids: [TEXTS.get(key) for key in ids], most=90)
+    for slot in range(SLOTS):
+        ids, before = np.array([1, 2, 3], np.int32), np.full((3, 2), -1, np.int32)
+        short.add(["a"], np.zeros(3, np.int32), np.full(3, slot), ids, before)
+    found, _ = with_lines(rows(["a"]), short, ("rare",))
+    assert short.since == SLOTS - 30
+    assert np.isnan(column(found, "a", "log.rare")).tolist() == [slot < SLOTS - 30 for slot in range(SLOTS)]
 
 
 def test_scores_of_other_models_are_no_features() -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -179,11 +180,16 @@ def test_training_never_sees_a_confirmed_incident(watch: Any) -> None:
 def test_not_enough_history(watch: Any) -> None:
     watched = watch(fit_after=500)
     nothing = "there is no history yet, and nothing to judge a candidate by"
-    assert answer(request(watched, "fit")) == {"failed": nothing}
+    assert answer(request(watched, "fit")) == {"failed": nothing, "wanting": 500}
     watched.read_until(FIT_AT)
-    said = answer(request(watched, "fit"))["failed"]
-    assert said.startswith("the history holds ")
-    assert said.endswith(" slots without incidents, and 500 (fit_after) are needed")
+    told = answer(request(watched, "fit"))
+    said, held = told["failed"], 500 - told["wanting"]
+    assert 250 < held < FIT_AT - FIT_SLOTS
+    assert said == f"the history holds {held} slots without incidents, and 500 (fit_after) are needed"
+    watched.work(7 * DAY)
+    row = Refits(watched.app.database).row(STREAM)
+    assert row is not None
+    assert (row.step, row.next_at) == ("fit", watched.app.now() + timedelta(minutes=500 - held)), "when they have come"
 
 
 def test_a_fit_that_is_killed_costs_an_attempt(watch: Any) -> None:

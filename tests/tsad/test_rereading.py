@@ -180,7 +180,8 @@ def test_log_lines_are_read_again_and_known_by_their_templates(with_logs: KafkaS
     model = app.shelf(STREAM).read(ModelRow(STREAM, **said["model"], created_at=app.now()))
     assert {"cpu", "log.lines", "log.severity.error"} <= set(model.ensemble.features)
     assert any(text.startswith("GET") for text in model.templates.values())
-    assert said["columns"] == {}
+    assert {"log.rare", "log.sequence"} <= set(model.ensemble.features)
+    assert (said["columns"], said["anew"]) == ({}, True), "what scores lines was fitted on those of the topics"
     detail = {"model": said["model"], "columns": {}, "through": said["through"] - 61}
     judged = answer(request_of(app.config, STREAM, NOW, "shadow", detail))
     assert judged["figures"]["slots"] == judged["figures"]["wanted"] == 60, judged

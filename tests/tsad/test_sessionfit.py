@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
+from streaming.linetape import JoinedTexts
 from streaming.miner import Miner
 from streaming.sessionintake import SessionIntake, SessionKeys, Shown
 from streaming.sessionlines import KeptLines
@@ -115,3 +116,20 @@ def test_kept_lines_come_back_by_session_and_time() -> None:
     assert (len(kept), len(again)) == (3, 3)
     assert again.of(np.array([7]), 9)[2].tolist() == [1, 3]
     assert again.of(NONE, 9)[0].tolist() == [0]
+
+
+@pytest.mark.parametrize(("early", "known"), [(20, ["work", "begin", "end"]), (400, ["begin", "work", "end"])])
+def test_tapes_of_several_miners_are_joined_without_what_their_beginning_cuts_off(early: int, known: list[str]) -> None:
+    """Unless that is most of them."""
+    numbers = JoinedTexts()
+    together = SessionTape(numbers)
+    for names in (TEXTS, {7: "begin", 8: "work", 9: "end"}):
+        tape = SessionTape(lambda ids, names=names: [names.get(key) for key in ids])  # type: ignore[misc]
+        first, codes = (1, (1, 2, 4, 3)) if names is TEXTS else (7, (7, 8, 8, 9))
+        tape.add([shown(sessions(early, 0, (first,)), CLOSED), shown(sessions(60, 10**13, codes), CLOSED)])
+        tape.end(Ending(sessions(2, 10**14, (first,))))
+        together.join(tape, numbers, 10**13)
+    model = together.fit(1.0, 100)
+    assert model is not None
+    assert model.texts == known
+    assert (model.score(sessions(1, codes=(1,))).score[0] > 1) == (early == 20)
