@@ -119,7 +119,7 @@ class Fitting:
         if settings.few_channels is not None and few(rows.values[self._cut.fitted]):
             settings = replace(settings, detectors=settings.few_channels)
         detectors = settings.detectors
-        if settings.fusion == "power" and covered(rows.values, rows.features):
+        if settings.fusion == "power" and covered(rows.codes, rows.values, rows.features):
             detectors = in_views(detectors, rows.features, self._load)
         return replace(settings, few_channels=None, detectors=detectors)
 
