@@ -49,7 +49,7 @@ def covered(codes: Codes, values: Floats, features: Sequence[str]) -> bool:
     """Whether there are counts of lines in enough of N rows (N x F, NaN = not covered) of the entities that write any
     (`codes`, N): what never writes says nothing about how seldom lines are there."""
     lines = [place for place, name in enumerate(features) if is_log_feature(name)]
-    there = ~np.isnan(values[:, lines]).all(axis=1)
+    there: NDArray[np.bool_] = np.asarray(~np.isnan(values[:, lines]).all(axis=1))
     writing = np.isin(codes, codes[there])
     return bool(there.any()) and float(there[writing].mean()) >= COVERED
 
