@@ -5,11 +5,13 @@ minute without one is missing, not quiet. The stream is fitted, unlabelled, on w
 minutes, and run on the rest, through the commands and with their defaults but for the profile. An event is a fault of
 its pod; a minute of a pod is flagged where its score is beyond the threshold. Event recall: events with a flag.
 Precision: flags of pods that lie in an event of that pod, or (`system`) minutes with any flag that lie in any event.
-Event F1: of both. `first`: the share of events whose pod has the highest score of all in its minutes.
+Event F1: of both. `first`: the share of events whose pod has the highest score of all in its minutes. All scores
+count there, from the history of closed slots: the database keeps those above half of the threshold, and where no pod
+comes near it, whose is the highest could not be told.
 """
 
 import json
-import sqlite3
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -97,18 +99,26 @@ def _records(path: Path) -> list[tuple[int, str]]:
 
 
 def scored(shop: Shop, way: str, extra: str = "") -> dict[Cell, float]:
-    """Fit and run; the scores that were kept (above half of the threshold)."""
+    """Fit and run; every score (1 = the threshold) of a pod and a minute, but for the last ones, which late records
+    might still have changed."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         shop.write(folder)
-        (folder / "tsad.toml").write_text(f'[stream.shop]\nstep = "1m"\n{extra}{WAYS[way]}')
+        (folder / "tsad.toml").write_text(f'[stream.shop]\nstep = "1m"\nhistory_days = 1\n{extra}{WAYS[way]}')
         for command, option, part in (("fit", "--from", "before"), ("run", "--source", "after")):
             metrics = [option, f"metrics-{part}.jsonl"] if way != "logs" else []
             tsad(folder, command, "shop", *metrics, *(["--logs", f"logs-{part}.jsonl"] if way != "metrics" else []))
-        with sqlite3.connect(folder / "tsad.db") as database:
-            return {
-                (pod, slot): score for pod, slot, score in database.execute("select entity, slot, score from scores")
-            }
+        return _history(folder)
+
+
+def _history(folder: Path) -> dict[Cell, float]:
+    from tsad.archive import Archive
+
+    found: dict[Cell, float] = {}
+    for batch in Archive(folder / "tsad-history" / "live" / "shop", MINUTE * 10**9).batches(0, 0, 1 << 40, []):
+        columns = (batch.column(name).to_pylist() for name in ("entity", "slot", "score"))
+        found |= {(pod, slot): score for pod, slot, score in zip(*columns, strict=True) if not math.isnan(score)}
+    return found
 
 
 def figures(shop: Shop, scores: Mapping[Cell, float]) -> dict[str, float]:

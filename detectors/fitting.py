@@ -1,5 +1,6 @@
 """How an ensemble is fitted: cut, scale, fit, score the validation windows as the stream would, calibrate."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from detectors.calibration import THRESHOLD_QUANTILE, Tail, alpha_for, mean_cluster, own_windows
 from detectors.channels import few
-from detectors.cutting import SHORTEST_BLOCK, by_slot, cut_rows, cut_windows
+from detectors.cutting import SHORTEST_BLOCK, by_slot, cut_rows, cut_windows, fit_places
 from detectors.ensemble import (
     Ensemble,
     EnsembleSettings,
@@ -59,11 +60,11 @@ class Fitting:
         self._ranges, self._seasons = self._scales(rows)
         self._rows = replace(rows, values=_scaled(self._ranges, self._seasons, rows, settings))
         self._warm: dict[str, EntityRows] = {}
+        self._held: tuple[Ints, Windows] | None = None
 
     def ensemble(self) -> Ensemble:
         """The fitted model."""
-        windows = cut_windows(self._rows, self._cut.fit, self._settings.window)
-        detectors, scope = self._fit_detectors(windows)
+        detectors, scope = self._fit_detectors()
         scores = self._scores(detectors)
         quantiles = self._quantiles(scores)
         validated = self._cut.validation
@@ -99,7 +100,7 @@ class Fitting:
             alpha=alpha_for(settings.alert_budget, settings.step_ns, present, first.cluster),
             medians=self._medians(),
             moves=self._moves(),
-            background=self._background(windows),
+            background=self._background(),
             load=self._load,
             seen=(seen, seen_settled),
         )
@@ -118,7 +119,7 @@ class Fitting:
         if settings.few_channels is not None and few(rows.values[self._cut.fitted]):
             settings = replace(settings, detectors=settings.few_channels)
         detectors = settings.detectors
-        if settings.fusion == "power" and covered(rows.values, rows.features):
+        if settings.fusion == "power" and covered(rows.codes, rows.values, rows.features):
             detectors = in_views(detectors, rows.features, self._load)
         return replace(settings, few_channels=None, detectors=detectors)
 
@@ -132,13 +133,15 @@ class Fitting:
         ranges = Ranges.fit(rows.codes[fitted], left[fitted], self._entities, units)
         return ranges, seasons.in_widths(_bound(Scaling(ranges), self._entities).inverse(_everyone(self._entities))[1])
 
-    def _fit_detectors(self, windows: Windows) -> tuple[dict[str, Detector], Scope]:
+    def _fit_detectors(self) -> tuple[dict[str, Detector], Scope]:
         settings = self._settings
         scope: Scope = "stream" if settings.scope == "auto" else settings.scope
         detectors = {name: build(name, settings, scope, self._load) for name in settings.detectors}
+        fit, whole = self._places(reads(detectors.values(), settings.window))
+        self._cut = replace(self._cut, fit=fit, whole=whole)
         for done, (name, detector) in enumerate(detectors.items()):
             self._progress(f"fit {name}", done, len(detectors))
-            detector.fit(windows)
+            detector.fit(self._windows(detector))
         if settings.scope != "auto" or self._entities == 1:
             return detectors, scope
         models = {name: each for name, each in detectors.items() if isinstance(each, Scoped | PartlyOnline)}
@@ -149,8 +152,20 @@ class Fitting:
         for done, name in enumerate(models):
             self._progress(f"fit {name} for each entity", done, len(models))
             detectors[name] = build(name, settings, scope, self._load)
-            detectors[name].fit(windows)
+            detectors[name].fit(self._windows(detectors[name]))
         return detectors, scope
+
+    def _places(self, slots: int) -> tuple[Ints, Ints]:
+        return fit_places(self._rows, self._settings.window, self._settings.max_windows, slots)
+
+    def _windows(self, detector: Detector, whole: bool = False) -> Windows:
+        """What a detector is fitted on; of the `whole` of training. The last answer is held: most want the same."""
+        window, places = self._settings.window, (self._cut.fit, self._cut.whole)
+        if detector.memory == "window":
+            places = self._places(newest_slots([detector], window))
+        if self._held is None or not np.array_equal(self._held[0], places[whole]):
+            self._held = places[whole], cut_windows(self._rows, places[whole], window)
+        return self._held[1]
 
     def _scores(self, detectors: dict[str, Detector]) -> Floats:
         """D x V scores of the validation windows, in their order by (entity, slot)."""
@@ -211,11 +226,10 @@ class Fitting:
         wanting = [name for name, detector in detectors.items() if getattr(detector, "whole", False)]
         if not wanting:
             return detectors
-        windows = cut_windows(self._rows, self._cut.whole, self._settings.window)
         again = {name: build(name, self._settings, scope, self._load) for name in wanting}
         for done, (name, detector) in enumerate(again.items()):
             self._progress(f"fit {name} on all of training", done, len(again))
-            detector.fit(windows)
+            detector.fit(self._windows(detector, whole=True))
         return detectors | again
 
     def _tail(self, fused: Floats, several: bool = False) -> Tail:
@@ -252,20 +266,26 @@ class Fitting:
             usual[kind, known, channel] = (counts * own + _FLEET_MOVES * fleet) / (counts + _FLEET_MOVES)
         return usual + FLOOR
 
-    def _background(self, windows: Windows) -> Windows:
-        chosen = np.random.default_rng(self._settings.seed).permutation(len(windows))[:_BACKGROUND]
-        part = windows.take(np.sort(chosen))
+    def _background(self) -> Windows:
+        chosen = np.random.default_rng(self._settings.seed).permutation(len(self._cut.fit))[:_BACKGROUND]
+        part = cut_windows(self._rows, self._cut.fit[np.sort(chosen)], self._settings.window)
         known, entities = np.unique(part.entities, return_inverse=True)
         names = [self._rows.names[code] for code in known]
         return Windows(entities.astype(np.int32), part.ends, part.values, list(part.features), names)
 
 
+def reads(detectors: Iterable[Detector], window: int) -> int:
+    """Newest slots of a window (of so many) that some of the `detectors` with window memory reads."""
+    return newest_slots([each for each in detectors if each.memory == "window"], window)
+
+
 def training_windows(ensemble: Ensemble, rows: Rows) -> Windows:
     """The scaled windows that an ensemble was fitted on, cut from its training rows again, in time order."""
     settings = ensemble.settings
-    cut = cut_rows(rows, settings.window, settings.max_windows, max(SHORTEST_BLOCK, 3 * settings.settle))
+    slots = reads(ensemble.detectors.values(), settings.window)
+    fit, _ = fit_places(rows, settings.window, settings.max_windows, slots)
     scaled = replace(rows, values=_scaled(ensemble.ranges, ensemble.seasons, rows, settings))
-    return cut_windows(scaled, cut.fit, settings.window)
+    return cut_windows(scaled, fit, settings.window)
 
 
 def _seasons(rows: Rows, fitted: Ints, settings: EnsembleSettings) -> Seasons:

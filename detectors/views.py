@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from detectors.calibration import Tail
 from detectors.types import Detector, Memory, Scores
 from streaming.logfeatures import is_log_feature
-from streaming.types import Floats, State, Windows
+from streaming.types import Codes, Floats, State, Windows
 
 VIEW = "view"
 """The option of a detector that says which channels it sees."""
 METRICS, LINES = "metrics", "logs"
 EVERYTHING = ""
 COVERED = 0.5
-"""Part of the history's rows that must have lines for a view of their own: of fewer no tail is known."""
+"""Part of the rows, of entities that write lines, that must have some for a view of their own: of fewer no tail is
+known."""
 Combine = Callable[[NDArray[np.bool_]], Floats]
 """The number (B) of some of the detectors (D)."""
 
@@ -44,11 +45,13 @@ def in_views(
     return found
 
 
-def covered(values: Floats, features: Sequence[str]) -> bool:
-    """Whether there are counts of lines in enough of N rows (N x F, NaN = not covered)."""
+def covered(codes: Codes, values: Floats, features: Sequence[str]) -> bool:
+    """Whether there are counts of lines in enough of N rows (N x F, NaN = not covered) of the entities that write any
+    (`codes`, N): what never writes says nothing about how seldom lines are there."""
     lines = [place for place, name in enumerate(features) if is_log_feature(name)]
-    there = ~np.isnan(values[:, lines]).all(axis=1)
-    return bool(there.any()) and float(there.mean()) >= COVERED
+    there: NDArray[np.bool_] = np.asarray(~np.isnan(values[:, lines]).all(axis=1))
+    writing = np.isin(codes, codes[there])
+    return bool(there.any()) and float(there[writing].mean()) >= COVERED
 
 
 class Viewed:

@@ -173,3 +173,14 @@ def test_trainticket_goes_through_the_product(shop_folder: Path) -> None:
     assert list(found) == ["fused", "any_line"]
     assert {one["events"] for one in found.values()} == {1}
     assert found["any_line"]["recall"] == 1
+
+
+def test_whose_score_is_the_highest_is_told_below_the_threshold_too(shop_folder: Path) -> None:
+    shop = trainticket.Shop.read(shop_folder)
+    scores = trainticket.scored(shop, "metrics", FAST + "window = 8\nsettle = 4\nquiet = 8\nlate_horizon = 2\n")
+    final = range(shop.middle, MINUTES[-1] - 5)
+    assert set(scores) == {(pod, minute) for pod in PODS for minute in final}
+    low = {cell: score / 1000 for cell, score in scores.items()}
+    assert trainticket.figures(shop, low)["flags"] == 0
+    assert trainticket.figures(shop, low)["first"] == trainticket.figures(shop, scores)["first"]
+    assert min(scores.values()) < 0.5

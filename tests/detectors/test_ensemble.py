@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from small_detectors import bits, fitted, joined, noise, planes, polls, rows_of, scorer_of, settings_of, windows_of
 
 from detectors import registry
-from detectors.cutting import by_slot, cut_rows, cut_windows
+from detectors.cutting import by_slot, cut_rows, cut_windows, fit_places
 from detectors.ensemble import Ensemble
+from detectors.fitting import training_windows
 from detectors.types import Rows
 from streaming.types import State
 
@@ -85,6 +86,31 @@ def test_cuts_keep_training_and_validation_apart(counts, window, most):
         if len(judged):
             assert judged.min() > learnt.max() + min(window, count // 10)
             assert judged.max() - judged.min() + 1 == len(judged)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 400), st.integers(1, 64), st.integers(1, 64))
+def test_a_short_history_is_not_spent_on_the_first_window(count, window, reads):
+    reads, learnt = min(reads, window), int(np.ceil(0.7 * count))
+    rows = rows_of(np.zeros((2, count, 1), np.float32))
+    fit, whole = fit_places(rows, window, 10_000, reads)
+    assert fit.tolist() == [*range(fit[0], learnt), *range(count + fit[0], count + learnt)]
+    assert whole.tolist() == [*range(fit[0], count), *range(count + fit[0], 2 * count)]
+    # whole windows where rows are many, else whole as far as anybody reads, or the last one
+    assert fit[0] == min(window if learnt >= 4 * window else max(reads, min(learnt // 4, window)), learnt) - 1
+
+
+def test_each_detector_is_fitted_on_the_windows_that_are_whole_for_it():
+    """An hour and a half of minutes had left one window an entity, and a fit on those knew nothing."""
+    rows = rows_of(noise(5, 90))
+    ensemble = Ensemble.fit(rows, settings_of(window=64, detectors={"linear": {}, "subspace": {"slots": 20}}))
+    assert len(training_windows(ensemble, rows)) == 5 * (63 - 19)  # 63 rows are fitted on, 20 slots are read at most
+    assert len(ensemble.background) == 5 * (63 - 19)
+    spiked = noise(5, 60, seed=2)
+    spiked[1, 50] += 8
+    scores = stream(ensemble, spiked)["score"]
+    assert np.nanargmax(scores) == 50 * 5 + 1
+    assert np.nanmax(scores) > 1
 
 
 def test_rows_in_the_order_of_a_stream():
