@@ -110,7 +110,7 @@ AHEAD = st.one_of(st.integers(0, 3), st.integers(0, 25))
 STEP = st.tuples(st.sampled_from("ab"), st.integers(0, 3), AHEAD, st.sampled_from([INFO, INFO, WARNING, ERROR]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(STEP, max_size=80), st.randoms())
 def test_polls_and_restarts_change_nothing(steps: list[tuple[str, int, int, int]], draw: random.Random) -> None:
     said, now = list[Line](), 0
