@@ -40,6 +40,7 @@ class Symptom:
     entity: str
     first: int
     slot: int
+    template: int
 
 
 class Onsets:
@@ -74,7 +75,8 @@ class Onsets:
         pairs = self._pairs.of(lines.names, lines.codes[places], ids[places])
         is_begun = self._set_in(pairs, here)
         for place, since in self._complain(pairs, here, np.flatnonzero(is_wrong), is_begun):
-            self.symptoms.append(Symptom(lines.names[lines.codes[places[place]]], since, int(here[place])))
+            name, template = lines.names[lines.codes[places[place]]], int(ids[places[place]])
+            self.symptoms.append(Symptom(name, since, int(here[place]), template))
         np.maximum.at(self._pairs.last, pairs, here)
         found = []
         for place in self._first(lines, places[is_begun & ~is_wrong], slots).tolist():

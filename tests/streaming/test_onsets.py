@@ -49,7 +49,7 @@ def plainly(said: list[Line], severities: list[int] | None = None) -> tuple[list
         if severity >= WARNING and sets_in:
             once[name, template] = slot
         elif severity >= WARNING and (name, template) in once:
-            symptoms.append(Symptom(name, once.pop((name, template)), slot))
+            symptoms.append(Symptom(name, once.pop((name, template)), slot, template))
         elif severity < WARNING and sets_in:
             told[name, slot] = told.get((name, slot), 0) + 1
             if told[name, slot] <= MOST:
@@ -85,11 +85,11 @@ def test_a_warning_that_sets_in_and_comes_again_is_a_symptom() -> None:
     other = fresh()
     other.restore(onsets.state())
     found(other, [("a", 1, 9), ("a", 1, 10), ("b", 2, 11)], ERROR)
-    assert other.symptoms == [Symptom("a", 4, 9)]  # once, and `b` said something else
+    assert other.symptoms == [Symptom("a", 4, 9, 1)]  # once, and `b` said something else
     found(other, [("a", 2, 17), ("b", 1, 16)], ERROR)
-    assert other.symptoms == [Symptom("a", 4, 9)]  # after a silence it sets in anew
+    assert other.symptoms == [Symptom("a", 4, 9, 1)]  # after a silence it sets in anew
     found(other, [("a", 2, 18)], ERROR)
-    assert other.symptoms[1:] == [Symptom("a", 17, 18)]
+    assert other.symptoms[1:] == [Symptom("a", 17, 18, 2)]
 
 
 def test_late_lines_and_those_without_a_template_are_nobodys() -> None:
