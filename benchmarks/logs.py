@@ -50,6 +50,7 @@ from streaming.settings import SECOND, Timing  # noqa: E402
 from streaming.templates import grouped  # noqa: E402
 from streaming.types import Lines  # noqa: E402
 from tsad.linefit import with_lines  # noqa: E402
+from tsad.surroundings import ContextConfig  # noqa: E402
 
 POLL, LENGTH, SHAPES, ENTITIES = 5000, 79, 10_000, 20
 RELATIONS, TEXTS = ("user", "host", "component", "status"), [f"value {number}" for number in range(142)]
@@ -146,9 +147,9 @@ def polls(lines: Sequence[str], first: int, stop: int) -> Iterator[Lines]:
 
 
 def scored_lines_per_second(lines: Sequence[str]) -> float:
-    """Mined, counted, and scored by every line scorer but the recurrent one, on one core by its CPU clock: fitted on
-    the first half of the lines, measured on the second. The order is random, so that the n-gram model looks each line
-    up in all of its tables."""
+    """Mined, counted, watched for what sets in, and scored by every line scorer but the recurrent one, on one core by
+    its CPU clock: fitted on the first half of the lines, measured on the second. The order is random, so that the
+    n-gram model looks each line up in all of its tables."""
     timing, half = Timing(SECOND, 16, 0, 8, 64, 120, "alert", 1000, 3600 * SECOND), len(lines) // 2
     first = LogIntake(timing, Columns())
     first.tape = LineTape(first.miner.texts)
@@ -163,11 +164,14 @@ def scored_lines_per_second(lines: Sequence[str]) -> float:
         raise SystemExit(f"{half} lines are too few to fit on")
     stream = LogIntake(timing, Columns(), line_model=lambda _: model)
     stream.score_by("fitted")
+    stream.watch_onsets(ContextConfig().slots(timing.step))
     for poll in polls(lines, 0, half):
         stream.take(poll)
+        stream.begun()
     begun = time.process_time()
     for poll in polls(lines, half, len(lines)):
         stream.take(poll)
+        stream.begun()
     return (len(lines) - half) / (time.process_time() - begun)
 
 

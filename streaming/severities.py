@@ -56,8 +56,11 @@ class Severities:
             return severities
         wanted = shaped if len(unstated) == len(shaped) else [shaped[place] for place in unstated.tolist()]
         found = list(map(self._known.get, wanted))
+        if None in found:
+            pairs = zip(wanted, found, strict=True)
+            found = [self._level(shape) if level is None else level for shape, level in pairs]
         completed = severities.copy()
-        completed[unstated] = np.array(list(map(self._level, wanted)) if None in found else found, np.int8)
+        completed[unstated] = np.array(found, np.int8)
         return completed
 
     def _level(self, shape: bytes) -> int:

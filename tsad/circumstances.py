@@ -12,10 +12,11 @@ from typing import Any
 
 from storage.events import LOGS, ContextEvent
 from streaming.logfeatures import TEMPLATE_PREFIX
-from streaming.onsets import Onset, Symptom
+from streaming.onsets import Onset
 from streaming.signs import Sighting
 from streaming.types import State
 from tsad.cases import Account, Case, Evidence, Judged
+from tsad.complaints import KEPT, TEMPLATES, Complaints
 from tsad.context import (
     LOOK_BACK,
     OFTEN,
@@ -41,8 +42,8 @@ from tsad.wording import utc_text
 
 CANDIDATES, ONSETS = 8, 16
 """Events that one alert is held against, and log templates that had set in; the newest."""
-KEPT, A_TEMPLATE, TEMPLATES = 512, 16, 2000
-"""Onsets that are kept of an entity, precedents of a template, and templates."""
+A_TEMPLATE = 16
+"""Precedents that are kept of a template; of onsets as many as of `Complaints`."""
 FOLLOWED = 0.5
 """Part of a template's onsets that an alert must follow, or it tells of none."""
 SETTING_IN = 3
@@ -64,8 +65,7 @@ class Circumstances:
     after its last flag; `told`: events from outside, which orders name; `seen`: those that the partition's own lines
     tell of, by entity, `wide` being the keys that are patterns; `begun`: onsets of templates by entity, and `tally` by
     kind, how many there were and how many of them (`followed`) an alert followed, `ahead` being those (slot, kind) that
-    no judgement has come to yet. `named` are those that have explained one since the last save. `symptoms`: slots in
-    which a warning or an error set in and came again, by entity.
+    no judgement has come to yet. `named` are those that have explained one since the last save.
     """
 
     after: int
@@ -82,7 +82,7 @@ class Circumstances:
     ahead: list[tuple[int, str]] = field(default_factory=list)
     templates: Precedents = field(default_factory=lambda: Precedents(A_TEMPLATE, TEMPLATES))
     named: list[ContextEvent] = field(default_factory=list)
-    symptoms: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    complaints: Complaints = field(default_factory=Complaints)
 
     @property
     def span(self) -> int:
@@ -129,6 +129,7 @@ class Circumstances:
 
     def _come_to(self, slot: int) -> None:
         """Count the onsets up to `slot`: how far lines have come beyond it depends on how they are read."""
+        self.complaints.come_to(slot)
         due = sorted((one for one in self.ahead if one[0] <= slot), key=lambda one: one[0])
         if not due:
             return
@@ -139,16 +140,6 @@ class Circumstances:
             if len(self.tally) > TEMPLATES:
                 del self.tally[next(iter(self.tally))]
 
-    def complain(self, one: Symptom) -> None:
-        """Take in a warning or an error that set in and came again."""
-        mine = self.symptoms.setdefault(one.entity, [])
-        mine.append((one.first, one.slot))
-        del mine[:-KEPT]
-
-    def _suffers(self, entity: str, first: int, last: int) -> bool:
-        """Whether a warning or an error set in and came again from slot `first` to `last`."""
-        return any(first <= begun and again <= last for begun, again in self.symptoms.get(entity, ()))
-
     def forget(self, closed: int) -> None:
         """Drop what tells nothing any more of an alert that may still change after the slot `closed`."""
         oldest = closed - self.reach - LOOK_BACK * (self.after + 1)
@@ -158,11 +149,7 @@ class Circumstances:
         self.told = {key: one for key, one in self.told.items() if not self._past(one, oldest)}
         begun = {entity: [one for one in mine if not self._past(one, oldest)] for entity, mine in self.begun.items()}
         self.begun = {entity: mine for entity, mine in begun.items() if mine}
-        symptoms = {
-            entity: [one for one in mine if one[1] + self.after + self.reach >= oldest]
-            for entity, mine in self.symptoms.items()
-        }
-        self.symptoms = {entity: mine for entity, mine in symptoms.items() if mine}
+        self.complaints.forget(oldest - self.after - self.reach)
         self.followed &= {one.id for mine in self.begun.values() for one in mine}
 
     def _past(self, one: Happening, slot: int) -> bool:
@@ -173,6 +160,7 @@ class Circumstances:
         """What a change of an alert means for what explains it; what of that is worth an audit row."""
         episode = change.episode
         self._come_to(episode.last)
+        self.complaints.meet(case.entity, episode.first - SETTING_IN, episode.last)
         if case.account is None and not self.told and not self.seen and not self.begun:
             return []
         shares = _shares_at(judged, change.row, episode.last)
@@ -269,7 +257,7 @@ class Circumstances:
         length, delay = episode.last - episode.first + 1, max(episode.first - one.first, 0)
         errors = more_than_usual(account.errors, account.rate * (length + SETTING_IN))
         if one.template >= 0:
-            errors = errors or self._suffers(case.entity, one.first - SETTING_IN, episode.last)
+            errors = errors or self.complaints.suffers(case.entity, one.first - SETTING_IN, episode.last)
         return Size(episode.score, length, delay, account.peaks, errors)
 
     def _often(self, one: Happening, entity: str, slot: int) -> float:
@@ -336,7 +324,7 @@ class Circumstances:
     def state(self) -> State:
         """What no order says."""
         meta: dict[str, Any] = {"wide": sorted(self.wide), "tally": self.tally, "followed": sorted(self.followed)}
-        meta |= {"symptoms": self.symptoms, "ahead": self.ahead}
+        meta |= {"ahead": self.ahead} | self.complaints.state()
         meta |= {name: [asdict(one) for mine in getattr(self, name).values() for one in mine] for name in BY_ENTITY}
         meta |= {name: [asdict(one) for one in getattr(self, name).all()] for name in MEMORIES}
         return State(meta=meta)
@@ -346,8 +334,7 @@ class Circumstances:
         meta = state.meta
         self.wide, self.tally, self.followed = set(meta["wide"]), meta.get("tally", {}), set(meta.get("followed", ()))
         self.ahead = [(slot, kind) for slot, kind in meta.get("ahead", ())]
-        held_symptoms = meta.get("symptoms", {}).items()
-        self.symptoms = {entity: [(first, slot) for first, slot in mine] for entity, mine in held_symptoms}
+        self.complaints = Complaints.of(meta)
         for name in BY_ENTITY:
             held: dict[str, list[Happening]] = {}
             for part in meta.get(name, ()):

@@ -19,9 +19,10 @@ Growth = Literal["earlier", "later", "stronger", "longer", "other channels", "er
 ALIKE = 0.7
 """The part of an alert's shares that the channels which a rule names must have."""
 HIGHER = 1.5
-"""How many times the score, the slots, the peaks and the delay of one before an alert may have."""
+"""How many times the score and the peaks of one before an alert may have, and how many times as far behind the event it
+may open and end."""
 ROOM, SLACK = 0.5, 3
-"""Beyond that: how far outside its range a channel may go, in widths, and how many slots longer and later it may be."""
+"""Beyond that: how far outside its range a channel may go, in widths, and how many slots later it may open and end."""
 TWICE, RULE = 2, 0.5
 """Occasions that make a precedent, and which part of all that must be: faults inside deploys are the exception."""
 OFTEN = 0.5
@@ -143,9 +144,10 @@ def beyond(size: Size, one: Precedent) -> Growth | None:
             return "stronger" if known else "other channels"
     if size.score > HIGHER * one.score:
         return "stronger"
-    if size.delay > HIGHER * one.delay + SLACK:
+    ended = one.delay + one.slots  # what opens while the one before went on, and ends with it, is a part of such a one
+    if size.delay > max(HIGHER * one.delay + SLACK, ended):
         return "later"
-    return "longer" if size.slots > HIGHER * one.slots + SLACK else None
+    return "longer" if size.delay + size.slots > HIGHER * ended + SLACK else None
 
 
 def unprecedented(

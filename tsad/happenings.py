@@ -161,7 +161,7 @@ class Happenings:
         for onset in onsets:
             self.circumstances.onset(onset, closed)
         for symptom in symptoms:
-            self.circumstances.complain(symptom)
+            self.circumstances.complaints.add(symptom)
         for one in sightings:
             event = self.circumstances.sight(one, closed)
             if event is not None:

@@ -115,10 +115,13 @@ def test_what_was_otherwise_is_no_precedent(second: Precedent, lacking: str) -> 
     ("changes", "growth"),
     [
         ({}, None),
-        ({"score": 4.5, "slots": 18, "delay": 6, "peaks": {"cpu": 3.5, "disk": 0.5}}, None),
+        ({"score": 4.5, "slots": 18, "delay": 3, "peaks": {"cpu": 3.5, "disk": 0.5}}, None),
         ({"score": 4.6}, "stronger"),
-        ({"slots": 19}, "longer"),
-        ({"delay": 7}, "later"),
+        ({"slots": 20}, "longer"),
+        ({"slots": 1, "delay": 12}, None),  # a part of what came then
+        ({"slots": 9, "delay": 12}, None),
+        ({"slots": 10, "delay": 12}, "longer"),
+        ({"slots": 1, "delay": 13}, "later"),
         ({"peaks": {"cpu": 3.6}}, "stronger"),
         ({"peaks": {"net": 1.2}}, "stronger"),
         ({"peaks": {"cpu": 2.0, "disk": 0.6}}, "other channels"),
@@ -128,6 +131,16 @@ def test_what_was_otherwise_is_no_precedent(second: Precedent, lacking: str) -> 
 def test_what_goes_beyond_one_that_was_before(changes: dict[str, object], growth: str | None) -> None:
     assert beyond(size(**changes), before(100)) == growth
     assert missing(before(100), before(300), **changes) == growth
+
+
+def test_what_opens_late_by_a_little_after_one_that_opened_at_once_is_judged_by_its_end() -> None:
+    """How late an alert opens says how weak it is; one of a slot that opened late allows no more than that."""
+    short = before(300, delay=0, slots=1)
+    assert beyond(size(delay=3, slots=1), short) is None
+    assert beyond(size(delay=4, slots=1), short) == "later"
+    assert beyond(size(delay=3, slots=2), short) == "longer"
+    assert missing(before(100), short, delay=9, slots=1) == "later"
+    assert missing(before(100), before(200, delay=5, slots=4), short, delay=9, slots=1) is None
 
 
 def test_errors_that_came_with_deploys_before_are_theirs() -> None:
@@ -201,7 +214,7 @@ def test_the_order_of_precedents_does_not_matter(rows: list[tuple[int, float, in
     assert missing(*kept) == missing(*shuffled)
     assert grouped(kept, 15) == grouped(shuffled, 15)
     if missing(*kept) is None:
-        as_far = [one for one in kept if one.score * 1.5 >= 3.0 and one.slots * 1.5 + 3 >= 10]
+        as_far = [one for one in kept if one.score * 1.5 >= 3.0 and (2 + one.slots) * 1.5 + 3 >= 12]
         assert len(grouped(as_far, 15)) >= 2
 
 

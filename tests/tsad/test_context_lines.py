@@ -141,8 +141,28 @@ def test_a_warning_that_set_in_and_came_again_is_a_symptom(
     assert explained(app) == {331: None, 401: None, 471: "learnt", 541: why, 611: "learnt"}
 
 
+def complaining(*pairs: tuple[int, int]) -> dict[str, list[bytes]]:
+    """With a warning in these slots that sets in and comes again."""
+    said = spoken()
+    logs = [*said["logs"], *(line("a", slot, f"WARNING: {slot} threads alive", 30) for pair in pairs for slot in pair)]
+    said["logs"] = sorted(logs, key=lambda payload: float(payload.split(b'"time":')[1].split(b",")[0]))
+    return said
+
+
+IDLE = ((360, 363), (430, 433))
+
+
+@pytest.mark.parametrize(("pairs", "why"), [(IDLE[:1], None), (IDLE, "learnt")])
+def test_a_warning_that_comes_as_well_where_nothing_happens_is_no_symptom(
+    make_app: Any, pairs: tuple[tuple[int, int], ...], why: str | None
+) -> None:
+    app = make_app(complaining(*pairs, (542, 545)), logs={}, context=learnt_alone())
+    run_through(app, Limits(poll=200))
+    assert explained(app) == {331: None, 401: None, 471: "learnt", 541: why, 611: "learnt"}
+
+
 def test_restarts_and_polls_change_nothing_of_what_lines_explain(make_app: Any) -> None:
-    whole, killed = (make_app(spoken(), logs={}, context=learnt_alone()) for _ in range(2))
+    whole, killed = (make_app(complaining(*IDLE, (542, 545)), logs={}, context=learnt_alone()) for _ in range(2))
     killed.crashes.update({"poll": {52, 170}, "logs save": {78, 260}})
     assert run_through(whole, Limits(poll=5000)) == 0
     assert run_through(killed, Limits(poll=13, snapshot_every=16)) >= 3
@@ -170,9 +190,9 @@ def test_onsets_are_bounded_forgotten_and_come_back_from_a_snapshot() -> None:
         around.onset(onset(slot, slot % 3), slot - 1)
     around.onset(onset(1001, name="web[1]*"), 1000)
     for slot in (100, 990):
-        around.complain(Symptom("a", slot, slot + 3))
+        around.complaints.add(Symptom("a", slot, slot + 3, 7))
     around.forget(1000)
-    assert around.symptoms == {"a": [(990, 993)]}
+    assert around.complaints.held == {"a": [[990, 993, 7, 0]]}
     assert [one.first for one in around.begun["a"]] == list(range(860, 1000, 20))
     assert 0 < len(around.ahead) < 51, "those that no alert can change any more are counted"
     around._come_to(1001)
@@ -181,7 +201,7 @@ def test_onsets_are_bounded_forgotten_and_come_back_from_a_snapshot() -> None:
     assert (one.kind, one.template, one.known, one.title) == ("log.template.4", 4, 1001, "line of 4")
     other = Circumstances(after=5, reach=10)
     other.restore(around.state())
-    assert (other.begun, other.tally, other.symptoms) == (around.begun, around.tally, around.symptoms)
+    assert (other.begun, other.tally, other.complaints) == (around.begun, around.tally, around.complaints)
     around.onset(onset(1500), 1499)
     other.restore(around.state())
     assert other.ahead == around.ahead == [(1500, "log.template.4")]
