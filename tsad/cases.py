@@ -136,7 +136,8 @@ class Account:
 class Case:
     """An alert in the making. `peak` is kept only where it is not the opening; `detected_ns` is the wall clock's.
 
-    `reason` is its last change that was more than one slot more, `changes` how many of those there were.
+    `reason` is its last change that was more than one slot more, `changes` how many of those there were. `asked` is the
+    slot of the last peak that was to be explained, since its episode had ended.
     """
 
     row: int
@@ -151,6 +152,7 @@ class Case:
     told: Told = field(default_factory=Told)
     changes: int = 0
     account: Account | None = None
+    asked: int | None = None
 
     @property
     def strongest(self) -> Evidence:
@@ -211,6 +213,7 @@ def _case_meta(case: Case) -> dict[str, Any]:
         "amended_ns": case.amended_ns,
         "reason": case.reason,
         "changes": case.changes,
+        "asked": case.asked,
         "account": None if case.account is None else asdict(case.account),
         "told": {name: getattr(case.told, name) for name in ("explained_by", "sentence", "evidence")},
     }

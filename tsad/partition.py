@@ -231,6 +231,7 @@ class Partition:
             at_opening = track.episode.peak == case.opening.slot
             case.peak = None if at_opening else self._evidence(case.row, track.episode.peak, judged)
         if not track.episode.running and case.peak is not None:
+            case.asked = case.peak.slot
             self.findings.jobs.append(Job(case, case.peak))
 
     def _evidence(self, row: int, slot: int, judged: Judged | None) -> Evidence:
@@ -310,8 +311,8 @@ class Partition:
         evidence = self._evidence(case.row, old.slot, judged)
         jobs = self.findings.jobs
         self.findings.jobs = [job for job in jobs if job.case is not case or job.evidence.slot != old.slot]
-        # a peak is explained when its episode has ended
-        if old is case.opening or not case.track.episode.running:
+        # a peak is explained when its episode has ended, and again where that goes on: it may have been saved before
+        if old is case.opening or not case.track.episode.running or old.slot == case.asked:
             self.findings.jobs.append(Job(case, evidence))
         return evidence
 
