@@ -18,7 +18,7 @@ def format_of(payload: bytes) -> Format:
 
     Protobuf of OTLP begins with byte 10, and its parts fill it to the end. A snappy block of a WriteRequest cannot
     begin so (10 bytes hold no sample), nor with a JSON object's bracket and quote (its second byte would copy from
-    before the beginning). What begins with blanks may look like either: then it has to parse.
+    before the beginning). What begins with blanks may look like either: then it has to parse, or to unpack.
     """
     if _OTLP_JSON.match(payload) and (payload[:1] != b"\n" or _is_json(payload)):
         return "otlp-json"
@@ -26,7 +26,7 @@ def format_of(payload: bytes) -> Format:
         return "otlp-json" if _has_resources(payload) else "json"
     if _is_otlp(payload):
         return "otlp"
-    if _is_write_request(payload):
+    if _is_write_request(payload) and (not _OBJECT.match(payload) or _unpacks(payload)):
         return "remote-write"
     return "otlp" if payload[:1] == b"\n" and payload[1:].lstrip()[:1] not in (b"", b"{") else "json"
 
@@ -83,6 +83,15 @@ def _varint(payload: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at + k + 1
     return 0, -1
+
+
+def _unpacks(payload: bytes) -> bool:
+    """Of what begins with a blank, which says 32 bytes at most."""
+    try:
+        cramjam.snappy.decompress_raw(payload)
+    except cramjam.DecompressionError:
+        return False
+    return True
 
 
 def _is_write_request(payload: bytes) -> bool:

@@ -54,6 +54,7 @@ def test_golden_bytes():
         (b"{}", "json"),
         (b"plain text", "json"),
         (b"\xff\xfe", "json"),
+        (b'  \n{"entity": "", "time": 0, "values": {"": Infinity}}', "json"),
         (b'{"entity": "a", "resourceMetrics": []}', "json"),
         (b'{"values": {"resourceMetrics": 1}, "time": 1, "entity": "a"}', "json"),
         (b'{"new": {}, "resourceMetrics": []}', "otlp-json"),

@@ -284,8 +284,11 @@ def remade(cluster: Cluster, admin: Any, topic: str, partitions: int) -> None:
         except Exception as error:  # noqa: BLE001 -- still there
             last = error
         else:
-            return
-    raise last
+            break
+    else:
+        raise last
+    while any(one["error_code"] for one in admin.describe_topics([topic])):
+        pass  # the broker has not heard of it yet
 
 
 @pytest.mark.parametrize(
