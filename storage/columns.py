@@ -1,4 +1,4 @@
-"""The kinds of columns that tables are made of, the same on SQLite and PostgreSQL."""
+"""The kinds of columns that tables are made of, the same on SQLite and PostgreSQL, and what tables are named by."""
 
 import math
 from datetime import UTC, datetime
@@ -8,6 +8,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
 from storage.documents import storable
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    }
+)
 
 
 class Utc(sa.TypeDecorator[datetime]):

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from storage import schema
+from storage.columns import metadata
 from storage.engine import Database, chunks
 from storage.store import of_partition, record_of
 from storage.types import (
@@ -236,7 +237,7 @@ class Reader:
 
     def counts(self, run: str | None = None) -> dict[str, int]:
         """Rows by table; with `run`, that run's only (models and explanations have none and are left out then)."""
-        tables = [schema.metadata.tables[name] for name in COUNTED]
+        tables = [metadata.tables[name] for name in COUNTED]
 
         def work(connection: Connection) -> dict[str, int]:
             found = {}

@@ -2,21 +2,13 @@
 
 In every table the primary key's columns come first. `run` belongs to every key except that of `models` (a version
 serves all runs of its stream) and `alerts` (whose id hashes it, and what hangs on that id). `saved_at` is when a row
-was last written; retention goes by it. Change a table only together with a new file under `migrations/versions`.
+was last written; retention goes by it. What people and the HTTP API write is in `storage.served`. Change a table only
+together with a new file under `migrations/versions`.
 """
 
 import sqlalchemy as sa
 
-from storage.columns import KEY, Name, blob, document, instant, name, partition_key, real, whole
-
-metadata = sa.MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    }
-)
+from storage.columns import KEY, Name, blob, document, instant, metadata, name, partition_key, real, whole
 
 streams = sa.Table(
     "streams",
@@ -313,17 +305,6 @@ context_events = sa.Table(
     name("source"),
     instant("saved_at", index=True),
     sa.Index(None, "run", "stream", "start"),
-)
-
-tokens = sa.Table(
-    "tokens",
-    metadata,
-    name("name", **KEY),
-    name("role"),
-    name("digest", index=True, unique=True),
-    instant("created_at"),
-    instant("expires_at", nullable=True),
-    instant("revoked_at", nullable=True),
 )
 
 refits = sa.Table(

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from storage.engine import Database
 from storage.leases import Clock, utc_now
-from storage.schema import tokens
+from storage.served import tokens
 from storage.store import record_of
 from storage.types import StoreError
 

@@ -2,7 +2,9 @@
 
 from alembic import context
 
-from storage.schema import metadata
+import storage.schema
+import storage.served  # noqa: F401 (its tables are the metadata's)
+from storage.columns import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 context.run_migrations()

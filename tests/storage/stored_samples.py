@@ -8,8 +8,8 @@ import numpy as np
 import sqlalchemy as sa
 
 from storage.arrays import pack
+from storage.columns import metadata
 from storage.engine import Database
-from storage.schema import metadata
 from storage.types import (
     LIVE,
     Alert,

@@ -10,13 +10,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from stored_samples import START, bundle, stored
 
+from storage.columns import metadata
 from storage.connect import create_engine, parse_url
 from storage.documents import dump_json, load_json
 from storage.engine import Database, open_database
 from storage.homes import Homes
 from storage.leases import Leases
 from storage.migrate import MIGRATIONS, upgrade
-from storage.schema import metadata
 from storage.store import Store
 from storage.types import StoreError, alert_id
 

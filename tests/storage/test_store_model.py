@@ -127,6 +127,6 @@ def leased(database: Database) -> dict[int, int]:
 
 def wipe(database: Database) -> None:
     """The fixture's database serves every example."""
-    from storage.schema import metadata
+    from storage.columns import metadata
 
     database.write(lambda c: [c.execute(table.delete()) for table in reversed(metadata.sorted_tables)])
