@@ -96,6 +96,11 @@ class Acts:
         query = query if target is None else query.where(acts.c.target == target)
         return self._database.read(lambda c: [record_of(Act, row) for row in c.execute(query).mappings()])
 
+    def holds(self, digest: str) -> bool:
+        """Whether a row has this hash."""
+        query = sa.select(acts.c.sequence).where(acts.c.hash == digest)
+        return self._database.read(lambda c: c.execute(query).first() is not None)
+
     def verify(self) -> Verdict:
         """Follow the chain from its first row to its head."""
         return self._database.read(_verified)

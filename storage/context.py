@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from datetime import datetime
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from storage import schema
+from storage.acts import record
 from storage.engine import Database
 from storage.events import LOGS, ContextEvent
 from storage.leases import Clock, utc_now
@@ -21,12 +23,19 @@ class ContextEvents:
         self._database = database
         self._clock = clock
 
-    def add(self, stream: str, events: Iterable[ContextEvent], run: str = LIVE) -> None:
-        """Keep `events`, each once: one that is there stays as it is."""
-        table = schema.context_events
-        shared = {"run": run, "stream": stream, "saved_at": self._clock()}
-        rows = encode(table, self._database.dialect, list(events), shared)
-        self._database.write(lambda connection: upsert(connection, table, rows, None))
+    def add(self, stream: str, events: Iterable[ContextEvent], run: str = LIVE, by: str | None = None) -> None:
+        """Keep `events`, each once: one that is there stays as it is. `by`: the person who told, for the chain of
+        acts."""
+        table, told, now = schema.context_events, list(events), self._clock()
+        rows = encode(table, self._database.dialect, told, {"run": run, "stream": stream, "saved_at": now})
+
+        def work(connection: Connection) -> None:
+            upsert(connection, table, rows, None)
+            for one in told if by is not None else ():
+                detail = {"stream": stream, "kind": one.kind, "entity": one.entity, "start": one.start}
+                record(connection, now, by or "", "tell event", f"event:{one.id}", detail)
+
+        self._database.write(work)
 
     def bury(self, stream: str, partition: int, letters: Iterable[DeadLetter], run: str = LIVE) -> None:
         """Keep messages of partition `partition` of the stream's topic of events that tell of none, each once."""

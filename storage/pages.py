@@ -1,17 +1,18 @@
 """Long lists by pages: each begins behind the key of the last row of the one before, so that rows which come meanwhile
 shift nothing, and a page costs the same wherever it lies."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 
-from storage import schema
+from storage import schema, served
 from storage.columns import Name, Real, Utc, Whole
 from storage.engine import Database
 from storage.read import AlertFilter, Listing
+from storage.rulings import Standing
 from storage.types import LIVE
 
 AlertSort = Literal["-first_time", "first_time", "-score", "score"]
@@ -22,6 +23,8 @@ LISTED = (
     "sentence", "merged_into", "reason",
 )  # fmt: skip
 """What a list says of an alert: not its curves."""
+DECIDED = ("standing", "severity", "reason", "rule", "thread", "version")
+"""And of what was decided of it, each with "decided_" before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,23 @@ class Pages:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def alerts(self, which: AlertFilter, sort: AlertSort, after: list[Any] | None, limit: int) -> Page:
-        """Alerts that `which` lets through (its limit does not count), by opening or score, falling with a "-"."""
-        table = schema.alerts
+    def alerts(
+        self,
+        which: AlertFilter,
+        sort: AlertSort,
+        after: list[Any] | None,
+        limit: int,
+        standings: Sequence[Standing] = (),
+    ) -> Page:
+        """Alerts that `which` lets through (its limit does not count), by opening or score, falling with a "-"; with
+        what was `decided` of each (None: nothing yet), only those of some `standings` if said."""
+        table, decided = schema.alerts, served.decisions
         keys = [table.c[sort.removeprefix("-")], table.c.id]
         columns = [table.c[name] for name in LISTED]
-        return self._page(sa.select(*columns).where(*which.conditions()), keys, sort[0] == "-", after, limit)
+        more = [decided.c[name].label(f"decided_{name}") for name in DECIDED]
+        query = sa.select(*columns, *more).outerjoin(decided, decided.c.alert_id == table.c.id)
+        query = query.where(decided.c.standing.in_(standings)) if standings else query
+        return self._page(query.where(*which.conditions()), keys, sort[0] == "-", after, limit)
 
     def entities(self, stream: str, contains: str | None, after: list[Any] | None, limit: int, run: str = LIVE) -> Page:
         """A stream's entities by name, of those whose name `contains` a text."""

@@ -117,6 +117,27 @@ class Reader:
         query = query.order_by(parts.c.slot, parts.c.target, sa.func.abs(parts.c.value).desc(), parts.c.feature)
         return found[0], self._records(Explanation, query)
 
+    def whose(self, which: AlertFilter) -> set[tuple[str, str, str]]:
+        """Run, stream and entity of the alerts that `which` lets through."""
+        table = schema.alerts
+        query = sa.select(table.c.run, table.c.stream, table.c.entity).where(*which.conditions()).distinct()
+        return self._database.read(lambda c: {(run, stream, entity) for run, stream, entity in c.execute(query)})
+
+    def flagged(self, alerts: Iterable[Alert]) -> dict[str, tuple[int, ...]]:
+        """The slots of alerts that were beyond the threshold by themselves, by id."""
+        table = schema.scores
+
+        def work(connection: Connection) -> dict[str, tuple[int, ...]]:
+            found = {}
+            for one in alerts:
+                here = sa.and_(of_partition(table, one.run, one.stream, one.partition), table.c.entity == one.entity)
+                there = sa.and_(here, table.c.slot.between(one.first_slot, one.last_slot), table.c.score > 1)
+                query = sa.select(table.c.slot).where(there).order_by(table.c.slot)
+                found[one.id] = tuple(connection.execute(query).scalars())
+            return found
+
+        return self._database.read(work)
+
     def stretches(self, stream: str, first: int, last: int, run: str = LIVE) -> list[Stretch]:
         """The alerts that were not retracted and touch the slots `first` to `last`, by opening."""
         table = schema.alerts

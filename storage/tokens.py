@@ -9,6 +9,7 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from storage.acts import record
 from storage.engine import Database
 from storage.leases import Clock, utc_now
 from storage.served import tokens
@@ -44,7 +45,7 @@ class Tokens:
         self._database = database
         self._clock = clock
 
-    def add(self, name: str, role: Role, expires_at: datetime | None = None) -> str:
+    def add(self, name: str, role: Role, expires_at: datetime | None = None, by: str = "") -> str:
         """Make a token: what its bearer has to say, which nobody can ask for again. A name is never used twice, so that
         what was done under it stays somebody's. StoreError where there is one of that name."""
         said = PREFIX + secrets.token_urlsafe(32)
@@ -54,16 +55,23 @@ class Tokens:
             if connection.execute(sa.select(tokens.c.name).where(tokens.c.name == name)).first() is not None:
                 raise StoreError(f"there is, or was, a token {name!r}; take another name")
             connection.execute(tokens.insert(), {item: getattr(row, item) for item in Token.__slots__})
+            record(
+                connection, row.created_at, by, "add token", f"token:{name}", {"role": role, "expires_at": expires_at}
+            )
 
         self._database.write(work)
         return said
 
-    def revoke(self, name: str) -> None:
+    def revoke(self, name: str, by: str = "") -> None:
         """From now on its bearer may not ask. StoreError where there is no such token in force."""
-        in_force = sa.and_(tokens.c.name == name, tokens.c.revoked_at.is_(None))
-        change = tokens.update().where(in_force).values(revoked_at=self._clock())
-        if self._database.write(lambda connection: connection.execute(change).rowcount) != 1:
-            raise StoreError(f"there is no token {name!r} in force")
+        in_force, now = sa.and_(tokens.c.name == name, tokens.c.revoked_at.is_(None)), self._clock()
+
+        def work(connection: Connection) -> None:
+            if connection.execute(tokens.update().where(in_force).values(revoked_at=now)).rowcount != 1:
+                raise StoreError(f"there is no token {name!r} in force")
+            record(connection, now, by, "revoke token", f"token:{name}")
+
+        self._database.write(work)
 
     def listing(self) -> list[Token]:
         """All that ever were, by name."""

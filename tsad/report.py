@@ -209,6 +209,19 @@ def check_table(rows: Iterable[Row]) -> Table:
     return _table("Checks", columns, rows, "Nothing was checked.")
 
 
+def plain_table(title: str, keys: Sequence[str], rows: Iterable[Row], empty: str) -> Table:
+    """Rows as they are, a column for each of `keys`; times in UTC."""
+    columns = [
+        Column(
+            key.replace("_", " ").capitalize(),
+            lambda row, key=key: _time(row[key]) if isinstance(row[key], datetime) else _text(str(row[key] or "")),  # type: ignore[misc]
+            wraps=True,
+        )
+        for key in keys
+    ]
+    return _table(title, columns, rows, empty)
+
+
 def run_table(figures: Row) -> Table:
     """What a run did: rows, windows, alerts, dead_letters, unknown_features, slots_to_first_model."""
     names = ("rows", "windows", "alerts", "dead_letters")

@@ -4,7 +4,7 @@ import re
 from decimal import Decimal
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from streaming.settings import SECOND
 
@@ -38,11 +38,17 @@ def _written(ns: int) -> str:
     return f"{Decimal(ns) / SECOND:f}s"
 
 
-Duration = Annotated[int, BeforeValidator(parse_duration), PlainSerializer(_written, when_used="json")]
+SAID = {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,9})?(ms|s|m|h|d)$", "examples": ["60s", "5m", "1h"]}
+NOT_SAID = {"anyOf": [SAID, {"type": "null"}]}
+"""Durations for those who ask by a schema; more is taken."""
+Duration = Annotated[
+    int, BeforeValidator(parse_duration), PlainSerializer(_written, when_used="json"), WithJsonSchema(SAID)
+]
 MaybeDuration = Annotated[
     int | None,
     BeforeValidator(lambda value: None if value is None or value is False else parse_duration(value)),
     PlainSerializer(lambda ns: None if ns is None else _written(ns), when_used="json"),
+    WithJsonSchema(NOT_SAID),
 ]
 """`false`, or nothing said: there is none."""
 Expression = Annotated[str, Field(min_length=1), AfterValidator(_expression)]

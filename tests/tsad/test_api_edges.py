@@ -211,13 +211,14 @@ def test_who_waits_as_long_as_told_goes_through() -> None:
     assert buckets.take("me") == 0
 
 
+PLACES = {"{stream}": "NAME", "{alert}": "ID", "{mark}": "ID", "{name}": "NAME"}
+
+
 def test_the_page_names_every_route_and_no_other(asking: Asking) -> None:
     text = DOCS.read_text()
     told = {path.split("?")[0] for path in re.findall(r"^\| `(/[^`]*)` \|", text, re.MULTILINE)}
     described = {path.removeprefix(PREFIX) for path in specification(asking.made)["paths"] if path.startswith(PREFIX)}
-    named = {
-        re.sub(r"\{\w+\}", lambda part: {"{stream}": "NAME", "{alert}": "ID"}[part[0]], path) for path in described
-    }
+    named = {re.sub(r"\{\w+\}", lambda part: PLACES[part[0]], path) for path in described}
     assert told == named
     for parameter in specification(asking.made)["paths"][f"{PREFIX}/alerts"]["get"]["parameters"]:
         assert f"`{parameter['name']}" in text, parameter["name"]

@@ -8,13 +8,23 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from pydantic import AfterValidator, AwareDatetime
 
-from storage.pages import AlertSort
+from storage.pages import DECIDED, AlertSort
 from storage.read import AlertFilter
-from storage.types import LIVE, Alert, AlertState, Explanation, Severity, StoreError
+from storage.rulings import Standing
+from storage.types import LIVE, Alert, AlertState, Explanation, Severity
 from tsad.api.cursors import Absent, Cursor, Limit, read, refused, written
-from tsad.api.desk import AtDesk, Desk, Viewer
+from tsad.api.desk import AtDesk, Viewer
 from tsad.api.problems import ProblemError, problem
-from tsad.api.resources import AlertDetail, AlertPage, AlertSeries, AlertSummary, Channel, ExplanationPart, Share
+from tsad.api.resources import (
+    AlertDetail,
+    AlertPage,
+    AlertSeries,
+    AlertSummary,
+    Channel,
+    Decision,
+    ExplanationPart,
+    Share,
+)
 from tsad.context import sentence_of
 from tsad.rows import utc
 
@@ -41,6 +51,7 @@ def alerts(
     desk: AtDesk, _: Viewer, stream: Name = None, entity: Name = None,
     state: Annotated[list[AlertState] | Absent, Query(description="Any of these.")] = None,
     severity: Annotated[list[Severity] | Absent, Query(description="Any of these.")] = None,
+    standing: Annotated[list[Standing] | Absent, Query(description="Any of these.")] = None,
     since: Annotated[Moment | Absent, Query(description="Alerts that lasted until then or longer.")] = None,
     until: Annotated[Moment | Absent, Query(description="Alerts that began before.")] = None,
     run: Run = LIVE, sort: Annotated[AlertSort, Query(description="Falling with a minus.")] = "-first_time",
@@ -58,21 +69,24 @@ def alerts(
         limit=None,
     )
     try:
-        page = desk.pages.alerts(which, sort, read(cursor, sort), limit)
+        page = desk.pages.alerts(which, sort, read(cursor, sort), limit, standing or ())
     except ValueError:
         raise refused() from None
-    return AlertPage(items=[AlertSummary(**_summary(row)) for row in page.rows], next_cursor=written(sort, page.last))
+    items = [AlertSummary(**_summary(row), decision=_decision(row)) for row in page.rows]
+    return AlertPage(items=items, next_cursor=written(sort, page.last))
 
 
 @router.get("/{alert}", summary="One alert, with why")
 def alert(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertDetail:
     """Votes of the detectors, the explanation by feature, and the log lines behind it."""
-    found, parts = _found(desk, alert)
+    found, parts = desk.alert(alert)
     step = desk.stream(found.stream, found.run).step_ns
     told = {name: getattr(found, name) for name in ("partition", "ingested_at", "amended_at", "votes")}
+    decided = desk.answers.standings.rulings.decisions([found.id]).get(found.id)
     return AlertDetail(
         **_summary({name: getattr(found, name) for name in Alert.__slots__} | {"id": found.id}),
-        **told, attribution=_shares(found.attribution), explanations=[_part(part, step) for part in parts],
+        **told, decision=Decision.model_validate(decided) if decided else None,
+        attribution=_shares(found.attribution), explanations=[_part(part, step) for part in parts],
         lines=found.evidence.get("lines", []), said=found.evidence.get("said", {}),
     )  # fmt: skip
 
@@ -80,7 +94,7 @@ def alert(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertDetail:
 @router.get("/{alert}/series", summary="An alert's channels", responses={"409": problem("Not yet.")})
 def series(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertSeries:
     """The strongest channels in the window that was explained, with the expected band. 409 before it is explained."""
-    found, _parts = _found(desk, alert)
+    found, _parts = desk.alert(alert)
     evidence, step = found.evidence, desk.stream(found.stream, found.run).step_ns
     if "observed" not in evidence:
         raise ProblemError(HTTPStatus.CONFLICT, "there are no curves: it waits to be explained, or is of a session")
@@ -94,21 +108,18 @@ def series(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertSeries:
     )
 
 
-def _found(desk: Desk, identity: str) -> tuple[Alert, list[Explanation]]:
-    try:
-        return desk.reader.alert(identity)
-    except StoreError:
-        raise ProblemError(
-            HTTPStatus.NOT_FOUND, f"there is no alert {identity!r}, or more than one begins so"
-        ) from None
-
-
 def _summary(row: Mapping[str, Any]) -> dict[str, Any]:
     event = row["explained_by_event"] or None
     return {name: row[name] for name in AlertSummary.model_fields if name in row} | {
         "features": _shares(row["attribution"])[:TOP], "explained": row["explanation"] == "done",
         "explained_by_event": event, "sentence": sentence_of(row["sentence"], event or {}),
     }  # fmt: skip
+
+
+def _decision(row: Mapping[str, Any]) -> Decision | None:
+    if row["decided_standing"] is None:
+        return None
+    return Decision(**{name: row[f"decided_{name}"] for name in DECIDED})
 
 
 def _shares(attribution: Mapping[str, float]) -> list[Share]:

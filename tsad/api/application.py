@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from storage.engine import Database
 from storage.leases import Clock, utc_now
 from storage.tokens import Tokens
-from tsad.api import alerts, streams
+from tsad.api import alerts, answers, rulings, streams
 from tsad.api.access import Buckets, Gate
 from tsad.api.desk import AtDesk, Desk, Viewer
 from tsad.api.limits import Hardened
@@ -29,7 +29,7 @@ def api(
 ) -> FastAPI:
     """The application on `database`; `clock` is the wall's, `monotonic` is in seconds."""
     made = FastAPI(title=TITLE, version="1", openapi_url=None, docs_url=None, redoc_url=None)
-    made.state.desk = Desk.of(database)
+    made.state.desk = Desk.of(database, clock)
     made.state.gate = Gate(Tokens(database, clock), Buckets(config.requests_per_second, monotonic))
     answered(made)
     made.add_middleware(Hardened, most=config.max_body)
@@ -37,6 +37,8 @@ def api(
     inner = APIRouter(prefix=PREFIX, responses=refused, dependencies=[Depends(known_parameters)])
     inner.include_router(alerts.router)
     inner.include_router(streams.router)
+    inner.include_router(answers.router)
+    inner.include_router(rulings.router)
 
     @inner.get("/openapi.json", include_in_schema=False)
     def told(_: Viewer) -> dict[str, Any]:

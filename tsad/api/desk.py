@@ -6,30 +6,46 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from storage.acts import Acts
 from storage.context import ContextEvents
 from storage.engine import Database
+from storage.leases import Clock, utc_now
 from storage.models import Models
 from storage.pages import Pages
 from storage.read import Reader
 from storage.tokens import Token
-from storage.types import StreamRow
+from storage.types import Alert, Explanation, StoreError, StreamRow
 from tsad.api.access import needs
 from tsad.api.problems import ProblemError
+from tsad.triage.answers import Answers
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Reads only."""
+    """What is read, and `answers`, which takes down what people say."""
 
     reader: Reader
     pages: Pages
     models: Models
     events: ContextEvents
+    acts: Acts
+    answers: Answers
 
     @classmethod
-    def of(cls, database: Database) -> "Desk":
+    def of(cls, database: Database, clock: Clock = utc_now) -> "Desk":
         """On an open database."""
-        return cls(Reader(database), Pages(database), Models(database), ContextEvents(database))
+        return cls(
+            Reader(database), Pages(database), Models(database), ContextEvents(database, clock), Acts(database),
+            Answers.of(database, clock),
+        )  # fmt: skip
+
+    def alert(self, identity: str) -> tuple[Alert, list[Explanation]]:
+        """An alert by its id, or the only one that begins so, and its explanations; else ProblemError."""
+        try:
+            return self.reader.alert(identity)
+        except StoreError:
+            said = f"there is no alert {identity!r}, or more than one begins so"
+            raise ProblemError(HTTPStatus.NOT_FOUND, said) from None
 
     def stream(self, name: str, run: str) -> StreamRow:
         """A stream of a run; ProblemError names those there are."""
@@ -50,3 +66,4 @@ def _desk(request: Request) -> Desk:
 AtDesk = Annotated[Desk, Depends(_desk)]
 Viewer = Annotated[Token, Depends(needs("viewer"))]
 Responder = Annotated[Token, Depends(needs("responder"))]
+Admin = Annotated[Token, Depends(needs("admin"))]

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from storage.rulings import Standing
 from storage.tokens import Role
 from storage.types import AlertState, ModelState, Severity
 
@@ -28,6 +29,17 @@ class Share(Resource):
 
     feature: str
     share: Number
+
+
+class Decision(Resource):
+    """What is to become of an alert."""
+
+    standing: Standing = Field(description="Whether people are told.")
+    severity: Severity = Field(description="By the rules; the alert's own where none says one.")
+    reason: str = Field(description="By name: opened, direction, maintenance, alike, ...")
+    rule: str = Field(description="The rule, calendar or mark that decided.")
+    thread: str = Field(description="The alert that this one goes on; its own id where it goes on none.")
+    version: int = Field(description="Of the rules; 0 before there were any.")
 
 
 class AlertSummary(Resource):
@@ -54,6 +66,7 @@ class AlertSummary(Resource):
     sentence: str = Field(description="In words.")
     merged_into: str | None
     reason: str = Field(description="What happened to it last.")
+    decision: Decision | None = Field(description="Null until somebody has looked at it.")
 
 
 class Vote(Resource):

@@ -5,11 +5,13 @@ import sys
 from typing import NoReturn
 
 from tsad.cli.alerts import alerts, explain
+from tsad.cli.answers import feedback, mark
 from tsad.cli.coldstart import cold_start
 from tsad.cli.commands import app
 from tsad.cli.context import context
 from tsad.cli.quality import evaluate
 from tsad.cli.registers import db, dead_letters, detectors, models
+from tsad.cli.rules import audit, calendars, rules
 from tsad.cli.serve import serve, tokens
 from tsad.cli.setup import check, init
 from tsad.cli.streams import demo, fit, run, try_file
@@ -20,8 +22,33 @@ from tsad.config import ConfigError
 from tsad.runner import LeaseLostError
 
 __all__ = [
-    "alerts", "app", "check", "cold_start", "context", "db", "dead_letters", "demo", "detectors", "evaluate", "explain",
-    "fit", "init", "main", "models", "produce_topics", "rehome", "rekey", "run", "serve", "templates", "tokens",
+    "alerts",
+    "app",
+    "audit",
+    "calendars",
+    "check",
+    "cold_start",
+    "context",
+    "db",
+    "dead_letters",
+    "demo",
+    "detectors",
+    "evaluate",
+    "explain",
+    "feedback",
+    "fit",
+    "init",
+    "main",
+    "mark",
+    "models",
+    "produce_topics",
+    "rehome",
+    "rekey",
+    "rules",
+    "run",
+    "serve",
+    "templates",
+    "tokens",
     "try_file",
 ]  # fmt: skip
 

@@ -1,5 +1,6 @@
 """The typer application that every command registers with, and the options that they share."""
 
+from getpass import getuser
 from pathlib import Path
 from typing import Annotated
 
@@ -28,3 +29,11 @@ DatabaseUrl = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 CONFIG = Path("tsad.toml")
+
+
+def person() -> str:
+    """Who types, for the chain of acts."""
+    try:
+        return f"{getuser()} at the command line"
+    except (KeyError, OSError):
+        return "the command line"

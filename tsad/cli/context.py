@@ -8,7 +8,7 @@ import typer
 from storage.events import ContextEvent
 from storage.types import LIVE
 from tsad.cli.alerts import moment
-from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
+from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app, person
 from tsad.cli.terminal import fail, known_stream, note, opened, show
 from tsad.report import context_table
 
@@ -39,7 +39,7 @@ def add(
         event = ContextEvent(kind, start or opened_app.now(), entity, end, title, source="tsad context add")
         if event.end is not None and event.end < event.start:
             fail(f"--end {event.end.isoformat()} lies before --start {event.start.isoformat()}", 2)
-        opened_app.context_events.add(stream, [event])
+        opened_app.context_events.add(stream, [event], by=person())
     note(f"{event.id[:12]}: {kind} at {event.start.isoformat()}")
 
 

@@ -9,7 +9,7 @@ import typer
 from storage.engine import open_database
 from storage.tokens import Token, Tokens
 from streaming.settings import SECOND
-from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
+from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app, person
 from tsad.cli.terminal import configuration, note, print_line, show
 from tsad.operating import address
 from tsad.report import as_json, token_table
@@ -69,7 +69,7 @@ def add_token(
     if not 0 < len(name.strip()) <= 200:
         raise typer.BadParameter(f"a name of 1 to 200 characters is needed, got {name!r}")
     until = None if expires is None else datetime.now(UTC) + _duration(expires)
-    said = _tokens(config, database).add(name, role.value, until)
+    said = _tokens(config, database).add(name, role.value, until, person())
     print_line(as_json({"name": name, "role": role.value, "expires_at": until, "token": said}) if json else said)
     if not json:
         note(f"token of {name}, {role.value}; it is not shown again")
@@ -78,7 +78,7 @@ def add_token(
 @tokens.command("revoke")
 def revoke_token(name: str, config: ConfigPath = CONFIG, database: DatabaseUrl = None) -> None:
     """From now on a token is refused."""
-    _tokens(config, database).revoke(name)
+    _tokens(config, database).revoke(name, person())
     note(f"token {name} is revoked")
 
 

@@ -1,7 +1,7 @@
 """What a command says and how it ends."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from tsad.app import App
 from tsad.config import Config, ConfigError, load_config
 from tsad.logs import say, structured
-from tsad.report import as_json
+from tsad.report import as_json, plain_table
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -23,6 +23,11 @@ def show(rows: Any, table: RenderableType, json: bool) -> None:
         print_line(as_json(rows))
     else:
         Console().print(table)
+
+
+def show_rows(title: str, keys: str, rows: Sequence[Mapping[str, Any]], empty: str, json: bool) -> None:
+    """Print `rows` as JSON, or as a table of the columns `keys` (names, with blanks between them)."""
+    show(rows, plain_table(title, keys.split(), rows, empty), json)
 
 
 def print_line(text: str) -> None:

@@ -1,0 +1,167 @@
+"""What people say of alerts, over the API: marks and feedback, rules that follow from them, and a look at what rules
+would change before anybody applies them."""
+
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from storage.marks import Answer, MarkKind
+from storage.read import AlertFilter
+from storage.rulings import Standing
+from storage.types import LIVE, Severity, StoreError
+from tsad.api.alerts import AlertId, Moment
+from tsad.api.cursors import Absent
+from tsad.api.desk import AtDesk, Responder, Viewer
+from tsad.api.problems import NO_JSON, ProblemError
+from tsad.api.resources import Resource
+from tsad.triage.feedback import Change, Replay, proposals, replay
+from tsad.triage.rules import Rule, Rulebook
+
+router = APIRouter(tags=["answers"])
+Days = Annotated[float, Query(gt=0, le=3660, description="Of history, back from the newest alert.")]
+
+
+class Said(BaseModel):
+    """Something to say of an alert."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: MarkKind = Field(description="`feedback` needs an answer, `snooze` until when.")
+    answer: Answer | None = Field(default=None, description="Whether the alert is true, false, or expected.")
+    until: Moment | None = Field(default=None, description="The end of a snooze.")
+    note: str = Field(default="", max_length=10_000)
+
+
+class Mark(Resource):
+    """What somebody said of an alert."""
+
+    id: str
+    kind: MarkKind
+    answer: Answer | None
+    note: str
+    until: datetime | None
+    by: str = Field(description="The token's name.")
+    at: datetime
+    undone_by: str | None
+    undone_at: datetime | None
+
+
+class Changed(Resource):
+    """An alert that other rules would treat in another way."""
+
+    alert: str
+    stream: str
+    entity: str
+    first_time: datetime
+    score: float
+    severity: Severity
+    before: Standing
+    after: Standing
+    reason: str = Field(description="Why it would be so.")
+    rule: str
+
+
+class Preview(Resource):
+    """What rules would change on history."""
+
+    looked_at: int = Field(description="Alerts in all.")
+    vanish: list[Changed]
+    appear: list[Changed]
+    lost: list[Changed] = Field(description="Those that would vanish though somebody said that they are true.")
+
+
+class Proposed(Resource):
+    """A rule that answers speak for, and what it would change. Nothing of it is in force."""
+
+    rule: Rule
+    why: str
+    alerts: list[str] = Field(description="Those whose answers speak for it.")
+    preview: Preview
+
+
+@router.post(
+    "/alerts/{alert}/marks", summary="Say something of an alert", status_code=HTTPStatus.CREATED, responses=NO_JSON
+)
+def mark(desk: AtDesk, token: Responder, alert: AlertId, said: Said) -> Mark:
+    """Acknowledge, snooze, close, reopen, note, or say whether it is true. A false or expected one also holds back what
+    comes later and is alike; all of it can be undone."""
+    one, _ = desk.alert(alert)
+    try:
+        made = desk.answers.say(
+            one, said.kind, token.name, answer=said.answer, note=said.note, until=said.until
+        )  # fmt: skip
+    except ValueError as error:
+        raise ProblemError.of("body", str(error)) from None
+    return Mark.model_validate(made)
+
+
+@router.get("/alerts/{alert}/marks", summary="What people said of an alert")
+def marks(desk: AtDesk, _: Viewer, alert: AlertId) -> list[Mark]:
+    """The oldest first, those that were undone too."""
+    one, _parts = desk.alert(alert)
+    return [Mark.model_validate(row) for row in desk.answers.standings.marks.of("alert", [one.id])]
+
+
+@router.delete("/marks/{mark}", summary="Take back what was said")
+def undo(
+    desk: AtDesk, token: Responder, mark: Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="Its id.")]
+) -> Mark:
+    """And all that it did."""
+    try:
+        return Mark.model_validate(desk.answers.unsay(mark, token.name))
+    except StoreError:
+        raise ProblemError(HTTPStatus.NOT_FOUND, f"there is no mark {mark!r} that stands") from None
+
+
+@router.post("/rules/preview", summary="What rules would change", responses=NO_JSON)
+def preview(
+    desk: AtDesk, _: Viewer, rulebook: Rulebook, days: Days = 30.0,
+    stream: Annotated[str | Absent, Query(max_length=1000, description="Only of this one.")] = None,
+) -> Preview:  # fmt: skip
+    """On alerts of the last days; nothing is put in force."""
+    return _preview(replay(desk.answers.standings, rulebook, _history(desk, stream, days)))
+
+
+@router.get("/feedback/proposals", summary="Rules that answers speak for")
+def proposed(
+    desk: AtDesk, _: Viewer, days: Days = 30.0,
+    stream: Annotated[str | Absent, Query(max_length=1000, description="Only of this one.")] = None,
+) -> list[Proposed]:  # fmt: skip
+    """With what each would change on alerts of the last days. A person applies one by `PUT /rules`, or nobody does."""
+    standings, which = desk.answers.standings, _history(desk, stream, days)
+    made = proposals(standings.marks.answers(), desk.reader.alerts(which))
+    return [
+        Proposed(
+            rule=one.rule, why=one.why, alerts=list(one.alerts),
+            preview=_preview(replay(standings, standings.with_rule(one.rule), which)),
+        )
+        for one in made
+    ]  # fmt: skip
+
+
+def _history(desk: AtDesk, stream: str | None, days: float) -> AlertFilter:
+    newest = desk.reader.alerts(AlertFilter(stream=stream, limit=1))
+    since = newest[0].last_time - timedelta(days=days) if newest else None
+    return AlertFilter(run=LIVE, stream=stream, since=since, limit=HISTORY)
+
+
+def _preview(told: Replay) -> Preview:
+    return Preview(
+        looked_at=told.looked_at, vanish=[_changed(one) for one in told.vanish],
+        appear=[_changed(one) for one in told.appear], lost=[_changed(one) for one in told.lost],
+    )  # fmt: skip
+
+
+def _changed(one: Change) -> Changed:
+    alert, after = one.alert, one.after
+    return Changed(
+        alert=alert.id, stream=alert.stream, entity=alert.entity, first_time=alert.first_time, score=alert.score,
+        severity=after.severity, before=one.before.standing, after=after.standing, reason=after.reason, rule=after.rule,
+    )  # fmt: skip
+
+
+HISTORY = 10_000
+"""Alerts that are looked at, the newest."""

@@ -1,0 +1,124 @@
+"""Keeps what was decided of alerts true: looks again at those that changed, and at those that a new word is about."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from storage import rulings as stored
+from storage.engine import Database
+from storage.leases import Clock, utc_now
+from storage.marks import Mark, Marks
+from storage.read import AlertFilter, Reader
+from storage.rulings import DecisionRow
+from storage.types import LIVE, Alert
+from tsad.triage.calendars import Calendar
+from tsad.triage.decisions import Answered, Rulings, Version, decide
+from tsad.triage.likeness import Likeness
+from tsad.triage.rules import Rule, Rulebook
+
+NEWEST = 1000
+"""Alerts of an entity that are looked at together: what goes on what."""
+PAGE = 500
+"""Entities whose alerts are held at a time."""
+ALWAYS = datetime.min.replace(tzinfo=UTC)
+"""Before every alert."""
+Whose = tuple[str, str, str]
+"""Run, stream and entity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standings:
+    """The decisions of a database. `clock` is the wall's."""
+
+    reader: Reader
+    marks: Marks
+    rulings: stored.Rulings
+    clock: Clock
+
+    @classmethod
+    def of(cls, database: Database, clock: Clock = utc_now) -> "Standings":
+        """On an open database."""
+        return cls(Reader(database), Marks(database, clock), stored.Rulings(database, clock), clock)
+
+    def settle(self, changed: Iterable[Alert]) -> list[DecisionRow]:
+        """Decide of alerts that changed, and of their entities' others with them; what is news."""
+        return self._settle({(alert.run, alert.stream, alert.entity) for alert in changed})
+
+    def again(self, stream: str | None = None, since: datetime | None = None, run: str = LIVE) -> list[DecisionRow]:
+        """Decide again of a stream's alerts (None: of all) that lasted until `since` or longer; what is news."""
+        return self._settle(self.reader.whose(AlertFilter(run=run, stream=stream, since=since, limit=None)))
+
+    def decided(self, book: Rulebook | None, which: AlertFilter) -> dict[str, DecisionRow]:
+        """What the rules decide of the alerts that `which` lets through, by id, without keeping it: those in force, or
+        `book` in place of all versions."""
+        wanted = {alert.id for alert in self.reader.alerts(which)}
+        rows = [row for page in self._pages(self.reader.whose(which), book) for row in page]
+        return {row.alert_id: row for row in rows if row.alert_id in wanted}
+
+    def book(self) -> Rulebook:
+        """The newest version of the rules."""
+        rows = self.rulings.rulebooks()
+        return version_of(rows[-1]).book if rows else Rulebook()
+
+    def with_rule(self, rule: Rule) -> Rulebook:
+        """The newest version, and one rule more, which replaces one of its name."""
+        book = self.book()
+        return book.model_copy(update={"rules": (*(one for one in book.rules if one.name != rule.name), rule)})
+
+    def _settle(self, whose: Iterable[Whose]) -> list[DecisionRow]:
+        return [row for page in self._pages(whose, None) for row in self.rulings.decide(page)]
+
+    def _pages(self, whose: Iterable[Whose], book: Rulebook | None) -> Iterator[list[DecisionRow]]:
+        """Decisions of entities' alerts, some entities at a time."""
+        rulings, ordered = self._rulings(book), sorted(whose)
+        steps = {
+            (run, row.stream): row.step_ns for run in {one[0] for one in ordered} for row in self.reader.streams(run)
+        }
+        for start in range(0, len(ordered), PAGE):
+            held = {one: self._alerts(*one) for one in ordered[start : start + PAGE]}
+            marks = self._marks([alert.id for alerts in held.values() for alert in alerts])
+            mine = Rulings(rulings.versions, rulings.calendars, rulings.answered, marks)
+            yield [row for one, alerts in held.items() for row in self._decide(alerts, mine, steps.get(one[:2], 1))]
+
+    def _alerts(self, run: str, stream: str, entity: str) -> list[Alert]:
+        return self.reader.alerts(AlertFilter(run=run, stream=stream, entity=entity, limit=NEWEST))
+
+    def _marks(self, alerts: Sequence[str]) -> dict[str, list[Mark]]:
+        found: dict[str, list[Mark]] = {}
+        for mark in self.marks.of("alert", alerts):
+            found.setdefault(mark.target, []).append(mark)
+        return found
+
+    def _decide(self, alerts: Sequence[Alert], rulings: Rulings, step: int) -> list[DecisionRow]:
+        counted = any(rule.k is not None for version in rulings.versions for rule in version.book.rules)
+        flagged = self.reader.flagged(alerts) if counted else {}
+        return decide(alerts, rulings, step, self.clock(), flagged)
+
+    def _rulings(self, book: Rulebook | None) -> Rulings:
+        """All but what people said of each alert."""
+        versions = [version_of(row) for row in self.rulings.rulebooks()]
+        if book is not None:
+            versions = [Version(versions[-1].number + 1 if versions else 1, ALWAYS, book)]
+        calendars = [calendar_of(row.calendar, row.name) for row in self.rulings.calendars()]
+        return Rulings(versions, calendars, answered(self.marks.answers()))
+
+
+def version_of(row: stored.RulebookRow) -> Version:
+    """A stored version of the rules."""
+    return Version(row.version, row.since, Rulebook.model_validate(row.rules))
+
+
+def calendar_of(document: dict[str, Any], name: str) -> Calendar:
+    """A stored calendar."""
+    return Calendar.model_validate(document | {"name": name})
+
+
+def answered(marks: Iterable[Mark]) -> list[Answered]:
+    """Of the last answers on each alert those that say it is none, or expected."""
+    last = {mark.target: mark for mark in marks if mark.about == "alert"}
+    return [
+        Answered(mark.id, mark.target, Likeness.model_validate(mark.detail["likeness"]))
+        for mark in last.values()
+        if mark.answer in ("false", "expected") and "likeness" in mark.detail
+    ]
