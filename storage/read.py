@@ -82,7 +82,8 @@ class AlertFilter:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """The slots of an alert of `entity`, first and last included, and the event that explains it away, if any."""
+    """The slots of an alert of `entity`, first and last included, and the event that explains it away, if any. One that
+    is of no alert has no `id`, and its `entity` is a glob."""
 
     entity: str
     opened_slot: int
@@ -90,6 +91,7 @@ class Stretch:
     last_slot: int
     state: AlertState
     explained_by_event: dict[str, Any] = field(default_factory=dict)
+    id: str = ""
 
 
 class Reader:
@@ -143,7 +145,7 @@ class Reader:
         table = schema.alerts
         mine = sa.and_(table.c.run == run, table.c.stream == stream, table.c.state != "retracted")
         there = sa.and_(table.c.last_slot >= first, table.c.first_slot <= last)
-        names = ("entity", "opened_slot", "first_slot", "last_slot", "state", "explained_by_event")
+        names = ("entity", "opened_slot", "first_slot", "last_slot", "state", "explained_by_event", "id")
         query = sa.select(*(table.c[name] for name in names)).where(mine, there)
         return self._records(Stretch, query.order_by(table.c.opened_slot, table.c.entity))
 

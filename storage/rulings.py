@@ -12,7 +12,7 @@ from storage import schema
 from storage.acts import record
 from storage.engine import Database, chunks
 from storage.leases import Clock, utc_now
-from storage.served import calendars, decisions, rulebooks
+from storage.served import calendars, decisions, marks, rulebooks
 from storage.store import record_of
 from storage.types import LIVE, Severity, StoreError
 from storage.upsert import encode, upsert
@@ -136,6 +136,15 @@ class Rulings:
             return news
 
         return self._database.write(work)
+
+    def over(self, now: datetime, run: str = LIVE) -> set[tuple[str, str, str]]:
+        """Run, stream and entity of alerts that a snooze holds which is over at `now`."""
+        alerts = schema.alerts
+        joined = decisions.join(marks, marks.c.id == decisions.c.rule).join(alerts, alerts.c.id == decisions.c.alert_id)
+        query = sa.select(alerts.c.run, alerts.c.stream, alerts.c.entity).select_from(joined)
+        held = query.where(decisions.c.standing == "hold", marks.c.kind == "snooze", marks.c.until <= now)
+        held = held.where(alerts.c.run == run)
+        return self._database.read(lambda c: {(run, stream, entity) for run, stream, entity in c.execute(held)})
 
     def decisions(self, alerts: Collection[str]) -> dict[str, DecisionRow]:
         """What was decided of some alerts, by id."""

@@ -8,14 +8,14 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from storage.read import Stretch
 from storage.types import FileRefusedError, ModelRow, StoreError
 from streaming.broker.settings import BrokerError
 from tsad.app import App, sessions_of
@@ -25,9 +25,10 @@ from tsad.detection import ensemble_settings
 from tsad.fitting import fit_model
 from tsad.linefit import with_lines
 from tsad.rereading import reread
-from tsad.retraining import TooShortError, Training, calm, check_length, training
+from tsad.retraining import Stretches, TooShortError, Training, calm, check_length, training
 from tsad.shadow import shadowed
 from tsad.taping import learnt, rescored
+from tsad.triage.untaught import Untaught
 
 Answer = dict[str, Any]
 
@@ -104,11 +105,10 @@ def archive_of(app: App, stream: str) -> Iterator[tuple[Archive, bool]]:
         yield again, False
 
 
-def _stretches(app: App, stream: str) -> Any:
-    def between(first: int, last: int) -> Sequence[Stretch]:
-        return app.reader.stretches(stream, first, last)
-
-    return between
+def _stretches(app: App, stream: str) -> Stretches:
+    """What nothing is learnt of: alerts, and what people said of those and of the time."""
+    step = app.config.of(stream).step
+    return partial(Untaught.of(app.database).stretches, stream, step)
 
 
 def _named(app: App, stream: str) -> Training:
@@ -118,7 +118,7 @@ def _named(app: App, stream: str) -> Training:
     rows = collected.rows
     if not len(rows.slots):
         raise ValueError("the configured history has no slot")
-    kept = calm(rows, None, app.reader.stretches(stream, int(rows.slots.min()), int(rows.slots.max())))
+    kept = calm(rows, None, _stretches(app, stream)(int(rows.slots.min()), int(rows.slots.max())))
     check_length(kept, config.fit_after)
     left_out = len(rows.codes) - len(kept.codes)
     return Training(kept, collected.texts, {}, left_out, collected.tape, collected.sessions)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import numpy as np
 import pyarrow as pa
@@ -82,12 +83,18 @@ def check_length(rows: Rows, least: int) -> None:
 
 
 def calm(rows: Rows, scores: Floats | None, stretches: Sequence[Stretch]) -> Rows:
-    """`rows` (by entity and slot) without the stretches of alerts; of open ones only what was flagged by its score.
+    """`rows` (by entity and slot) without the stretches of alerts, and those of no alert; of open ones only what was
+    flagged by its score.
 
     Without `scores` the whole stretch of an open one goes."""
     keep = np.ones(len(rows.codes), np.bool_)
     codes = {name: code for code, name in enumerate(rows.names)}
     for stretch in stretches:
+        if not stretch.id:
+            named = np.array([fnmatchcase(name, stretch.entity) for name in rows.names], np.bool_)
+            there = (rows.slots >= stretch.first_slot) & (rows.slots <= stretch.last_slot)
+            keep &= ~(there & named[rows.codes])
+            continue
         if stretch.entity not in codes:
             continue
         begin, end = np.searchsorted(rows.codes, [codes[stretch.entity], codes[stretch.entity] + 1])

@@ -19,7 +19,7 @@ from tsad.shadow import Figures, allowed
 
 
 def stretch(entity: str, first: int, last: int, state: AlertState = "confirmed") -> Stretch:
-    return Stretch(entity, first, first, last, state)
+    return Stretch(entity, first, first, last, state, id=f"{entity}{first}")
 
 
 def nothing(_first: int, _last: int) -> Sequence[Stretch]:
@@ -53,6 +53,15 @@ def test_of_an_open_alert_what_was_flagged_goes(rows: Rows) -> None:
     assert slots_of(left, "b") == [0, 1, 2, 4, 6, 7, 8, 9], "slot 8 is not the alert's"
     assert slots_of(left, "a") == list(range(10))
     assert slots_of(calm(rows, None, [stretch("b", 2, 6, "open")]), "b") == [0, 1, 7, 8, 9]
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_a_stretch_of_no_alert_goes_from_all_that_it_names(rows: Rows, scored: bool) -> None:
+    scores = np.zeros(20, np.float32) if scored else None
+    left = calm(rows, scores, [Stretch("*", 2, 2, 3, "resolved"), Stretch("[a]", 8, 8, 40, "resolved")])
+    assert slots_of(left, "a") == [0, 1, 4, 5, 6, 7]
+    assert slots_of(left, "b") == [0, 1, 4, 5, 6, 7, 8, 9]
+    assert len(calm(rows, scores, [Stretch("nobody", 0, 0, 9, "resolved")]).codes) == 20
 
 
 def test_columns_of_templates_by_what_they_are_called() -> None:

@@ -86,7 +86,11 @@ class Calendar(Section):
 
     def concerns(self, stream: str, entity: str) -> bool:
         """Whether it is for an entity."""
-        return fnmatchcase(stream, self.stream) and fnmatchcase(entity, self.entity)
+        return self.names(stream) and fnmatchcase(entity, self.entity)
+
+    def names(self, stream: str) -> bool:
+        """Whether it is for a stream."""
+        return fnmatchcase(stream, self.stream)
 
     def covers(self, first: datetime, last: datetime) -> bool:
         """Whether all from the one to the other (UTC, both included) lies within one of its stretches."""

@@ -49,6 +49,10 @@ class Standings:
         """Decide again of a stream's alerts (None: of all) that lasted until `since` or longer; what is news."""
         return self._settle(self.reader.whose(AlertFilter(run=run, stream=stream, since=since, limit=None)))
 
+    def due(self, run: str = LIVE) -> list[DecisionRow]:
+        """Decide of alerts whose snooze is over; what is news."""
+        return self._settle(self.rulings.over(self.clock(), run))
+
     def decided(self, book: Rulebook | None, which: AlertFilter) -> dict[str, DecisionRow]:
         """What the rules decide of the alerts that `which` lets through, by id, without keeping it: those in force, or
         `book` in place of all versions."""

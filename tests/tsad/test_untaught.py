@@ -1,0 +1,82 @@
+"""What models must not learn, by alerts, by what people said of them, and by calendars."""
+
+from collections.abc import Iterator
+
+import pytest
+from triaged import START, STEP, episode
+
+from storage.engine import Database
+from storage.leases import Leases
+from storage.store import Store
+from storage.types import LIVE, Alert, Changes, StreamRow
+from tests.storage.stored_samples import Clock
+from tsad.triage.answers import Answers
+from tsad.triage.calendars import Calendar
+from tsad.triage.untaught import Untaught
+
+FIRST = int(START.timestamp()) // 60
+"""The slot of 2026-03-01 00:00."""
+KNOWN = episode(slot=FIRST + 100, slots=10)
+GONE = episode(slot=FIRST + 300, slots=10, state="retracted")
+
+
+def keep(database: Database, *alerts: Alert) -> None:
+    store = Store(database)
+    store.put_stream(StreamRow(LIVE, "fleet", STEP, {}))
+    epoch = Leases(database).acquire("fleet", [0], "host")[0]
+    store.save([Changes(LIVE, "fleet", 0, epoch, alerts=list(alerts))])
+
+
+@pytest.fixture
+def answers(database: Database) -> Iterator[Answers]:
+    keep(database, KNOWN, GONE)
+    yield Answers.of(database, Clock())
+
+
+def spans(database: Database, first: int = 0, last: int = 1440) -> list[tuple[str, int, int]]:
+    found = Untaught.of(database).stretches("fleet", STEP, FIRST + first, FIRST + last)
+    return [(one.entity, one.first_slot - FIRST, one.last_slot - FIRST) for one in found]
+
+
+def test_alerts_are_not_learnt_unless_they_were_retracted(answers: Answers, database: Database) -> None:
+    assert spans(database) == [("web-1", 100, 109)]
+    assert spans(database, 105, 106) == [("web-1", 100, 109)]
+    assert spans(database, 110, 200) == []
+
+
+def test_what_somebody_called_none_is_learnt_and_what_he_took_for_true_is_not(
+    answers: Answers, database: Database
+) -> None:
+    mark = answers.say(KNOWN, "feedback", "anna", answer="expected")
+    answers.say(GONE, "feedback", "anna", answer="true")
+    assert spans(database) == [("web-1", 300, 309)]
+    assert spans(database, 0, 299) == []
+    answers.unsay(mark.id, "anna")
+    assert spans(database) == [("web-1", 100, 109), ("web-1", 300, 309)]
+    answers.say(KNOWN, "feedback", "anna", answer="false")
+    answers.say(KNOWN, "feedback", "bert", answer="true")
+    assert spans(database)[0] == ("web-1", 100, 109)
+
+
+def test_maintenance_is_not_learnt(answers: Answers, database: Database) -> None:
+    once = {"start": "2026-03-01T10:00:00", "end": "2026-03-01T10:30:30", "entity": "db-*"}
+    daily = {"start": "2026-03-01T20:00:00", "rrule": "FREQ=DAILY", "duration": "1h", "stream": "fleet"}
+    for name, parts in (("once", once), ("daily", daily), ("other", daily | {"stream": "elsewhere"})):
+        answers.put(Calendar.model_validate({"name": name, **parts}), "anna")
+    assert spans(database, 0, 3000)[1:] == [
+        ("*", 1200, 1259),
+        ("*", 2640, 2699),
+        ("db-*", 600, 630),
+    ]
+    assert spans(database, 600, 600) == [("db-*", 600, 630)]
+    assert all(not one.id for one in Untaught.of(database).stretches("fleet", STEP, FIRST + 600, FIRST + 600))
+    answers.drop("daily", "anna")
+    assert spans(database, 700, 3000) == []
+
+
+def test_an_answer_on_an_alert_that_is_kept_no_longer_says_nothing(answers: Answers, database: Database) -> None:
+    import sqlalchemy as sa
+
+    answers.say(GONE, "feedback", "anna", answer="true")
+    database.write(lambda connection: connection.execute(sa.text("DELETE FROM alerts")))
+    assert spans(database) == []
