@@ -2,7 +2,7 @@
 # looks (a CPU or a CUDA build), everything else by hash from the lock of this Python.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lint format bench bench-quality bench-logs bench-stream chaos lock clean
+.PHONY: help setup demo test check lint format bench bench-quality bench-logs bench-stream bench-feedback chaos lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -55,6 +55,9 @@ bench-quality: $(BENCH_STAMP) ## Measure detection beside its peers on DATA, int
 bench-logs: $(STAMP) ## Measure log mining, and one decision over metrics and logs, on DATA, into benchmarks/out/logs.json
 	$(BIN)/python benchmarks/logs.py --data $(DATA) $(if $(WORLDS),--worlds $(WORLDS)) \
 	  $(if $(PROFILE),--profile $(PROFILE))
+
+bench-feedback: $(STAMP) ## Measure what one answer takes along on DATA, into benchmarks/out/feedback.json
+	$(BIN)/python benchmarks/feedback.py --data $(DATA)
 
 # STREAM passes options, for instance STREAM="--client confluent --profile fast"; KAFKA_HOME as for the tests.
 bench-stream: $(STAMP) ## Measure a stream from a real broker into PostgreSQL, into benchmarks/out/stream.json

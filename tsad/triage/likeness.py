@@ -16,8 +16,8 @@ from tsad.triage.facts import Facts
 
 SAME_FEATURES = 0.9
 """Least cosine of two alerts' shares by feature and direction."""
-SAME_COURSE = 0.8
-"""Least correlation of the two courses; those that hardly move have none."""
+APART = 0.5
+"""How far two courses may lie apart, in parts of the larger one's distance from what was expected."""
 COURSE = 16
 """Slots up to the peak that make a course."""
 FURTHER, LONGER, SLACK = 1.5, 1.5, 3
@@ -77,14 +77,9 @@ def _course(alert: Alert, facts: Facts) -> tuple[float | None, ...]:
 
 
 def _same_course(one: Sequence[float | None], other: Sequence[float | None]) -> bool:
-    """Whether they correlate, newest with newest; where either is unknown, nothing speaks against it."""
+    """Whether they lie close together, newest with newest; where either is unknown, nothing speaks against it."""
     length = min(len(one), len(other))
     pairs: NDArray[np.float64] = np.array([one[len(one) - length :], other[len(other) - length :]], np.float64)
-    pairs = pairs[:, ~np.isnan(pairs).any(axis=0)]
-    if pairs.shape[1] < 4:
-        return True
-    mine, others = pairs - pairs.mean(axis=1, keepdims=True)
-    norms = float(np.linalg.norm(mine)), float(np.linalg.norm(others))
-    if not all(norms):
-        return norms[0] == norms[1]
-    return float(mine @ others) >= SAME_COURSE * norms[0] * norms[1]
+    mine, others = pairs[:, ~np.isnan(pairs).any(axis=0)]
+    size = max(float(np.linalg.norm(mine)), float(np.linalg.norm(others)))
+    return float(np.linalg.norm(mine - others)) <= APART * size
