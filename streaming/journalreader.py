@@ -41,6 +41,11 @@ class JournalReader:
         """Which journal it is; None before it has a segment."""
         return None if self._segment is None else self._segment.identity.hex()
 
+    @property
+    def begun(self) -> int:
+        """The number of the first entry of the segment that is open."""
+        return 0 if self._segment is None else self._segment.base
+
     def open(self, number: int | None, identity: str | None = None) -> int:
         """Go to the entry of `number` (None: the first that is kept), or where that was dropped to the first behind it.
 

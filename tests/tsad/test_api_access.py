@@ -24,6 +24,7 @@ from tsad.config import ConfigError, parse_config
 
 OPEN = {"/health/live", "/health/ready"}
 FOR_RESPONDERS = {"/api/v1/dead-letters"}
+FOR_SENDERS = {"/v1/metrics", "/v1/logs", "/api/v1/write"}
 
 
 @pytest.fixture
@@ -46,6 +47,11 @@ def routes(asking: Asking) -> list[str]:
     return sorted({*described, "/api/v1/openapi.json"})
 
 
+def method(path: str) -> str:
+    """How it is asked."""
+    return "POST" if path in FOR_SENDERS else "GET"
+
+
 def filled(path: str) -> str:
     """A path with something in its places."""
     return path.replace("{alert}", "abcdef01").replace("{stream}", "web")
@@ -54,7 +60,7 @@ def filled(path: str) -> str:
 def test_no_route_answers_without_a_token_but_health(asking: Asking) -> None:
     assert len(routes(asking)) > 10
     for path in routes(asking):
-        answer = asking.client.get(filled(path))
+        answer = asking.client.request(method(path), filled(path))
         if path in OPEN:
             assert answer.status_code == 200
             continue
@@ -64,9 +70,9 @@ def test_no_route_answers_without_a_token_but_health(asking: Asking) -> None:
 
 def test_roles_may_what_they_include_and_nothing_else(asking: Asking) -> None:
     for path in sorted(set(routes(asking)) - OPEN):
-        needed = "responder" if path in FOR_RESPONDERS else "viewer"
+        needed = "responder" if path in FOR_RESPONDERS else "ingest" if path in FOR_SENDERS else "viewer"
         for role, includes in INCLUDES.items():
-            status = asking.client.get(filled(path), headers=asking.bearer(role)).status_code
+            status = asking.client.request(method(path), filled(path), headers=asking.bearer(role)).status_code
             assert (status == 403) == (needed not in includes), (path, role, status)
             assert status < 500
     said = asking.get("/alerts", "ingest").json()["detail"]
