@@ -156,7 +156,8 @@ class ArrivalSource:
 
     def _check(self, position: dict[str, Any]) -> None:
         if "checksum" not in position:
-            raise SourceChanged(f"{self._name}: the stream was read from standard input before, and goes on there only")
+            before = position.get("topic") or "standard input"
+            raise SourceChanged(f"{self._name}: the stream was read from {before} before, and goes on there only")
         try:
             self._checksum.check(position["checksum"])
         except SourceChanged as error:

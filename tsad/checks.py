@@ -12,6 +12,7 @@ from storage.types import FileRefusedError, StoreError
 from streaming.broker.settings import BrokerError
 from streaming.broker.topics import topics
 from streaming.deadletters import DeadLetters
+from streaming.journal import held_in
 from streaming.settings import SECOND
 from streaming.types import SourceChanged, Topic
 from tsad.app import App
@@ -20,9 +21,11 @@ from tsad.detection import ensemble_settings
 from tsad.fitting import collect
 from tsad.grouping import of_sessions
 from tsad.happenings import read_events
+from tsad.incoming import PUSH
 from tsad.inputs import FIT_TEMPLATES, Inputs
 from tsad.layout import topics_found
 from tsad.models import features_of
+from tsad.pushing import journal_of
 from tsad.sizing import need, replayed
 from tsad.wording import counted, one_line
 
@@ -98,11 +101,19 @@ def _sources(app: App, name: str) -> list[Row]:
         source = section.source if section else None
         if source is None:
             rows.append(_row(f"{name} {topic}", True, "no source configured; name one with tsad run"))
+        elif source == PUSH:
+            rows.append(_row(f"{name} {topic}", True, _pushed(app, name, topic)))
         elif source == "-":
             rows.append(_row(f"{name} {topic}", True, "standard input"))
         else:
             rows.append(_guarded(f"{name} {topic}", lambda t=topic, s=source: _sample(app, name, t, s)))  # type: ignore[misc]
     return rows
+
+
+def _pushed(app: App, name: str, topic: Topic) -> str:
+    """How much of what was pushed is held."""
+    folder = journal_of(app.config, name, topic)
+    return f"pushed to tsad serve; {folder} holds {held_in(folder) / 2**20:.1f} of {app.config.journal_mib} MiB"
 
 
 def _context(app: App, name: str) -> list[Row]:

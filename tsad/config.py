@@ -15,7 +15,7 @@ from streaming.settings import SECOND, FeatureRules, LogFormat, TelemetryFormat,
 from streaming.types import Topic
 from tsad.cluster import KafkaConfig
 from tsad.grouping import SUFFIX, SessionConfig
-from tsad.incoming import KAFKA, FeatureConfig, LogConfig, MappedFeatureConfig, MappingConfig, TelemetryConfig
+from tsad.incoming import KAFKA, PUSH, FeatureConfig, LogConfig, MappedFeatureConfig, MappingConfig, TelemetryConfig
 from tsad.operating import ApiConfig, HttpConfig, LoggingConfig
 from tsad.renewal import Renewal
 from tsad.section import Duration, Section, Without
@@ -131,6 +131,12 @@ class StreamConfig(Renewal):
         return self
 
     @model_validator(mode="after")
+    def _pushed_together(self) -> "StreamConfig":
+        if len({part.source == PUSH for part in self.sections.values()}) > 1:
+            raise ValueError("telemetry and logs of one stream are both pushed, or both not")
+        return self
+
+    @model_validator(mode="after")
     def _patterns_have_lines(self) -> "StreamConfig":
         if self.context.topic and not self.from_kafka:
             raise ValueError("context.topic is read by the workers of a stream from Kafka; context.source names a file")
@@ -211,6 +217,8 @@ class Config(Section):
     database: str = "sqlite:///tsad.db"
     models: str = "tsad-models"
     history: str = "tsad-history"
+    journal: str = "tsad-journal"
+    journal_mib: int = Field(default=4096, ge=64)
     patience: Duration = 300 * SECOND
     kafka: KafkaConfig = KafkaConfig()
     http: HttpConfig = HttpConfig()

@@ -1,7 +1,7 @@
 """The tables of a stream that say what comes in: telemetry, its features and their mapping, and logs."""
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,6 +11,16 @@ from tsad.section import Expression, Section, Without
 
 KAFKA = "kafka"
 """The source that is a topic of the configured cluster."""
+PUSH = "push"
+"""The source that is what was pushed to the API (`tsad serve`)."""
+
+
+def _of_pushes(section: Any) -> None:
+    """What is pushed says itself in which format it comes. ValueError where one is configured."""
+    if section.source == PUSH and section.format != "auto":
+        if "format" in section.model_fields_set:
+            raise ValueError(f"format = {section.format!r}: what is pushed comes in any format; leave it out")
+        object.__setattr__(section, "format", "auto")
 
 
 class FeatureConfig(Section):
@@ -82,6 +92,11 @@ class TelemetryConfig(Section):
     order: Literal["time", "arrival"] | None = None
     mapping: MappingConfig = MappingConfig()
 
+    @model_validator(mode="after")
+    def _pushes_have_any_format(self) -> "TelemetryConfig":
+        _of_pushes(self)
+        return self
+
     def settings(self) -> TelemetryFormat:
         """The plain value for `streaming`."""
         ours = {"source", "topic", "topic_pattern", "history", "mapping"}
@@ -121,6 +136,7 @@ class LogConfig(Section):
 
     @model_validator(mode="after")
     def _text_needs_a_pattern(self) -> "LogConfig":
+        _of_pushes(self)
         if self.layout == "text" and not self.pattern:
             raise ValueError("layout = 'text' needs a pattern with the groups time and message")
         for label, pattern in [("pattern", self.pattern or ""), *(self.masks or {}).items()]:

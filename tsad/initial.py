@@ -30,6 +30,8 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "database": "SQLAlchemy URL; postgresql+psycopg://... for several processes",
         "models": "folder or fsspec URL of model and snapshot files",
         "history": "folder of closed slots (Parquet), from which a stream without a model fits itself",
+        "journal": "folder of what is pushed to `tsad serve`, until it is read",
+        "journal_mib": "MiB that it may hold of each stream and topic; beyond that pushes are refused (429)",
         "patience": "how long a run outlasts a database or cluster that does not answer",
         "retention_days": "days that a table's rows are kept (`tsad db prune`)",
     },
@@ -55,6 +57,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "bind": "address of `tsad serve`",
         "requests_per_second": "by each token",
         "max_body": "bytes of a request",
+        "max_push": "bytes of a pushed one, packed and unpacked",
     },
     LoggingConfig: {
         "format": "of what goes to standard error",
@@ -98,7 +101,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "seed": "of everything random in fitting",
     },
     TelemetryConfig: {
-        "source": "file, folder, - for standard input, or kafka",
+        "source": "file, folder, - for standard input, kafka, or push (to `tsad serve`)",
         "topic": 'topic of source = "kafka"',
         "topic_pattern": "in its place: a regular expression; each partition of each topic with such a name",
         "history": "file or folder that refits read in place of the closed slots",
@@ -119,7 +122,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "features": "series by metric and match; else every metric; aggregate joins those that differ in other labels",
     },
     LogConfig: {
-        "source": "file, folder, - for standard input, or kafka",
+        "source": "file, folder, - for standard input, kafka, or push (to `tsad serve`)",
         "topic": 'topic of source = "kafka"',
         "topic_pattern": "in its place: a regular expression; each partition of each topic with such a name",
         "history": "file or folder that refits read in place of the closed slots",

@@ -21,7 +21,7 @@ from streaming.windower import Windower
 from tsad.config import ConfigError, StreamConfig
 from tsad.fitting import Collected, collect
 from tsad.grouping import SessionConfig, of_sessions
-from tsad.incoming import KAFKA
+from tsad.incoming import KAFKA, PUSH
 
 Clock = Callable[[], int]
 Paths = Mapping[Topic, str]
@@ -54,6 +54,10 @@ class Inputs:
     def sources(self, given: Paths, columns: Columns) -> dict[Topic, Source]:
         """Open the sources that `paths` answers."""
         paths = self.paths(given)
+        for topic, path in paths.items():
+            if path == PUSH:
+                said = f"stream {self.name!r}: what is pushed is read by tsad run alone; name a file of {topic}"
+                raise ConfigError(said)
         ahead, clock = self.config.max_ahead, self.clock
         return {
             topic: open_source(path, self.config.format_of(topic), columns, max_ahead=ahead, clock=clock)
@@ -75,6 +79,21 @@ class Inputs:
                 )
             if not sections[topic].topic and not self.config.topic_pattern:
                 raise ConfigError(f"stream.{self.name}.{topic}.topic is not set; name the topic to read")
+        return True
+
+    def on_push(self, given: Paths) -> bool:
+        """Whether the stream is what is pushed to the API: `given` (paths on the command line) or the configuration
+        says so. ConfigError where only one of two sources is."""
+        said = {topic: given.get(topic) or section.source for topic, section in self.config.sections.items()}
+        if PUSH not in said.values():
+            return False
+        for topic, source in said.items():
+            if source != PUSH:
+                raise ConfigError(
+                    f"stream.{self.name}.{topic}.source = {source!r}: 'push' is needed, as the other one is"
+                )
+            if self.config.sections[topic].source != PUSH:
+                raise ConfigError(f"stream.{self.name}.{topic}.source is not 'push': nothing can be pushed to it")
         return True
 
     def decoder(self, topic: Topic, columns: Columns) -> PayloadDecoder:

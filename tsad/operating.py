@@ -27,6 +27,7 @@ class ApiConfig(Section):
     bind: str = "127.0.0.1:8450"
     requests_per_second: float = Field(default=500.0, gt=0, le=1e6)
     max_body: int = Field(default=1 << 20, ge=1024, le=1 << 30)
+    max_push: int = Field(default=8 << 20, ge=1024, le=64 << 20)
 
     @field_validator("bind")
     @classmethod

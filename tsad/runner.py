@@ -26,6 +26,7 @@ from streaming.broker.source import KafkaSource
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
 from streaming.logintake import LogIntake
+from streaming.pushed import PushedSource
 from streaming.settings import SECOND
 from streaming.types import Batch, Lines, Source, State, Topic
 from tsad.absence import Absence
@@ -131,7 +132,7 @@ class Runner:
             self.snapshot()
         return True
 
-    def attend(self, sources: Mapping[Topic, KafkaSource]) -> None:
+    def attend(self, sources: Mapping[Topic, KafkaSource] | Mapping[Topic, PushedSource]) -> None:
         """Notice when these fall silent or quiet. What a replay read is no sign of life: the saved position says when
         there was one."""
         self.silence.sources = sources

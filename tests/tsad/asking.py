@@ -11,14 +11,15 @@ from storage.leases import Clock, utc_now
 from storage.tokens import Role, Tokens
 from tsad.api.application import PREFIX, api
 from tsad.operating import ApiConfig
+from tsad.pushing import Pushes
 
 
 class Asking:
     """`get` with a token of each role in turn; `seconds` is the API's monotonic clock."""
 
-    def __init__(self, database: Database, clock: Clock = utc_now, **config: Any) -> None:
+    def __init__(self, database: Database, clock: Clock = utc_now, pushes: Pushes | None = None, **config: Any) -> None:
         self.seconds = 0.0
-        self.made = api(database, ApiConfig(**config), clock, lambda: self.seconds)
+        self.made = api(database, ApiConfig(**config), clock, lambda: self.seconds, pushes)
         self.client = TestClient(self.made, raise_server_exceptions=False)
         self.tokens = Tokens(database, clock)
         self.said: dict[Role, str] = {}
@@ -38,3 +39,8 @@ class Asking:
         answer = self.get(path, **query)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def post(self, path: str, content: bytes, kind: str, role: Role = "ingest", **headers: str) -> Response:
+        """A POST of bytes of a media type, to a whole path."""
+        told = {**self.bearer(role), "Content-Type": kind} | {name.replace("_", "-"): v for name, v in headers.items()}
+        return self.client.post(path, content=content, headers=told)

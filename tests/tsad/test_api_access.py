@@ -27,6 +27,7 @@ FOR_RESPONDERS = {"/dead-letters"}
 FOR_ADMINS = {
     ("put", "/rules"), ("post", "/rules/undo"), ("get", "/acts"), ("get", "/acts/verification"),
 }  # fmt: skip
+FOR_SENDERS = {"/v1/metrics", "/v1/logs", "/write"}
 ASKED_BY_POST = {"/rules/preview"}
 """They change nothing."""
 
@@ -63,6 +64,8 @@ def needed(method: str, path: str) -> str:
     told = path.removeprefix("/api/v1")
     if (method, told) in FOR_ADMINS:
         return "admin"
+    if told in FOR_SENDERS:
+        return "ingest"
     writes = method != "get" and told not in ASKED_BY_POST
     return "responder" if writes or told in FOR_RESPONDERS else "viewer"
 

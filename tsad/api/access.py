@@ -16,7 +16,7 @@ from tsad.api.problems import ProblemError
 INCLUDES: dict[Role, frozenset[Role]] = {
     "viewer": frozenset({"viewer"}),
     "responder": frozenset({"viewer", "responder"}),
-    "admin": frozenset({"viewer", "responder", "admin"}),
+    "admin": frozenset({"viewer", "responder", "admin", "ingest"}),
     "ingest": frozenset({"ingest"}),
 }
 """What each role may: all that these may. Who sends data need not read any."""

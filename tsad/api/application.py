@@ -9,12 +9,13 @@ from fastapi import APIRouter, Depends, FastAPI
 from storage.engine import Database
 from storage.leases import Clock, utc_now
 from storage.tokens import Tokens
-from tsad.api import alerts, answers, rulings, streams
+from tsad.api import alerts, answers, pushing, rulings, streams
 from tsad.api.access import Buckets, Gate
 from tsad.api.desk import AtDesk, Desk, Viewer
 from tsad.api.limits import Hardened
 from tsad.api.problems import Problem, answered, known_parameters, problem
 from tsad.operating import ApiConfig
+from tsad.pushing import Pushes
 
 PREFIX = "/api/v1"
 TITLE = "tsad"
@@ -25,26 +26,33 @@ REFUSED = {
 
 
 def api(
-    database: Database, config: ApiConfig, clock: Clock = utc_now, monotonic: Callable[[], float] = time.monotonic
+    database: Database,
+    config: ApiConfig,
+    clock: Clock = utc_now,
+    monotonic: Callable[[], float] = time.monotonic,
+    pushes: Pushes | None = None,
 ) -> FastAPI:
-    """The application on `database`; `clock` is the wall's, `monotonic` is in seconds."""
+    """The application on `database`, which takes `pushes`; `clock` is the wall's, `monotonic` is in seconds."""
     made = FastAPI(title=TITLE, version="1", openapi_url=None, docs_url=None, redoc_url=None)
     made.state.desk = Desk.of(database, clock)
     made.state.gate = Gate(Tokens(database, clock), Buckets(config.requests_per_second, monotonic))
+    made.state.door = pushing.Door(pushes or Pushes())
     answered(made)
-    made.add_middleware(Hardened, most=config.max_body)
+    made.add_middleware(Hardened, most=config.max_body, larger=dict.fromkeys(pushing.PATHS, config.max_push))
     refused: dict[int | str, dict[str, Any]] = {code: problem(said) for code, said in REFUSED.items()}
     inner = APIRouter(prefix=PREFIX, responses=refused, dependencies=[Depends(known_parameters)])
     inner.include_router(alerts.router)
     inner.include_router(streams.router)
     inner.include_router(answers.router)
     inner.include_router(rulings.router)
+    inner.include_router(pushing.WRITE)
 
     @inner.get("/openapi.json", include_in_schema=False)
     def told(_: Viewer) -> dict[str, Any]:
         return specification(made)
 
     made.include_router(inner)
+    made.include_router(pushing.OTLP, responses=refused, dependencies=[Depends(known_parameters)])
 
     @made.get("/health/live", tags=["health"], summary="Whether it lives")
     def live() -> dict[str, bool]:
@@ -64,5 +72,5 @@ def specification(made: FastAPI) -> dict[str, Any]:
     """OpenAPI 3.1, with the form of problems."""
     found = made.openapi()
     schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    found["components"]["schemas"] |= schema.pop("$defs") | {"Problem": schema}
+    found["components"]["schemas"] |= schema.pop("$defs") | {"Problem": schema} | pushing.schemas()
     return found

@@ -1,5 +1,6 @@
 """What every answer carries, and how much a request may hold."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -17,24 +18,25 @@ HEADERS = {
 
 
 class Hardened:
-    """Adds `HEADERS`, and refuses bodies of more than `most` bytes, whatever length they say."""
+    """Adds `HEADERS`, and refuses bodies of more than `most` bytes, whatever length they say; `larger`: by path."""
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self._app, self._most = app, most
+    def __init__(self, app: ASGIApp, most: int, larger: Mapping[str, int] | None = None) -> None:
+        self._app, self._most, self._larger = app, most, larger or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        most = self._larger.get(scope["path"], self._most)
         told, held, begun = Headers(scope=scope).get("content-length", "0"), 0, False
-        refusal = ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a request may have {self._most} bytes").response()
+        refusal = ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a request may have {most} bytes").response()
 
         async def heard() -> Message:
             nonlocal held
             message = await receive()
             held += len(message.get("body", b""))
-            if held > self._most:
+            if held > most:
                 raise _TooLargeError
             return message
 
@@ -45,7 +47,7 @@ class Hardened:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        if told.isdecimal() and int(told) > self._most:
+        if told.isdecimal() and int(told) > most:
             await refusal(scope, receive, said)
             return
         try:

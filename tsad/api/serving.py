@@ -8,6 +8,7 @@ import uvicorn
 from storage.engine import Database
 from tsad.api.application import PREFIX, api
 from tsad.operating import ApiConfig
+from tsad.pushing import Pushes
 
 CONNECTIONS = 1000
 """At most at a time; more are told to come again."""
@@ -15,13 +16,16 @@ KEPT_ALIVE, CLOSING = 15, 10
 """Seconds that a silent connection is kept, and that answers in the making get at the end."""
 
 
-def answer(database: Database, config: ApiConfig, bind: str, note: Callable[[str], None]) -> None:
+def answer(
+    database: Database, config: ApiConfig, bind: str, note: Callable[[str], None], pushes: Pushes | None = None
+) -> None:
     """Answer at `bind` ("host:port") until a signal ends it. OSError, naming the address, where it cannot be had."""
     host, _, port = bind.rpartition(":")
     with listening(host.strip("[]"), int(port)) as heard:
         note(f"answering on http://{host}:{heard.getsockname()[1]}{PREFIX}")
+        made = api(database, config, pushes=pushes)
         settings = uvicorn.Config(
-            api(database, config), access_log=False, log_config=None, server_header=False, lifespan="off",
+            made, access_log=False, log_config=None, server_header=False, lifespan="off",
             limit_concurrency=CONNECTIONS, timeout_keep_alive=KEPT_ALIVE, timeout_graceful_shutdown=CLOSING,
         )  # fmt: skip
         uvicorn.Server(settings).run([heard])

@@ -34,14 +34,16 @@ def serve(
     config: ConfigPath = CONFIG,
     database: DatabaseUrl = None,
 ) -> None:
-    """Answer the HTTP API on what the database holds, until it is interrupted."""
+    """Answer the HTTP API on what the database holds, and take what is pushed, until it is interrupted."""
     from tsad.api.serving import answer
+    from tsad.pushing import Pushes
 
     configured = configuration(config, database)
-    opened = open_database(configured.database, create=True)
+    opened, pushes = open_database(configured.database, create=True), Pushes.of(configured)
     try:
-        answer(opened, configured.api, address(bind or configured.api.bind), note)
+        answer(opened, configured.api, address(bind or configured.api.bind), note, pushes)
     finally:
+        pushes.close()
         opened.close()
 
 

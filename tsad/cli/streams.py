@@ -17,6 +17,7 @@ from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
 from tsad.cli.registers import model_row
 from tsad.cli.terminal import INTERRUPTED, note, opened, print_line, show
 from tsad.console import Bars, interruptible
+from tsad.following import follower
 from tsad.logs import configure
 from tsad.progress import Progress
 from tsad.report import as_json, model_table, run_table
@@ -65,11 +66,11 @@ class Form(Enum):
 def run(
     stream: Annotated[str, typer.Argument(help="The stream, as configured.")],
     source: Annotated[
-        str | None, typer.Option(help="Telemetry: a file, a folder, - for standard input, or kafka.")
+        str | None, typer.Option(help="Telemetry: a file, a folder, - for standard input, kafka, or push.")
     ] = None,
     logs: Annotated[str | None, typer.Option(help="Logs: likewise.")] = None,
     until_end: Annotated[
-        bool, typer.Option("--until-end", help="Kafka: stop where the topics end now, and close every open slot.")
+        bool, typer.Option("--until-end", help="Kafka and push: stop where they end now, and close every open slot.")
     ] = False,
     http: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Answer for health and metrics there.")] = None,
     log_format: Annotated[
@@ -87,6 +88,9 @@ def run(
         configure(log_format.value if log_format else log.format, log.level, stream=stream)
         if opened_app.inputs(stream).on_kafka(_paths(source, logs)):
             _work(opened_app, stream, until_end, http, json)
+            return
+        if opened_app.inputs(stream).on_push(_paths(source, logs)):
+            _follow(opened_app, stream, until_end, http, json)
             return
         with interruptible() as stopping, patiently(opened_app, stopping), serving(opened_app, stream, http) as watch:
             runner = opened_app.runner(stream, _paths(source, logs))
@@ -127,6 +131,22 @@ def _work(opened_app: App, stream: str, until_end: bool, http: str | None, json:
         else:
             worker.run(stopping, tell)
     _summary(stream, worker.progress, worker.counts, until_end and not stopping(), json)
+
+
+def _follow(opened_app: App, stream: str, until_end: bool, http: str | None, json: bool) -> None:
+    """Follow what is pushed until SIGTERM, Ctrl-C, or the end that was asked for."""
+    with (
+        interruptible() as stopping,
+        patiently(opened_app, stopping),
+        serving(opened_app, stream, http) as watch,
+        Bars() as bars,
+    ):
+        following = follower(opened_app, stream)
+        runner = following.runner
+        if runner.director.newest is None:
+            _note_cold(runner.director.missing_slots(runner.partition.windower.closed_through))
+        ended = following.run(stopping, noting(watch, lambda: {0: runner}, bars.standing(stream)), until_end)
+    _summary(stream, runner.progress, runner.counts, ended, json)
 
 
 def joined(opened_app: App, stream: str, stopping: Callable[[], bool], aside: Aside) -> Worker | None:
