@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from storage import schema
+from storage import schema, served
 from storage.engine import Database
 
 PRUNABLE = {
@@ -21,6 +21,7 @@ PRUNABLE = {
         schema.no_data,
         schema.context_events,
         schema.homes,
+        served.deliveries,
     )
 }
 
@@ -61,6 +62,8 @@ def sparing(table: sa.Table, before: datetime) -> list[sa.ColumnElement[bool]]:
     """What an old row must fulfil besides to be deleted."""
     if table is schema.alerts:
         return [table.c.state.in_(["resolved", "retracted"])]
+    if table is served.deliveries:
+        return [table.c.state != "pending"]
     if table is schema.no_data:
         return [table.c.resolved_at.is_not(None)]
     if table is schema.homes:

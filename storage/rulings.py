@@ -1,6 +1,6 @@
 """What rules alerts beside the records: versions of the rules, calendars; and what was decided of each alert."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 from storage import schema
 from storage.acts import record
+from storage.deliveries import Telling, enqueue
 from storage.engine import Database, chunks
 from storage.leases import Clock, utc_now
 from storage.served import calendars, decisions, marks, rulebooks
@@ -124,15 +125,18 @@ class Rulings:
 
         self._database.write(work)
 
-    def decide(self, rows: Iterable[DecisionRow]) -> list[DecisionRow]:
-        """Keep decisions; those that are news."""
+    def decide(
+        self, rows: Iterable[DecisionRow], tell: Callable[[DecisionRow], Iterable[Telling]] = lambda _: ()
+    ) -> list[DecisionRow]:
+        """Keep decisions, and what there is to `tell` of those that are news; which those are."""
         wanted = {row.alert_id: row for row in rows}
 
         def work(connection: Connection) -> list[DecisionRow]:
             held = _decisions(connection, wanted)
             news = [row for identity, row in wanted.items() if held.get(identity) != row]
-            shared = {"saved_at": self._clock()}
-            upsert(connection, decisions, encode(decisions, connection.dialect, news, shared), frozenset())
+            now = self._clock()
+            upsert(connection, decisions, encode(decisions, connection.dialect, news, {"saved_at": now}), frozenset())
+            enqueue(connection, [one for row in news for one in tell(row)], now)
             return news
 
         return self._database.write(work)

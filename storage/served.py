@@ -81,3 +81,25 @@ decisions = sa.Table(
     instant("saved_at", index=True),
     sa.Index(None, "standing"),
 )
+
+# what is to be told on which route; written with the decision that it tells of, kept until it is sent
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    whole("sequence", **KEY),
+    name("route"),
+    # what the receiver takes for the same thing: the alert that others go on
+    name("key"),
+    name("alert_id"),
+    name("status"),
+    name("severity"),
+    document("body"),
+    name("state"),
+    whole("attempts"),
+    instant("next_at"),
+    name("error"),
+    instant("saved_at", index=True),
+    sa.Index(None, "state", "next_at"),
+    sa.Index(None, "route", "alert_id", "sequence"),
+    sa.Index(None, "route", "key", "sequence"),
+)

@@ -14,6 +14,7 @@ from typing_extensions import override
 from streaming.settings import SECOND, FeatureRules, LogFormat, TelemetryFormat, Timing
 from streaming.types import Topic
 from tsad.cluster import KafkaConfig
+from tsad.delivery.settings import DeliveryConfig, RouteConfig
 from tsad.grouping import SUFFIX, SessionConfig
 from tsad.incoming import KAFKA, PUSH, FeatureConfig, LogConfig, MappedFeatureConfig, MappingConfig, TelemetryConfig
 from tsad.operating import ApiConfig, HttpConfig, LoggingConfig
@@ -29,7 +30,10 @@ RETENTION: dict[str, float] = {
     "no_data": 400,
     "context_events": 400,
     "homes": 400,
+    "deliveries": 30,
 }
+SECRET = ("password", "secret", "key", "token")
+"""Keys whose values are not repeated."""
 PRUNABLE = (*RETENTION, "alerts", "evicted_states")
 
 
@@ -223,6 +227,7 @@ class Config(Section):
     kafka: KafkaConfig = KafkaConfig()
     http: HttpConfig = HttpConfig()
     api: ApiConfig = ApiConfig()
+    delivery: DeliveryConfig = DeliveryConfig()
     log: LoggingConfig = LoggingConfig()
     retention_days: dict[str, float] = RETENTION
     stream: dict[str, StreamConfig] = Field(default_factory=dict)
@@ -318,7 +323,7 @@ def _fault(fault: Any) -> str:
         return f"{place} is unknown; allowed here: {', '.join(section.model_fields)}"
     message = NEEDED.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
     # a whole table says nothing about the fault, and may hold an address with a password
-    secret = isinstance(fault["input"], dict) or fault["loc"][-1:] == ("password",)
+    secret = isinstance(fault["input"], dict) or fault["loc"][-1] in SECRET
     return f"{place}: {message}" if secret else f"{place} = {fault['input']!r}: {message}"
 
 
@@ -341,6 +346,8 @@ def _section(place: tuple[Any, ...]) -> type[Section]:
     for name, section in (("kafka", KafkaConfig), ("http", HttpConfig), ("api", ApiConfig), ("log", LoggingConfig)):
         if place[:1] == (name,):
             return section
+    if place[:1] == ("delivery",):
+        return DeliveryConfig if len(place) < 3 else RouteConfig
     if place[:1] != ("stream",) or len(place) < 2:
         return Config
     below = tuple(part for part in place[2:] if not isinstance(part, int))

@@ -15,6 +15,7 @@ from detectors.channels import timing as few_timing
 from streaming.settings import SECOND
 from tsad.cluster import KafkaConfig
 from tsad.config import Config, StreamConfig
+from tsad.delivery.settings import DeliveryConfig
 from tsad.grouping import SessionConfig
 from tsad.incoming import FeatureConfig, LogConfig, MappingConfig, TelemetryConfig
 from tsad.operating import ApiConfig, HttpConfig, LoggingConfig
@@ -58,6 +59,12 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "requests_per_second": "by each token",
         "max_body": "bytes of a request",
         "max_push": "bytes of a pushed one, packed and unpacked",
+    },
+    DeliveryConfig: {
+        "allow": "hosts and networks that are not public and may be reached",
+        "link": "address of the dashboard, for people",
+        "timeout": "of one attempt",
+        "every": "how often is looked for what is due",
     },
     LoggingConfig: {
         "format": "of what goes to standard error",
@@ -178,6 +185,7 @@ EXAMPLES: dict[str, Any] = {
     "no_data_after": "10m",
     "bind": "127.0.0.1:9464",
     "level": "info",
+    "link": "https://tsad.example.org",
     "history": "history.jsonl",
     "expected_entities": 100,
     "source": "data.jsonl",
@@ -241,6 +249,7 @@ def configuration_text(stream: str, sniffed: "Sniffed | None", source: str | Non
         _keys(Config, {}),
         ["", "#[http]", *_keys(HttpConfig, {})],
         ["", "#[api]", *_keys(ApiConfig, {})],
+        ["", "# Who is told of alerts: docs/delivery.md.", "#[delivery]", *_keys(DeliveryConfig, {})],
         ["", "#[log]", *_keys(LoggingConfig, {})],
         ["", "#[kafka]", *_keys(KafkaConfig, {})],
         ["", *_summary(sniffed), f"[{place}]", *_keys(StreamConfig, timing)],

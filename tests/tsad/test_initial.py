@@ -16,6 +16,7 @@ from streaming.sniff import Sniffed, sniff
 from tsad.cli import app
 from tsad.cluster import KafkaConfig
 from tsad.config import Config, StreamConfig, load_config, parse_config
+from tsad.delivery.settings import DeliveryConfig
 from tsad.grouping import SessionConfig
 from tsad.incoming import FeatureConfig, LogConfig, MappedFeatureConfig, MappingConfig, TelemetryConfig
 from tsad.initial import configuration_text
@@ -68,9 +69,10 @@ def test_the_text_without_a_sample_is_the_default_configuration() -> None:
 @pytest.mark.parametrize(
     ("header", "section", "tables"),
     [
-        ("", Config, {"stream", "kafka", "http", "api", "log"}),
+        ("", Config, {"stream", "kafka", "http", "api", "delivery", "log"}),
         ("http", HttpConfig, set()),
         ("api", ApiConfig, set()),
+        ("delivery", DeliveryConfig, {"routes"}),
         ("log", LoggingConfig, set()),
         ("kafka", KafkaConfig, set()),
         ("stream.web", StreamConfig, {"telemetry", "logs", "sessions", "features", "context"}),
@@ -128,7 +130,8 @@ def test_every_example_is_legal_and_every_default_is_the_default(monkeypatch: py
         assert section.model_dump(exclude=examples) == type(section)().model_dump(exclude=examples)
         assert all(getattr(section, key) is not None for key in examples)
     assert (full.http.bind, full.log.level) == ("127.0.0.1:9464", "info")
-    told = {"stream", "kafka", "http", "log"}
+    assert full.delivery.link == "https://tsad.example.org"
+    told = {"stream", "kafka", "http", "log", "delivery"}
     assert full.model_dump(exclude=told) == Config().model_dump(exclude=told)
 
 

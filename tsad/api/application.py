@@ -16,6 +16,7 @@ from tsad.api.limits import Hardened
 from tsad.api.problems import Problem, answered, known_parameters, problem
 from tsad.operating import ApiConfig
 from tsad.pushing import Pushes
+from tsad.triage.standing import Tell, nothing
 
 PREFIX = "/api/v1"
 TITLE = "tsad"
@@ -31,10 +32,12 @@ def api(
     clock: Clock = utc_now,
     monotonic: Callable[[], float] = time.monotonic,
     pushes: Pushes | None = None,
+    tell: Tell = nothing,
 ) -> FastAPI:
-    """The application on `database`, which takes `pushes`; `clock` is the wall's, `monotonic` is in seconds."""
+    """The application on `database`, which takes `pushes` and lets routes be told (`tell`); `clock` is the wall's,
+    `monotonic` is in seconds."""
     made = FastAPI(title=TITLE, version="1", openapi_url=None, docs_url=None, redoc_url=None)
-    made.state.desk = Desk.of(database, clock)
+    made.state.desk = Desk.of(database, clock, tell)
     made.state.gate = Gate(Tokens(database, clock), Buckets(config.requests_per_second, monotonic))
     made.state.door = pushing.Door(pushes or Pushes())
     answered(made)

@@ -18,6 +18,7 @@ from storage.types import Alert, Explanation, StoreError, StreamRow
 from tsad.api.access import needs
 from tsad.api.problems import ProblemError
 from tsad.triage.answers import Answers
+from tsad.triage.standing import Tell, nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,11 @@ class Desk:
     answers: Answers
 
     @classmethod
-    def of(cls, database: Database, clock: Clock = utc_now) -> "Desk":
+    def of(cls, database: Database, clock: Clock = utc_now, tell: Tell = nothing) -> "Desk":
         """On an open database."""
         return cls(
             Reader(database), Pages(database), Models(database), ContextEvents(database, clock), Acts(database),
-            Answers.of(database, clock),
+            Answers.of(database, clock, tell),
         )  # fmt: skip
 
     def alert(self, identity: str) -> tuple[Alert, list[Explanation]]:

@@ -9,6 +9,7 @@ from storage.engine import Database
 from tsad.api.application import PREFIX, api
 from tsad.operating import ApiConfig
 from tsad.pushing import Pushes
+from tsad.triage.standing import Tell, nothing
 
 CONNECTIONS = 1000
 """At most at a time; more are told to come again."""
@@ -17,13 +18,14 @@ KEPT_ALIVE, CLOSING = 15, 10
 
 
 def answer(
-    database: Database, config: ApiConfig, bind: str, note: Callable[[str], None], pushes: Pushes | None = None
-) -> None:
+    database: Database, config: ApiConfig, bind: str, note: Callable[[str], None], pushes: Pushes | None = None,
+    tell: Tell = nothing,
+) -> None:  # fmt: skip
     """Answer at `bind` ("host:port") until a signal ends it. OSError, naming the address, where it cannot be had."""
     host, _, port = bind.rpartition(":")
     with listening(host.strip("[]"), int(port)) as heard:
         note(f"answering on http://{host}:{heard.getsockname()[1]}{PREFIX}")
-        made = api(database, config, pushes=pushes)
+        made = api(database, config, pushes=pushes, tell=tell)
         settings = uvicorn.Config(
             made, access_log=False, log_config=None, server_header=False, lifespan="off",
             limit_concurrency=CONNECTIONS, timeout_keep_alive=KEPT_ALIVE, timeout_graceful_shutdown=CLOSING,

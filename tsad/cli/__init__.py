@@ -9,6 +9,7 @@ from tsad.cli.answers import feedback, mark
 from tsad.cli.coldstart import cold_start
 from tsad.cli.commands import app
 from tsad.cli.context import context
+from tsad.cli.notify import notify
 from tsad.cli.quality import evaluate
 from tsad.cli.registers import db, dead_letters, detectors, models
 from tsad.cli.rules import audit, calendars, rules
@@ -41,6 +42,7 @@ __all__ = [
     "main",
     "mark",
     "models",
+    "notify",
     "produce_topics",
     "rehome",
     "rekey",
@@ -50,7 +52,7 @@ __all__ = [
     "templates",
     "tokens",
     "try_file",
-]  # fmt: skip
+]
 
 
 def main() -> NoReturn:

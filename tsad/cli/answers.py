@@ -10,9 +10,8 @@ from storage.marks import Answer, Mark, MarkKind
 from storage.read import AlertFilter, Reader
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app, person
 from tsad.cli.rules import read_rules
-from tsad.cli.terminal import fail, note, opened, show, show_rows
+from tsad.cli.terminal import answers_of, fail, note, opened, show, show_rows
 from tsad.section import parse_duration
-from tsad.triage.answers import Answers
 from tsad.triage.feedback import Change, proposals, replay
 from tsad.triage.rules import Rule
 from tsad.triage.standing import Standings
@@ -47,7 +46,7 @@ def mark(
     if (kind == "snooze") != (span is not None):
         raise typer.BadParameter("a snooze needs --for DURATION, and nothing else has one")
     with opened(config, database) as opened_app:
-        answers = Answers.of(opened_app.database, opened_app.now)
+        answers = answers_of(opened_app)
         if kind == "undo":
             _tell(answers.unsay(alert, person()), json)
             return
@@ -70,7 +69,7 @@ def give(
         raise typer.BadParameter(f"{answer!r} is no answer; allowed: {ANSWERS}")
     with opened(config, database) as opened_app:
         found, _ = opened_app.reader.alert(alert)
-        answers = Answers.of(opened_app.database, opened_app.now)
+        answers = answers_of(opened_app)
         _tell(answers.say(found, "feedback", person(), answer=answer, note=note), json)  # type: ignore[arg-type]
 
 
@@ -78,7 +77,7 @@ def give(
 def list_answers(config: ConfigPath = CONFIG, database: DatabaseUrl = None, json: AsJson = False) -> None:
     """Answers that stand, the oldest first."""
     with opened(config, database) as opened_app:
-        rows = [_row(one) for one in Answers.of(opened_app.database).standings.marks.answers()]
+        rows = [_row(one) for one in answers_of(opened_app).standings.marks.answers()]
     show_rows("Feedback", "id at by target answer note", rows, "Nobody has answered.", json)
 
 
@@ -92,7 +91,7 @@ def propose(
 ) -> None:
     """Rules that the answers speak for, and what each would change; none is put in force."""
     with opened(config, database) as opened_app:
-        standings = Answers.of(opened_app.database).standings
+        standings = answers_of(opened_app).standings
         which = _history(opened_app.reader, stream, days)
         rows = []
         for one in proposals(standings.marks.answers(), opened_app.reader.alerts(which)):
@@ -118,7 +117,7 @@ def replay_rules(
     if (rules is None) == (proposal is None):
         raise typer.BadParameter("either --rules FILE or --proposal NAME is needed")
     with opened(config, database) as opened_app:
-        standings = Answers.of(opened_app.database).standings
+        standings = answers_of(opened_app).standings
         which = _history(opened_app.reader, stream, days)
         if rules is not None:
             book = read_rules(rules)

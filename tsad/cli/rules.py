@@ -13,9 +13,8 @@ from storage.acts import Acts
 from storage.rulings import RulebookRow
 from tsad.cli.alerts import moment
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app, person
-from tsad.cli.terminal import fail, note, opened, print_line, show_rows
+from tsad.cli.terminal import answers_of, fail, note, opened, print_line, show_rows
 from tsad.report import as_json
-from tsad.triage.answers import Answers
 from tsad.triage.calendars import Calendar
 from tsad.triage.rules import Rulebook
 from tsad.triage.standing import calendar_of, version_of
@@ -49,7 +48,7 @@ def parsed(kind: type[Model], document: Any, origin: str) -> Model:
 def show_rules(config: ConfigPath = CONFIG, database: DatabaseUrl = None) -> None:
     """The rules in force, as a file that `tsad rules apply` takes (JSON)."""
     with opened(config, database) as opened_app:
-        book = Answers.of(opened_app.database).standings.book()
+        book = answers_of(opened_app).standings.book()
     print_line(as_json(book.model_dump(mode="json", exclude_defaults=True)))
 
 
@@ -64,7 +63,7 @@ def apply_rules(
     """Put rules in force: a new version. `tsad feedback replay --rules FILE` shows beforehand what they change."""
     book = read_rules(path)
     with opened(config, database) as opened_app:
-        row = Answers.of(opened_app.database, opened_app.now).rule(book, person(), cause, since)
+        row = answers_of(opened_app).rule(book, person(), cause, since)
     note(f"version {row.version} of the rules is in force")
 
 
@@ -76,7 +75,7 @@ def undo_rules(
 ) -> None:
     """Take the newest version back; the one before becomes the next."""
     with opened(config, database) as opened_app:
-        row = Answers.of(opened_app.database, opened_app.now).take_back(version, person())
+        row = answers_of(opened_app).take_back(version, person())
     note(f"version {row.version} of the rules is in force: version {version} is taken back")
 
 
@@ -84,7 +83,7 @@ def undo_rules(
 def history(config: ConfigPath = CONFIG, database: DatabaseUrl = None, json: AsJson = False) -> None:
     """Every version of the rules, the newest first."""
     with opened(config, database) as opened_app:
-        found = reversed(Answers.of(opened_app.database).standings.rulings.rulebooks())
+        found = reversed(answers_of(opened_app).standings.rulings.rulebooks())
     rows = [_version(row) for row in found]
     none = "There are no rules; `tsad rules apply FILE` puts some in force."
     show_rows("Rules", "version at since by cause count undoes", rows, none, json)
@@ -94,7 +93,7 @@ def history(config: ConfigPath = CONFIG, database: DatabaseUrl = None, json: AsJ
 def list_calendars(config: ConfigPath = CONFIG, database: DatabaseUrl = None, json: AsJson = False) -> None:
     """By name."""
     with opened(config, database) as opened_app:
-        found = Answers.of(opened_app.database).standings.rulings.calendars()
+        found = answers_of(opened_app).standings.rulings.calendars()
     rows = [_calendar(calendar_of(row.calendar, row.name)) | {"by": row.by} for row in found]
     none = "There are no calendars; `tsad calendars put NAME` adds one."
     show_rows("Calendars", "name kind entity when note", rows, none, json)
@@ -123,7 +122,7 @@ def put_calendar(
     }  # fmt: skip
     calendar = parsed(Calendar, said, f"calendar {name!r}")
     with opened(config, database) as opened_app:
-        Answers.of(opened_app.database, opened_app.now).put(calendar, person())
+        answers_of(opened_app).put(calendar, person())
     note(f"calendar {name} is in force")
 
 
@@ -131,7 +130,7 @@ def put_calendar(
 def drop_calendar(name: str, config: ConfigPath = CONFIG, database: DatabaseUrl = None) -> None:
     """Take a calendar out; alerts that it held back come up again."""
     with opened(config, database) as opened_app:
-        Answers.of(opened_app.database, opened_app.now).drop(name, person())
+        answers_of(opened_app).drop(name, person())
     note(f"calendar {name} is out")
 
 

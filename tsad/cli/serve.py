@@ -34,14 +34,19 @@ def serve(
     config: ConfigPath = CONFIG,
     database: DatabaseUrl = None,
 ) -> None:
-    """Answer the HTTP API on what the database holds, and take what is pushed, until it is interrupted."""
+    """Answer the HTTP API on what the database holds, take what is pushed, and tell the configured routes of alerts,
+    until it is interrupted."""
     from tsad.api.serving import answer
+    from tsad.delivery.messages import telling
+    from tsad.delivery.sending import delivering
     from tsad.pushing import Pushes
 
     configured = configuration(config, database)
     opened, pushes = open_database(configured.database, create=True), Pushes.of(configured)
     try:
-        answer(opened, configured.api, address(bind or configured.api.bind), note, pushes)
+        with delivering(opened, configured):
+            place = address(bind or configured.api.bind)
+            answer(opened, configured.api, place, note, pushes, telling(configured.delivery))
     finally:
         pushes.close()
         opened.close()

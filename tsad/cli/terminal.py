@@ -11,8 +11,10 @@ from rich.console import Console, RenderableType
 
 from tsad.app import App
 from tsad.config import Config, ConfigError, load_config
+from tsad.delivery.messages import telling
 from tsad.logs import say, structured
 from tsad.report import as_json, plain_table
+from tsad.triage.answers import Answers
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -85,3 +87,8 @@ def opened(path: Path, database: str | None, needed: bool = False, create: bool 
         yield app
     finally:
         app.close()
+
+
+def answers_of(app: App) -> Answers:
+    """Takes down what is said, and lets the configured routes be told."""
+    return Answers.of(app.database, app.now, telling(app.config.delivery))

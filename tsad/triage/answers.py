@@ -13,7 +13,7 @@ from tsad.triage.calendars import Calendar
 from tsad.triage.facts import Facts
 from tsad.triage.likeness import likeness
 from tsad.triage.rules import Rulebook
-from tsad.triage.standing import Standings
+from tsad.triage.standing import Standings, Tell, nothing
 
 BACK = timedelta(days=30)
 """A calendar that is put in bears on alerts of so long ago."""
@@ -26,9 +26,9 @@ class Answers:
     standings: Standings
 
     @classmethod
-    def of(cls, database: Database, clock: Clock = utc_now) -> "Answers":
+    def of(cls, database: Database, clock: Clock = utc_now, tell: Tell = nothing) -> "Answers":
         """On an open database."""
-        return cls(Standings.of(database, clock))
+        return cls(Standings.of(database, clock, tell))
 
     def say(
         self, alert: Alert, kind: MarkKind, by: str, *, answer: Answer | None = None, note: str = "",

@@ -1,11 +1,12 @@
 """Keeps what was decided of alerts true: looks again at those that changed, and at those that a new word is about."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from storage import rulings as stored
+from storage.deliveries import Telling
 from storage.engine import Database
 from storage.leases import Clock, utc_now
 from storage.marks import Mark, Marks
@@ -25,21 +26,28 @@ ALWAYS = datetime.min.replace(tzinfo=UTC)
 """Before every alert."""
 Whose = tuple[str, str, str]
 """Run, stream and entity."""
+Tell = Callable[[Alert, DecisionRow], Iterable[Telling]]
+
+
+def nothing(_alert: Alert, _decision: DecisionRow) -> Iterable[Telling]:
+    """Where there is no route."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Standings:
-    """The decisions of a database. `clock` is the wall's."""
+    """The decisions of a database. `clock` is the wall's; `tell`: what a decision on an alert makes to be told."""
 
     reader: Reader
     marks: Marks
     rulings: stored.Rulings
     clock: Clock
+    tell: Tell
 
     @classmethod
-    def of(cls, database: Database, clock: Clock = utc_now) -> "Standings":
+    def of(cls, database: Database, clock: Clock = utc_now, tell: Tell = nothing) -> "Standings":
         """On an open database."""
-        return cls(Reader(database), Marks(database, clock), stored.Rulings(database, clock), clock)
+        return cls(Reader(database), Marks(database, clock), stored.Rulings(database, clock), clock, tell)
 
     def settle(self, changed: Iterable[Alert]) -> list[DecisionRow]:
         """Decide of alerts that changed, and of their entities' others with them; what is news."""
@@ -57,7 +65,7 @@ class Standings:
         """What the rules decide of the alerts that `which` lets through, by id, without keeping it: those in force, or
         `book` in place of all versions."""
         wanted = {alert.id for alert in self.reader.alerts(which)}
-        rows = [row for page in self._pages(self.reader.whose(which), book) for row in page]
+        rows = [row for _, page in self._pages(self.reader.whose(which), book) for row in page]
         return {row.alert_id: row for row in rows if row.alert_id in wanted}
 
     def book(self) -> Rulebook:
@@ -71,10 +79,15 @@ class Standings:
         return book.model_copy(update={"rules": (*(one for one in book.rules if one.name != rule.name), rule)})
 
     def _settle(self, whose: Iterable[Whose]) -> list[DecisionRow]:
-        return [row for page in self._pages(whose, None) for row in self.rulings.decide(page)]
+        news: list[DecisionRow] = []
+        for alerts, rows in self._pages(whose, None):
+            news += self.rulings.decide(rows, lambda row, held=alerts: self.tell(held[row.alert_id], row))  # type: ignore[misc]
+        return news
 
-    def _pages(self, whose: Iterable[Whose], book: Rulebook | None) -> Iterator[list[DecisionRow]]:
-        """Decisions of entities' alerts, some entities at a time."""
+    def _pages(
+        self, whose: Iterable[Whose], book: Rulebook | None
+    ) -> Iterator[tuple[dict[str, Alert], list[DecisionRow]]]:
+        """Entities' alerts by id and decisions on them, some entities at a time."""
         rulings, ordered = self._rulings(book), sorted(whose)
         steps = {
             (run, row.stream): row.step_ns for run in {one[0] for one in ordered} for row in self.reader.streams(run)
@@ -83,7 +96,8 @@ class Standings:
             held = {one: self._alerts(*one) for one in ordered[start : start + PAGE]}
             marks = self._marks([alert.id for alerts in held.values() for alert in alerts])
             mine = Rulings(rulings.versions, rulings.calendars, rulings.answered, marks)
-            yield [row for one, alerts in held.items() for row in self._decide(alerts, mine, steps.get(one[:2], 1))]
+            rows = [row for one, alerts in held.items() for row in self._decide(alerts, mine, steps.get(one[:2], 1))]
+            yield {alert.id: alert for alerts in held.values() for alert in alerts}, rows
 
     def _alerts(self, run: str, stream: str, entity: str) -> list[Alert]:
         return self.reader.alerts(AlertFilter(run=run, stream=stream, entity=entity, limit=NEWEST))
