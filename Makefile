@@ -28,6 +28,7 @@ demo: $(STAMP) ## Watch bundled telemetry and logs, print explained alerts
 	$(BIN)/tsad demo
 
 test: $(STAMP) ## Run the test suite
+	tests/chromium.sh
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 
 check: $(STAMP) lint ## Run all static checks: ruff, mypy --strict, import-linter

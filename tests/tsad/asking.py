@@ -1,6 +1,7 @@
 """An API on a test's database, and somebody who asks it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
@@ -16,9 +17,11 @@ from tsad.operating import ApiConfig
 class Asking:
     """`get` with a token of each role in turn; `seconds` is the API's monotonic clock."""
 
-    def __init__(self, database: Database, clock: Clock = utc_now, **config: Any) -> None:
+    def __init__(
+        self, database: Database, clock: Clock = utc_now, history: Path = Path("nowhere"), **config: Any
+    ) -> None:
         self.seconds = 0.0
-        self.made = api(database, ApiConfig(**config), clock, lambda: self.seconds)
+        self.made = api(database, ApiConfig(**config), clock, lambda: self.seconds, history)
         self.client = TestClient(self.made, raise_server_exceptions=False)
         self.tokens = Tokens(database, clock)
         self.said: dict[Role, str] = {}

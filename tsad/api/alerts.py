@@ -61,26 +61,27 @@ def alerts(
         page = desk.pages.alerts(which, sort, read(cursor, sort), limit)
     except ValueError:
         raise refused() from None
-    return AlertPage(items=[AlertSummary(**_summary(row)) for row in page.rows], next_cursor=written(sort, page.last))
+    return AlertPage(items=[AlertSummary(**summary_of(row)) for row in page.rows], next_cursor=written(sort, page.last))
 
 
 @router.get("/{alert}", summary="One alert, with why")
 def alert(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertDetail:
     """Votes of the detectors, the explanation by feature, and the log lines behind it."""
-    found, parts = _found(desk, alert)
+    found, parts = found_alert(desk, alert)
     step = desk.stream(found.stream, found.run).step_ns
     told = {name: getattr(found, name) for name in ("partition", "ingested_at", "amended_at", "votes")}
+    evidence = {name: found.evidence.get(name, empty) for name, empty in (("lines", []), ("said", {}), ("texts", {}))}
     return AlertDetail(
-        **_summary({name: getattr(found, name) for name in Alert.__slots__} | {"id": found.id}),
+        **summary_of({name: getattr(found, name) for name in Alert.__slots__} | {"id": found.id}),
         **told, attribution=_shares(found.attribution), explanations=[_part(part, step) for part in parts],
-        lines=found.evidence.get("lines", []), said=found.evidence.get("said", {}),
+        **evidence,
     )  # fmt: skip
 
 
 @router.get("/{alert}/series", summary="An alert's channels", responses={"409": problem("Not yet.")})
 def series(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertSeries:
     """The strongest channels in the window that was explained, with the expected band. 409 before it is explained."""
-    found, _parts = _found(desk, alert)
+    found, _parts = found_alert(desk, alert)
     evidence, step = found.evidence, desk.stream(found.stream, found.run).step_ns
     if "observed" not in evidence:
         raise ProblemError(HTTPStatus.CONFLICT, "there are no curves: it waits to be explained, or is of a session")
@@ -94,7 +95,8 @@ def series(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertSeries:
     )
 
 
-def _found(desk: Desk, identity: str) -> tuple[Alert, list[Explanation]]:
+def found_alert(desk: Desk, identity: str) -> tuple[Alert, list[Explanation]]:
+    """The alert of this id, with its explanations; ProblemError where there is none."""
     try:
         return desk.reader.alert(identity)
     except StoreError:
@@ -103,7 +105,8 @@ def _found(desk: Desk, identity: str) -> tuple[Alert, list[Explanation]]:
         ) from None
 
 
-def _summary(row: Mapping[str, Any]) -> dict[str, Any]:
+def summary_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `storage.pages.LISTED` as a summary tells it."""
     event = row["explained_by_event"] or None
     return {name: row[name] for name in AlertSummary.model_fields if name in row} | {
         "features": _shares(row["attribution"])[:TOP], "explained": row["explanation"] == "done",

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -9,10 +10,12 @@ from fastapi import APIRouter, Depends, FastAPI
 from storage.engine import Database
 from storage.leases import Clock, utc_now
 from storage.tokens import Tokens
-from tsad.api import alerts, streams
+from tsad.api import alerts, charts, dashboard, entity_charts, session, streams
+from tsad.api import live as live_events
 from tsad.api.access import Buckets, Gate
 from tsad.api.desk import AtDesk, Desk, Viewer
 from tsad.api.limits import Hardened
+from tsad.api.live import Feed
 from tsad.api.problems import Problem, answered, known_parameters, problem
 from tsad.operating import ApiConfig
 
@@ -25,24 +28,32 @@ REFUSED = {
 
 
 def api(
-    database: Database, config: ApiConfig, clock: Clock = utc_now, monotonic: Callable[[], float] = time.monotonic
-) -> FastAPI:
-    """The application on `database`; `clock` is the wall's, `monotonic` is in seconds."""
+    database: Database, config: ApiConfig, clock: Clock = utc_now, monotonic: Callable[[], float] = time.monotonic,
+    history: Path = Path("tsad-history"),
+) -> FastAPI:  # fmt: skip
+    """The application on `database` and the `history` of closed slots; `clock` is the wall's, `monotonic` is in
+    seconds."""
     made = FastAPI(title=TITLE, version="1", openapi_url=None, docs_url=None, redoc_url=None)
-    made.state.desk = Desk.of(database)
+    made.state.desk = Desk.of(database, history, clock)
+    made.state.feed = Feed(made.state.desk.overview, clock)
     made.state.gate = Gate(Tokens(database, clock), Buckets(config.requests_per_second, monotonic))
     answered(made)
     made.add_middleware(Hardened, most=config.max_body)
     refused: dict[int | str, dict[str, Any]] = {code: problem(said) for code, said in REFUSED.items()}
     inner = APIRouter(prefix=PREFIX, responses=refused, dependencies=[Depends(known_parameters)])
     inner.include_router(alerts.router)
+    inner.include_router(charts.router)
+    inner.include_router(entity_charts.router)
     inner.include_router(streams.router)
+    inner.include_router(session.router)
+    inner.include_router(live_events.router)
 
     @inner.get("/openapi.json", include_in_schema=False)
     def told(_: Viewer) -> dict[str, Any]:
         return specification(made)
 
     made.include_router(inner)
+    made.include_router(dashboard.router)
 
     @made.get("/health/live", tags=["health"], summary="Whether it lives")
     def live() -> dict[str, bool]:

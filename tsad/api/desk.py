@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from storage.context import ContextEvents
 from storage.engine import Database
+from storage.leases import Clock
 from storage.models import Models
+from storage.overview import Overview
 from storage.pages import Pages
 from storage.read import Reader
 from storage.tokens import Token
@@ -25,11 +28,15 @@ class Desk:
     pages: Pages
     models: Models
     events: ContextEvents
+    overview: Overview
+    history: Path
+    clock: Clock
 
     @classmethod
-    def of(cls, database: Database) -> "Desk":
-        """On an open database."""
-        return cls(Reader(database), Pages(database), Models(database), ContextEvents(database))
+    def of(cls, database: Database, history: Path, clock: Clock) -> "Desk":
+        """On an open database; `history` is the folder of closed slots, `clock` the wall's."""
+        read = Reader(database), Pages(database), Models(database), ContextEvents(database), Overview(database)
+        return cls(*read, history, clock)
 
     def stream(self, name: str, run: str) -> StreamRow:
         """A stream of a run; ProblemError names those there are."""

@@ -1,7 +1,8 @@
-"""`tsad serve`: the API on a port."""
+"""`tsad serve`: the API and the dashboard on a port."""
 
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import uvicorn
 
@@ -15,16 +16,20 @@ KEPT_ALIVE, CLOSING = 15, 10
 """Seconds that a silent connection is kept, and that answers in the making get at the end."""
 
 
-def answer(database: Database, config: ApiConfig, bind: str, note: Callable[[str], None]) -> None:
+def answer(database: Database, config: ApiConfig, history: Path, bind: str, note: Callable[[str], None]) -> None:
     """Answer at `bind` ("host:port") until a signal ends it. OSError, naming the address, where it cannot be had."""
     host, _, port = bind.rpartition(":")
     with listening(host.strip("[]"), int(port)) as heard:
-        note(f"answering on http://{host}:{heard.getsockname()[1]}{PREFIX}")
+        address = f"http://{host}:{heard.getsockname()[1]}"
+        note(f"answering on {address}{PREFIX}; the dashboard is {address}/")
+        made = api(database, config, history=history)
         settings = uvicorn.Config(
-            api(database, config), access_log=False, log_config=None, server_header=False, lifespan="off",
+            made, access_log=False, log_config=None, server_header=False, lifespan="off",
             limit_concurrency=CONNECTIONS, timeout_keep_alive=KEPT_ALIVE, timeout_graceful_shutdown=CLOSING,
         )  # fmt: skip
-        uvicorn.Server(settings).run([heard])
+        server = uvicorn.Server(settings)
+        made.state.feed.ending = lambda: server.should_exit
+        server.run([heard])
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,13 +35,13 @@ def serve(
     config: ConfigPath = CONFIG,
     database: DatabaseUrl = None,
 ) -> None:
-    """Answer the HTTP API on what the database holds, until it is interrupted."""
+    """Answer the HTTP API and the dashboard on what the database holds, until it is interrupted."""
     from tsad.api.serving import answer
 
     configured = configuration(config, database)
     opened = open_database(configured.database, create=True)
     try:
-        answer(opened, configured.api, address(bind or configured.api.bind), note)
+        answer(opened, configured.api, Path(configured.history), address(bind or configured.api.bind), note)
     finally:
         opened.close()
 
