@@ -62,18 +62,26 @@ const axes = (changes) => {
   return { xaxis: { ...xaxis, ...changes.xaxis }, yaxis: { ...yaxis, ...changes.yaxis } };
 };
 
+/** From half a point before the first to half a point behind the last: the same for all charts of these points. */
+function around(x) {
+  const ends = [Date.parse(x[0]), Date.parse(x[x.length - 1])];
+  const half = x.length > 1 ? (ends[1] - ends[0]) / (x.length - 1) / 2 : 30000;
+  return [new Date(ends[0] - half).toISOString(), new Date(ends[1] + half).toISOString()];
+}
+
 /** A shaded stretch of time. */
 export const stretch = (from, to, fill) => ({ type: "rect", xref: "x", yref: "paper", x0: from, x1: to, y0: 0, y1: 1, fillcolor: fill, line: { width: 0 }, layer: "below" });
 
 /** Alerts by stretches of time, a bar each, stacked by severity. */
 export function alertBars(counts) {
+  const highest = Math.max(...counts.buckets.map((bucket) => Object.values(bucket.counts).reduce((a, b) => a + b, 0)));
   return () => ({
     traces: ["info", "warning", "critical"].map((severity) => ({
       type: "bar", name: severity, x: counts.buckets.map((bucket) => bucket.start), y: counts.buckets.map((bucket) => bucket.counts[severity] || 0),
       width: counts.bucket_seconds * 900, offset: counts.bucket_seconds * 50, marker: { color: colour(severity) }, hovertemplate: "%{y} %{fullData.name}<extra></extra>",
     })),
     layout: {
-      barmode: "stack", bargap: 0.1, ...axes({ xaxis: { range: [counts.since, counts.until] }, yaxis: { rangemode: "tozero", tickformat: "d", nticks: 4 } }),
+      barmode: "stack", bargap: 0.1, ...axes({ xaxis: { range: [counts.since, counts.until] }, yaxis: { rangemode: "tozero", tickformat: "d", nticks: 4, ...(highest < 5 ? { dtick: 1 } : {}) } }),
     },
   });
 }
@@ -94,7 +102,7 @@ export function channel({ x, observed, lower, upper, from, to, least, most }) {
     const line = { x, y: observed, mode: x.length > 200 ? "lines" : "lines+markers", line: { color: colour("ink"), width: 1.4 }, marker: { size: 3, color: colour("ink") }, hovertemplate: "%{y:.4~g}<extra></extra>" };
     return {
       traces: [...band, ...range, line],
-      layout: { ...axes({ yaxis: { exponentformat: "SI" } }), shapes: (from ? [[from, to]] : []).map(([a, b]) => stretch(a, b, colour("mark"))) },
+      layout: { ...axes({ xaxis: { range: around(x) }, yaxis: { exponentformat: "SI" } }), shapes: (from ? [[from, to]] : []).map(([a, b]) => stretch(a, b, colour("mark"))) },
     };
   };
 }
@@ -104,7 +112,7 @@ export function scores({ x, score, alerts }) {
   return () => ({
     traces: [{ x, y: score, mode: "lines", line: { color: colour("accent"), width: 1.5 }, fill: "tozeroy", fillcolor: colour("band"), hovertemplate: "score %{y:.2f}<extra></extra>" }],
     layout: {
-      ...axes({ yaxis: { rangemode: "tozero" } }),
+      ...axes({ xaxis: { range: around(x) }, yaxis: { rangemode: "tozero" } }),
       shapes: [
         ...alerts.map((alert) => stretch(alert.first_time, alert.end, colour("mark"))),
         { type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: 1, y1: 1, line: { color: colour("critical"), width: 1, dash: "dot" } },
@@ -119,7 +127,7 @@ export function together(plots) {
   for (const plot of plots) {
     plot.on?.("plotly_relayout", (change) => {
       if (busy) return;
-      const range = change["xaxis.range[0]"] ? [change["xaxis.range[0]"], change["xaxis.range[1]"]] : null;
+      const range = change["xaxis.range"] || (change["xaxis.range[0]"] ? [change["xaxis.range[0]"], change["xaxis.range[1]"]] : null);
       if (!range && !change["xaxis.autorange"]) return;
       busy = true;
       const others = plots.filter((other) => other !== plot && other.isConnected);

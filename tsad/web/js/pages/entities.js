@@ -25,7 +25,7 @@ export async function show({ main, query, signal }) {
     page.items.length ? table("Entities", ["Entity", "Labels", "First seen (UTC)", "Last seen (UTC)"], page.items.map((row) => h("tr", {},
       h("th", { scope: "row" }, h("a", { class: "row-link", href: link(["entity"], { stream, entity: row.entity }) }, row.entity)),
       h("td", {}, Object.entries(row.labels).map(([name, value]) => `${name}=${value}`).join(", ") || "–"),
-      h("td", {}, time(row.first_time)), h("td", {}, time(row.last_time))))) : empty("No entity has such a name."),
+      h("td", { class: "when" }, time(row.first_time)), h("td", { class: "when" }, time(row.last_time)))), { class: "card" }) : empty("No entity has such a name."),
     h("nav", { class: "pager", "aria-label": "More entities" }, query.cursor ? h("a", { href: withQuery({ cursor: null }) }, "First page") : null,
       page.next_cursor ? h("a", { href: withQuery({ cursor: page.next_cursor }), rel: "next" }, "Next page") : null));
 }
