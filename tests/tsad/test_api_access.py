@@ -215,8 +215,13 @@ def test_serve_answers_until_it_is_told_to_end(home: Path) -> None:
     assert asked(port, "/api/v1/streams", token) == (200, [])
     assert asked(port, "/api/v1/streams", None)[0] == 401
     assert asked(port, "/health/ready", None) == (200, {"ready": True})
-    process.send_signal(signal.SIGTERM)
-    said = finished(process)
+    listens_on = urllib.request.Request(
+        f"http://127.0.0.1:{port}/api/v1/events", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(listens_on, timeout=30) as stream:
+        assert stream.readline().startswith(b"retry: ")
+        process.send_signal(signal.SIGTERM)
+        said = finished(process)
     assert said.code in (0, -signal.SIGTERM)
     assert f"answering on http://127.0.0.1:{port}/api/v1; the dashboard is http://127.0.0.1:{port}/" in said.err
     assert token not in said.err

@@ -172,6 +172,18 @@ def test_a_listener_that_is_too_slow_is_sent_away(stage: Stage, monkeypatch: pyt
     run(work)
 
 
+def test_a_stream_ends_after_a_while_so_that_a_token_is_shown_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "LIFE", 0.0)
+
+    async def work() -> None:
+        assert [event async for event in await begun(stage.feed)] == []
+        assert stage.feed._task is None
+
+    run(work)
+
+
 def test_a_silent_stream_shows_that_it_lives(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "HEARTBEAT", 0.001)
 

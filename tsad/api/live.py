@@ -27,6 +27,8 @@ from tsad.api.resources import AlertSummary
 router = APIRouter(include_in_schema=False)
 EVERY, HEARTBEAT = 1.0, 15.0
 """Seconds between two polls, and between two signs of life where nothing changes."""
+LIFE = 600.0
+"""Seconds after which a stream ends: who listened comes back at once, and has to show a token that holds."""
 OVERLAP = timedelta(seconds=10)
 """What was written this much before the newest row is looked at again: transactions do not end in their order."""
 MOST, CLIENTS, WAITING = 500, 100, 1000
@@ -61,7 +63,8 @@ class Feed:
             yield f"retry: {int(self.every * 3000)}\n\n"
             for event in await self._missed(since):
                 yield event
-            while True:
+            ends = asyncio.get_running_loop().time() + LIFE
+            while asyncio.get_running_loop().time() < ends:
                 try:
                     async with asyncio.timeout(HEARTBEAT):
                         told = await queue.get()
