@@ -27,7 +27,7 @@ setup: $(STAMP) ## Make .venv with the locked dependencies (again only when they
 demo: $(STAMP) ## Watch bundled telemetry and logs, print explained alerts
 	$(BIN)/tsad demo
 
-test: $(STAMP) ## Run the test suite
+test: $(STAMP) build/.chromium ## Run the test suite
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 
 check: $(STAMP) lint ## Run all static checks: ruff, mypy --strict, import-linter
@@ -87,6 +87,11 @@ $(STAMP): pyproject.toml requirements/$(TAG).txt
 
 $(BENCH_STAMP): $(STAMP) requirements/bench-$(TAG).txt
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/bench-$(TAG).txt
+	touch $@
+
+build/.chromium: tests/chromium.sh
+	tests/chromium.sh
+	mkdir -p build
 	touch $@
 
 requirements/%.txt:

@@ -59,7 +59,7 @@ def test_the_make_commands_are_targets_that_set_up_first(command: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
     rule = re.search(rf"^{target}: (.*?) *##.*\n\t(.*)$", makefile, re.MULTILINE)
     assert rule
-    assert rule[1] == "$(STAMP)"
+    assert rule[1].split()[0] == "$(STAMP)"
     assert rule[2] == MAKE[command]
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from storage.read import AlertFilter
+from storage.tokens import Tokens
 from storage.types import Alert
 from streaming.settings import SECOND
 from streaming.types import Topic
@@ -27,6 +28,7 @@ from tsad.app import App
 from tsad.config import Config, parse_config
 from tsad.console import Bars, heeding, peak_memory
 from tsad.fitting import Collected
+from tsad.operating import ApiConfig
 from tsad.outcomes import Event, Outcomes, outcomes
 from tsad.pictures import draw, strongest
 from tsad.report import alert_row, alert_table
@@ -34,6 +36,8 @@ from tsad.texts import template_texts
 
 SMD, TRAINTICKET = "smd", "trainticket"
 PICTURES = 3
+READER = "demo"
+"""How the names of the demo's tokens begin."""
 SPLIT = datetime.fromisoformat("2023-01-29T12:30:00+00:00")
 """Nezha's faults come in two campaigns, 08:43 to 11:40 and 13:31 to 15:46: fit before, watch after."""
 
@@ -50,6 +54,7 @@ class DemoReport:
     interrupted: bool = False
     pending: int = 0
     database: str = ""
+    token: str = ""
 
     def figures(self) -> dict[str, object]:
         """The figures of the SMD stretch, which was chosen before anything was scored on it."""
@@ -79,6 +84,8 @@ class DemoReport:
         console.print(
             "next: tsad alerts --state confirmed\nnext: tsad explain ID --png why.png\nnext: tsad try YOUR.csv"
         )
+        address = f"http://{ApiConfig().bind}/#token={self.token}"
+        console.print(f"next: tsad serve, and open {address}", soft_wrap=True)
 
 
 def run_demo(
@@ -205,7 +212,17 @@ def _report(app: App, data: Path, folder: Path, begun: float, interrupted: bool)
         interrupted,
         len(app.reader.pending(SMD)) + len(app.reader.pending(TRAINTICKET)),
         str(folder / "tsad.db"),
+        _token(Tokens(app.database)),
     )
+
+
+def _token(tokens: Tokens) -> str:
+    """One that opens the dashboard, to look only, for a month; those of earlier demos end."""
+    for token in tokens.listing():
+        if token.name.startswith(READER) and token.revoked_at is None:
+            tokens.revoke(token.name)
+    now = datetime.now(UTC)
+    return tokens.add(f"{READER} {now.isoformat()}", "viewer", now + timedelta(days=30))
 
 
 def _events(path: Path) -> list[Event]:

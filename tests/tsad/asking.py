@@ -1,6 +1,7 @@
 """An API on a test's database, and somebody who asks it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
@@ -10,6 +11,7 @@ from storage.engine import Database
 from storage.leases import Clock, utc_now
 from storage.tokens import Role, Tokens
 from tsad.api.application import PREFIX, api
+from tsad.api.desk import Beside
 from tsad.operating import ApiConfig
 from tsad.pushing import Pushes
 
@@ -17,9 +19,13 @@ from tsad.pushing import Pushes
 class Asking:
     """`get` with a token of each role in turn; `seconds` is the API's monotonic clock."""
 
-    def __init__(self, database: Database, clock: Clock = utc_now, pushes: Pushes | None = None, **config: Any) -> None:
+    def __init__(
+        self, database: Database, clock: Clock = utc_now, pushes: Pushes | None = None,
+        history: Path = Path("nowhere"), **config: Any,
+    ) -> None:  # fmt: skip
         self.seconds = 0.0
-        self.made = api(database, ApiConfig(**config), clock, lambda: self.seconds, pushes)
+        beside = Beside(history, pushes or Pushes())
+        self.made = api(database, ApiConfig(**config), clock, lambda: self.seconds, beside)
         self.client = TestClient(self.made, raise_server_exceptions=False)
         self.tokens = Tokens(database, clock)
         self.said: dict[Role, str] = {}

@@ -23,6 +23,9 @@ from tsad.api.application import specification
 from tsad.config import ConfigError, parse_config
 
 OPEN = {"/health/live", "/health/ready"}
+ENDLESS = ("get", "/api/v1/events")
+SESSION = {("post", "/api/v1/session"), ("delete", "/api/v1/session")}
+"""Asked without a token, by nature."""
 FOR_RESPONDERS = {"/dead-letters"}
 FOR_ADMINS = {
     ("put", "/rules"), ("post", "/rules/undo"), ("get", "/acts"), ("get", "/acts/verification"),
@@ -50,7 +53,7 @@ def routes(asking: Asking) -> list[tuple[str, str]]:
     """Method and path of all that is described, and the description."""
     described = specification(asking.made)["paths"]
     found = {(method, path) for path, operations in described.items() for method in operations}
-    return sorted({*found, ("get", "/api/v1/openapi.json")})
+    return sorted({*found, ("get", "/api/v1/openapi.json"), ENDLESS} - SESSION)
 
 
 def filled(path: str) -> str:
@@ -83,7 +86,7 @@ def test_no_route_answers_without_a_token_but_health(asking: Asking) -> None:
 
 def test_roles_may_what_they_include_and_nothing_else(asking: Asking) -> None:
     for method, path in routes(asking):
-        if path in OPEN:
+        if path in OPEN or (method, path) == ENDLESS:
             continue
         for role, includes in INCLUDES.items():
             status = asking.client.request(method, filled(path), headers=asking.bearer(role)).status_code
@@ -153,7 +156,7 @@ def test_large_bodies_are_refused_whatever_they_say(sqlite_database: Database) -
 def test_every_answer_is_hardened_and_no_other_page_may_ask(asking: Asking) -> None:
     for path in ("/api/v1/alerts", "/health/live", "/nothing"):
         answer = asking.client.get(path, headers={**asking.bearer("viewer"), "Origin": "https://elsewhere.example"})
-        assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+        assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
         assert answer.headers["cache-control"] == "no-store"
         assert not [name for name in answer.headers if name.startswith("access-control")]
 
@@ -233,10 +236,15 @@ def test_serve_answers_until_it_is_told_to_end(home: Path) -> None:
     assert asked(port, "/api/v1/streams", token) == (200, [])
     assert asked(port, "/api/v1/streams", None)[0] == 401
     assert asked(port, "/health/ready", None) == (200, {"ready": True})
-    process.send_signal(signal.SIGTERM)
-    said = finished(process)
+    listens_on = urllib.request.Request(
+        f"http://127.0.0.1:{port}/api/v1/events", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(listens_on, timeout=30) as stream:
+        assert stream.readline().startswith(b"retry: ")
+        process.send_signal(signal.SIGTERM)
+        said = finished(process)
     assert said.code in (0, -signal.SIGTERM)
-    assert f"answering on http://127.0.0.1:{port}/api/v1" in said.err
+    assert f"answering on http://127.0.0.1:{port}/api/v1; the dashboard is http://127.0.0.1:{port}/" in said.err
     assert token not in said.err
     with Tokens(open_database(f"sqlite:///{home}/tsad.db"))._database.claim():
         pass  # the port reads: a run may have the file meanwhile

@@ -4,6 +4,7 @@ import gzip
 import json
 import sqlite3
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from storage.engine import open_database
 from storage.read import AlertFilter, Reader
+from storage.tokens import Tokens
 from tsad.console import Bars
 from tsad.demo import DemoReport, run_demo
 from tsad.report import as_json
@@ -129,4 +131,17 @@ def test_the_report_tells_what_was_found_and_what_to_type(
     assert "smd: " in said
     assert "of 1 labelled events found" in said
     assert "next: tsad alerts" in said
+    assert f"next: tsad serve, and open http://127.0.0.1:8450/#token={first[1].token}" in said
     assert all(row["entity"][:20] in said for row in map(dict[str, Any], first[1].rows))
+
+
+def test_the_token_that_it_names_may_look_and_the_one_before_it_no_more(
+    first: tuple[Path, DemoReport], cut: tuple[Path, DemoReport]
+) -> None:
+    database = open_database(f"sqlite:///{first[0]}/tsad.db")
+    tokens = Tokens(database)
+    held = [token for token in tokens.listing() if token.valid(datetime.now(UTC))]
+    assert [(token.role, token.name.split()[0]) for token in held] == [("viewer", "demo")]
+    assert held[0].expires_at is not None
+    assert tokens.bearer(cut[1].token) is None
+    database.close()

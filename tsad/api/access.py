@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Annotated
 
 from fastapi import Request, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from storage.tokens import Role, Token, Tokens
 from tsad.api.problems import ProblemError
@@ -24,6 +24,12 @@ CLIENTS = 10_000
 """Buckets that are held at most; the least recently used go."""
 BEARER = HTTPBearer(auto_error=False, description="A token of `tsad tokens add`.")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
+COOKIE = "tsad_session"
+SESSION = APIKeyCookie(name=COOKIE, auto_error=False, description="A browser's, of `POST /api/v1/session`.")
+Session = Annotated[str | None, Security(SESSION)]
+PAGE_HEADER = "x-tsad-page"
+"""What a browser's request that changes something carries: pages of other origins cannot send it."""
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(slots=True)
@@ -80,11 +86,16 @@ class Gate:
         return token
 
 
-def needs(role: Role) -> Callable[[Request, Credentials], Token]:
+def needs(role: Role) -> Callable[[Request, Credentials, Session], Token]:
     """A dependency: the request's token, which must have `role`."""
 
-    def admitted(request: Request, credentials: Credentials) -> Token:
+    def admitted(request: Request, credentials: Credentials, session: Session) -> Token:
         gate: Gate = request.app.state.gate
+        if credentials is None and session is not None:
+            if request.method not in READS and PAGE_HEADER not in request.headers:
+                said = "with a session's cookie, the header X-Tsad-Page is needed to change anything"
+                raise ProblemError(HTTPStatus.FORBIDDEN, said)
+            credentials = HTTPAuthorizationCredentials(scheme="Bearer", credentials=session)
         return gate.admit(request, credentials, role)
 
     return admitted

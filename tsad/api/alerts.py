@@ -72,7 +72,7 @@ def alerts(
         page = desk.pages.alerts(which, sort, read(cursor, sort), limit, standing or ())
     except ValueError:
         raise refused() from None
-    items = [AlertSummary(**_summary(row), decision=_decision(row)) for row in page.rows]
+    items = [AlertSummary(**summary_of(row)) for row in page.rows]
     return AlertPage(items=items, next_cursor=written(sort, page.last))
 
 
@@ -81,13 +81,13 @@ def alert(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertDetail:
     """Votes of the detectors, the explanation by feature, and the log lines behind it."""
     found, parts = desk.alert(alert)
     step = desk.stream(found.stream, found.run).step_ns
-    told = {name: getattr(found, name) for name in ("partition", "ingested_at", "amended_at", "votes")}
     decided = desk.answers.standings.rulings.decisions([found.id]).get(found.id)
+    told: dict[str, Any] = {"decision": Decision.model_validate(decided) if decided else None}
+    told |= {name: getattr(found, name) for name in ("partition", "ingested_at", "amended_at", "votes")}
+    evidence = {name: found.evidence.get(name, empty) for name, empty in (("lines", []), ("said", {}), ("texts", {}))}
     return AlertDetail(
-        **_summary({name: getattr(found, name) for name in Alert.__slots__} | {"id": found.id}),
-        **told, decision=Decision.model_validate(decided) if decided else None,
-        attribution=_shares(found.attribution), explanations=[_part(part, step) for part in parts],
-        lines=found.evidence.get("lines", []), said=found.evidence.get("said", {}),
+        **summary_of({name: getattr(found, name) for name in Alert.__slots__} | {"id": found.id}) | told,
+        attribution=_shares(found.attribution), explanations=[_part(part, step) for part in parts], **evidence,
     )  # fmt: skip
 
 
@@ -108,16 +108,17 @@ def series(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertSeries:
     )
 
 
-def _summary(row: Mapping[str, Any]) -> dict[str, Any]:
+def summary_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `storage.pages.LISTED` as a summary tells it."""
     event = row["explained_by_event"] or None
     return {name: row[name] for name in AlertSummary.model_fields if name in row} | {
         "features": _shares(row["attribution"])[:TOP], "explained": row["explanation"] == "done",
-        "explained_by_event": event, "sentence": sentence_of(row["sentence"], event or {}),
+        "decision": _decision(row), "explained_by_event": event, "sentence": sentence_of(row["sentence"], event or {}),
     }  # fmt: skip
 
 
 def _decision(row: Mapping[str, Any]) -> Decision | None:
-    if row["decided_standing"] is None:
+    if row.get("decided_standing") is None:
         return None
     return Decision(**{name: row[f"decided_{name}"] for name in DECIDED})
 

@@ -9,14 +9,14 @@ from fastapi import APIRouter, Depends, FastAPI
 from storage.engine import Database
 from storage.leases import Clock, utc_now
 from storage.tokens import Tokens
-from tsad.api import alerts, answers, pushing, rulings, streams
+from tsad.api import alerts, answers, charts, dashboard, entity_charts, pushing, rulings, session, streams
+from tsad.api import live as live_events
 from tsad.api.access import Buckets, Gate
-from tsad.api.desk import AtDesk, Desk, Viewer
+from tsad.api.desk import AtDesk, Beside, Desk, Viewer
 from tsad.api.limits import Hardened
+from tsad.api.live import Feed
 from tsad.api.problems import Problem, answered, known_parameters, problem
 from tsad.operating import ApiConfig
-from tsad.pushing import Pushes
-from tsad.triage.standing import Tell, nothing
 
 PREFIX = "/api/v1"
 TITLE = "tsad"
@@ -31,24 +31,28 @@ def api(
     config: ApiConfig,
     clock: Clock = utc_now,
     monotonic: Callable[[], float] = time.monotonic,
-    pushes: Pushes | None = None,
-    tell: Tell = nothing,
+    beside: Beside | None = None,
 ) -> FastAPI:
-    """The application on `database`, which takes `pushes` and lets routes be told (`tell`); `clock` is the wall's,
-    `monotonic` is in seconds."""
+    """The application on `database` and what is `beside` it; `clock` is the wall's, `monotonic` is in seconds."""
     made = FastAPI(title=TITLE, version="1", openapi_url=None, docs_url=None, redoc_url=None)
-    made.state.desk = Desk.of(database, clock, tell)
+    beside = beside or Beside()
+    made.state.desk = Desk.of(database, clock, beside)
+    made.state.feed = Feed(made.state.desk.overview, clock)
     made.state.gate = Gate(Tokens(database, clock), Buckets(config.requests_per_second, monotonic))
-    made.state.door = pushing.Door(pushes or Pushes())
+    made.state.door = pushing.Door(beside.pushes)
     answered(made)
     made.add_middleware(Hardened, most=config.max_body, larger=dict.fromkeys(pushing.PATHS, config.max_push))
     refused: dict[int | str, dict[str, Any]] = {code: problem(said) for code, said in REFUSED.items()}
     inner = APIRouter(prefix=PREFIX, responses=refused, dependencies=[Depends(known_parameters)])
     inner.include_router(alerts.router)
+    inner.include_router(charts.router)
+    inner.include_router(entity_charts.router)
     inner.include_router(streams.router)
     inner.include_router(answers.router)
     inner.include_router(rulings.router)
     inner.include_router(pushing.WRITE)
+    inner.include_router(session.router)
+    inner.include_router(live_events.router)
 
     @inner.get("/openapi.json", include_in_schema=False)
     def told(_: Viewer) -> dict[str, Any]:
@@ -56,6 +60,7 @@ def api(
 
     made.include_router(inner)
     made.include_router(pushing.OTLP, responses=refused, dependencies=[Depends(known_parameters)])
+    made.include_router(dashboard.router)
 
     @made.get("/health/live", tags=["health"], summary="Whether it lives")
     def live() -> dict[str, bool]:

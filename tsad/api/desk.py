@@ -1,7 +1,8 @@
 """What requests are answered from: the database of one configuration."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -9,16 +10,28 @@ from fastapi import Depends, Request
 from storage.acts import Acts
 from storage.context import ContextEvents
 from storage.engine import Database
-from storage.leases import Clock, utc_now
+from storage.leases import Clock
 from storage.models import Models
+from storage.overview import Overview
 from storage.pages import Pages
 from storage.read import Reader
 from storage.tokens import Token
 from storage.types import Alert, Explanation, StoreError, StreamRow
 from tsad.api.access import needs
 from tsad.api.problems import ProblemError
+from tsad.pushing import Pushes
 from tsad.triage.answers import Answers
 from tsad.triage.standing import Tell, nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What there is beside the database: the folder of closed slots, journals of what is pushed, and how routes are
+    told."""
+
+    history: Path = Path("tsad-history")
+    pushes: Pushes = field(default_factory=Pushes)
+    tell: Tell = nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +44,16 @@ class Desk:
     events: ContextEvents
     acts: Acts
     answers: Answers
+    overview: Overview
+    history: Path
+    clock: Clock
 
     @classmethod
-    def of(cls, database: Database, clock: Clock = utc_now, tell: Tell = nothing) -> "Desk":
-        """On an open database."""
+    def of(cls, database: Database, clock: Clock, beside: Beside) -> "Desk":
+        """On an open database and what is beside it; `clock` is the wall's."""
         return cls(
             Reader(database), Pages(database), Models(database), ContextEvents(database, clock), Acts(database),
-            Answers.of(database, clock, tell),
+            Answers.of(database, clock, beside.tell), Overview(database), beside.history, clock,
         )  # fmt: skip
 
     def alert(self, identity: str) -> tuple[Alert, list[Explanation]]:

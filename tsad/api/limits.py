@@ -14,7 +14,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""Nothing of it is kept, framed or guessed at."""
+"""Nothing of it is kept, framed or guessed at, unless an answer says otherwise (the dashboard's own files)."""
 
 
 class Hardened:
@@ -44,7 +44,9 @@ class Hardened:
             nonlocal begun
             begun = True
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         if told.isdecimal() and int(told) > most:

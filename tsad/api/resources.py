@@ -109,6 +109,7 @@ class AlertDetail(AlertSummary):
     explanations: list[ExplanationPart]
     lines: list[QuotedLine] = Field(description="Log lines that raised it.")
     said: dict[str, list[str]] = Field(description="By log feature, the masked texts behind it.")
+    texts: dict[str, str] = Field(description="By log feature, the template it counts.")
 
 
 class Channel(Resource):
@@ -187,6 +188,7 @@ class ScoredSlot(Resource):
     time: datetime
     score: Number
     p: Number
+    votes: dict[str, Vote]
     model_version: str
 
 

@@ -1,4 +1,4 @@
-"""`tsad serve`: the API on a port."""
+"""`tsad serve`: the API and the dashboard on a port."""
 
 import socket
 from collections.abc import Callable
@@ -7,9 +7,8 @@ import uvicorn
 
 from storage.engine import Database
 from tsad.api.application import PREFIX, api
+from tsad.api.desk import Beside
 from tsad.operating import ApiConfig
-from tsad.pushing import Pushes
-from tsad.triage.standing import Tell, nothing
 
 CONNECTIONS = 1000
 """At most at a time; more are told to come again."""
@@ -18,19 +17,21 @@ KEPT_ALIVE, CLOSING = 15, 10
 
 
 def answer(
-    database: Database, config: ApiConfig, bind: str, note: Callable[[str], None], pushes: Pushes | None = None,
-    tell: Tell = nothing,
-) -> None:  # fmt: skip
+    database: Database, config: ApiConfig, bind: str, note: Callable[[str], None], beside: Beside | None = None
+) -> None:
     """Answer at `bind` ("host:port") until a signal ends it. OSError, naming the address, where it cannot be had."""
     host, _, port = bind.rpartition(":")
     with listening(host.strip("[]"), int(port)) as heard:
-        note(f"answering on http://{host}:{heard.getsockname()[1]}{PREFIX}")
-        made = api(database, config, pushes=pushes, tell=tell)
+        address = f"http://{host}:{heard.getsockname()[1]}"
+        note(f"answering on {address}{PREFIX}; the dashboard is {address}/")
+        made = api(database, config, beside=beside)
         settings = uvicorn.Config(
             made, access_log=False, log_config=None, server_header=False, lifespan="off",
             limit_concurrency=CONNECTIONS, timeout_keep_alive=KEPT_ALIVE, timeout_graceful_shutdown=CLOSING,
         )  # fmt: skip
-        uvicorn.Server(settings).run([heard])
+        server = uvicorn.Server(settings)
+        made.state.feed.ending = lambda: server.should_exit
+        server.run([heard])
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,8 +35,9 @@ def serve(
     config: ConfigPath = CONFIG,
     database: DatabaseUrl = None,
 ) -> None:
-    """Answer the HTTP API on what the database holds, take what is pushed, and tell the configured routes of alerts,
-    until it is interrupted."""
+    """Answer the HTTP API and the dashboard on what the database holds, take what is pushed, and tell the configured
+    routes of alerts, until it is interrupted."""
+    from tsad.api.desk import Beside
     from tsad.api.serving import answer
     from tsad.delivery.messages import telling
     from tsad.delivery.sending import delivering
@@ -45,8 +47,8 @@ def serve(
     opened, pushes = open_database(configured.database, create=True), Pushes.of(configured)
     try:
         with delivering(opened, configured):
-            place = address(bind or configured.api.bind)
-            answer(opened, configured.api, place, note, pushes, telling(configured.delivery))
+            beside = Beside(Path(configured.history), pushes, telling(configured.delivery))
+            answer(opened, configured.api, address(bind or configured.api.bind), note, beside)
     finally:
         pushes.close()
         opened.close()
