@@ -14,7 +14,16 @@ from storage.types import LIVE, Alert, AlertState, Explanation, Severity, StoreE
 from tsad.api.cursors import Absent, Cursor, Limit, read, refused, written
 from tsad.api.desk import AtDesk, Desk, Viewer
 from tsad.api.problems import ProblemError, problem
-from tsad.api.resources import AlertDetail, AlertPage, AlertSeries, AlertSummary, Channel, ExplanationPart, Share
+from tsad.api.resources import (
+    AlertDetail,
+    AlertPage,
+    AlertSeries,
+    AlertSummary,
+    Channel,
+    ExplanationPart,
+    IncidentRef,
+    Share,
+)
 from tsad.context import sentence_of
 from tsad.rows import utc
 
@@ -61,7 +70,7 @@ def alerts(
         page = desk.pages.alerts(which, sort, read(cursor, sort), limit)
     except ValueError:
         raise refused() from None
-    return AlertPage(items=[AlertSummary(**_summary(row)) for row in page.rows], next_cursor=written(sort, page.last))
+    return AlertPage(items=[AlertSummary(**summary(row)) for row in page.rows], next_cursor=written(sort, page.last))
 
 
 @router.get("/{alert}", summary="One alert, with why")
@@ -71,9 +80,9 @@ def alert(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertDetail:
     step = desk.stream(found.stream, found.run).step_ns
     told = {name: getattr(found, name) for name in ("partition", "ingested_at", "amended_at", "votes")}
     return AlertDetail(
-        **_summary({name: getattr(found, name) for name in Alert.__slots__} | {"id": found.id}),
+        **summary_of(found),
         **told, attribution=_shares(found.attribution), explanations=[_part(part, step) for part in parts],
-        lines=found.evidence.get("lines", []), said=found.evidence.get("said", {}),
+        lines=found.evidence.get("lines", []), said=found.evidence.get("said", {}), incident=_incident(desk, found.id),
     )  # fmt: skip
 
 
@@ -103,12 +112,23 @@ def _found(desk: Desk, identity: str) -> tuple[Alert, list[Explanation]]:
         ) from None
 
 
-def _summary(row: Mapping[str, Any]) -> dict[str, Any]:
+def _incident(desk: Desk, alert: str) -> IncidentRef | None:
+    found = desk.incidents.of_alerts([alert]).get(alert)
+    return None if found is None else IncidentRef(id=found[0], number=found[1], title=found[2])
+
+
+def summary(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of an alert's columns."""
     event = row["explained_by_event"] or None
     return {name: row[name] for name in AlertSummary.model_fields if name in row} | {
         "features": _shares(row["attribution"])[:TOP], "explained": row["explanation"] == "done",
         "explained_by_event": event, "sentence": sentence_of(row["sentence"], event or {}),
     }  # fmt: skip
+
+
+def summary_of(alert: Alert) -> dict[str, Any]:
+    """What a list tells of an alert."""
+    return summary({name: getattr(alert, name) for name in Alert.__slots__} | {"id": alert.id})
 
 
 def _shares(attribution: Mapping[str, float]) -> list[Share]:

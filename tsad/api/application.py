@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from storage.engine import Database
 from storage.leases import Clock, utc_now
 from storage.tokens import Tokens
-from tsad.api import alerts, streams
+from tsad.api import alerts, incidents, streams
 from tsad.api.access import Buckets, Gate
 from tsad.api.desk import AtDesk, Desk, Viewer
 from tsad.api.limits import Hardened
@@ -36,6 +36,7 @@ def api(
     refused: dict[int | str, dict[str, Any]] = {code: problem(said) for code, said in REFUSED.items()}
     inner = APIRouter(prefix=PREFIX, responses=refused, dependencies=[Depends(known_parameters)])
     inner.include_router(alerts.router)
+    inner.include_router(incidents.router)
     inner.include_router(streams.router)
 
     @inner.get("/openapi.json", include_in_schema=False)

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 
 from storage.context import ContextEvents
 from storage.engine import Database
+from storage.incidents import Incidents
 from storage.models import Models
 from storage.pages import Pages
 from storage.read import Reader
@@ -25,11 +26,12 @@ class Desk:
     pages: Pages
     models: Models
     events: ContextEvents
+    incidents: Incidents
 
     @classmethod
     def of(cls, database: Database) -> "Desk":
         """On an open database."""
-        return cls(Reader(database), Pages(database), Models(database), ContextEvents(database))
+        return cls(Reader(database), Pages(database), Models(database), ContextEvents(database), Incidents(database))
 
     def stream(self, name: str, run: str) -> StreamRow:
         """A stream of a run; ProblemError names those there are."""
