@@ -231,6 +231,7 @@ def test_curves_are_compared_where_they_meet() -> None:
     wave = [0.0, 0.2, 0.9, 0.4, 0.1, 0.7, 1.0, 0.3, 0.6, 0.2, 0.8, 0.5]
     assert likeness((0, wave), (0, wave)) == pytest.approx(1)
     assert likeness((0, wave), (100, wave)) == 0, "they never meet"
+    assert likeness((100, wave), (0, wave)) == 0, "nor the other way round"
     assert likeness((0, wave), (2, wave)) == pytest.approx(1), "two slots behind"
     assert likeness((0, wave[:7]), (0, wave[:7])) == 0, "too short"
     assert likeness((0, [0.5] * 12), (0, wave)) == 0, "what stands still is like nothing"

@@ -120,6 +120,8 @@ def likeness(one: Curve, other: Curve) -> float:
     for lag in range(-LAGS, LAGS + 1):
         offset = second + lag - first  # the place of theirs[0] in mine
         start, stop = max(offset, 0), min(len(mine), offset + len(theirs))
+        if stop - start < OVERLAP:
+            continue
         pairs = [
             (a, b) for a, b in zip(mine[start:stop], theirs[start - offset : stop - offset], strict=True)
             if a is not None and b is not None
