@@ -2,7 +2,7 @@
 # looks (a CPU or a CUDA build), everything else by hash from the lock of this Python.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lint format bench bench-quality bench-logs bench-stream bench-feedback chaos lock clean
+.PHONY: help setup demo test check lint format bench bench-quality bench-logs bench-stream bench-feedback bench-incidents chaos lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -58,6 +58,11 @@ bench-logs: $(STAMP) ## Measure log mining, and one decision over metrics and lo
 
 bench-feedback: $(STAMP) ## Measure what one answer takes along on DATA, into benchmarks/out/feedback.json
 	$(BIN)/python benchmarks/feedback.py --data $(DATA)
+
+# PARTS says how much of it, for instance PARTS=severity.
+bench-incidents: $(STAMP) ## Measure incidents on DATA (suspects, severity), into benchmarks/out/incidents.json
+	$(BIN)/python benchmarks/incidents.py --data $(DATA) $(if $(PARTS),--parts $(PARTS)) \
+	  $(if $(PROFILE),--profile $(PROFILE))
 
 # STREAM passes options, for instance STREAM="--client confluent --profile fast"; KAFKA_HOME as for the tests.
 bench-stream: $(STAMP) ## Measure a stream from a real broker into PostgreSQL, into benchmarks/out/stream.json

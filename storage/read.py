@@ -119,11 +119,15 @@ class Reader:
         query = query.order_by(parts.c.slot, parts.c.target, sa.func.abs(parts.c.value).desc(), parts.c.feature)
         return found[0], self._records(Explanation, query)
 
-    def whose(self, which: AlertFilter) -> set[tuple[str, str, str]]:
-        """Run, stream and entity of the alerts that `which` lets through."""
-        table = schema.alerts
-        query = sa.select(table.c.run, table.c.stream, table.c.entity).where(*which.conditions()).distinct()
-        return self._database.read(lambda c: {(run, stream, entity) for run, stream, entity in c.execute(query)})
+    def whose(self, which: AlertFilter) -> dict[tuple[str, str, str], datetime]:
+        """Run, stream and entity of the alerts that `which` lets through, each with when the first of them began."""
+        table = schema.alerts.c
+        first = sa.func.min(table.first_time, type_=table.first_time.type)
+        query = sa.select(table.run, table.stream, table.entity, first).where(*which.conditions())
+        query = query.group_by(table.run, table.stream, table.entity)
+        return self._database.read(
+            lambda c: {(run, stream, entity): begun for run, stream, entity, begun in c.execute(query)}
+        )
 
     def flagged(self, alerts: Iterable[Alert]) -> dict[str, tuple[int, ...]]:
         """The slots of alerts that were beyond the threshold by themselves, by id."""

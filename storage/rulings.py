@@ -141,14 +141,17 @@ class Rulings:
 
         return self._database.write(work)
 
-    def over(self, now: datetime, run: str = LIVE) -> set[tuple[str, str, str]]:
-        """Run, stream and entity of alerts that a snooze holds which is over at `now`."""
+    def over(self, now: datetime, run: str = LIVE) -> dict[tuple[str, str, str], datetime]:
+        """Run, stream and entity of alerts that a snooze holds which is over at `now`, and when the first began."""
         alerts = schema.alerts
         joined = decisions.join(marks, marks.c.id == decisions.c.rule).join(alerts, alerts.c.id == decisions.c.alert_id)
-        query = sa.select(alerts.c.run, alerts.c.stream, alerts.c.entity).select_from(joined)
+        first = sa.func.min(alerts.c.first_time, type_=alerts.c.first_time.type)
+        query = sa.select(alerts.c.run, alerts.c.stream, alerts.c.entity, first).select_from(joined)
         held = query.where(decisions.c.standing == "hold", marks.c.kind == "snooze", marks.c.until <= now)
-        held = held.where(alerts.c.run == run)
-        return self._database.read(lambda c: {(run, stream, entity) for run, stream, entity in c.execute(held)})
+        held = held.where(alerts.c.run == run).group_by(alerts.c.run, alerts.c.stream, alerts.c.entity)
+        return self._database.read(
+            lambda c: {(run, stream, entity): begun for run, stream, entity, begun in c.execute(held)}
+        )
 
     def decisions(self, alerts: Collection[str]) -> dict[str, DecisionRow]:
         """What was decided of some alerts, by id."""

@@ -13,7 +13,7 @@ from storage.read import AlertFilter
 from storage.rulings import Standing
 from storage.types import LIVE, Alert, AlertState, Explanation, Severity
 from tsad.api.cursors import Absent, Cursor, Limit, read, refused, written
-from tsad.api.desk import AtDesk, Viewer
+from tsad.api.desk import AtDesk, Desk, Viewer
 from tsad.api.problems import ProblemError, problem
 from tsad.api.resources import (
     AlertDetail,
@@ -23,6 +23,7 @@ from tsad.api.resources import (
     Channel,
     Decision,
     ExplanationPart,
+    IncidentRef,
     Share,
 )
 from tsad.context import sentence_of
@@ -86,8 +87,8 @@ def alert(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertDetail:
     told |= {name: getattr(found, name) for name in ("partition", "ingested_at", "amended_at", "votes")}
     evidence = {name: found.evidence.get(name, empty) for name, empty in (("lines", []), ("said", {}), ("texts", {}))}
     return AlertDetail(
-        **summary_of({name: getattr(found, name) for name in Alert.__slots__} | {"id": found.id}) | told,
-        attribution=_shares(found.attribution), explanations=[_part(part, step) for part in parts], **evidence,
+        **told_of(found) | told, attribution=_shares(found.attribution),
+        explanations=[_part(part, step) for part in parts], incident=_incident(desk, found.id), **evidence,
     )  # fmt: skip
 
 
@@ -106,6 +107,16 @@ def series(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertSeries:
     return AlertSeries(
         alert=found.id, step_seconds=step / 1e9, end_time=utc(evidence["slot"] * step), channels=channels
     )
+
+
+def _incident(desk: Desk, alert: str) -> IncidentRef | None:
+    found = desk.incidents.of_alerts([alert]).get(alert)
+    return None if found is None else IncidentRef(id=found[0], number=found[1], title=found[2])
+
+
+def told_of(alert: Alert) -> dict[str, Any]:
+    """What a list tells of an alert."""
+    return summary_of({name: getattr(alert, name) for name in Alert.__slots__} | {"id": alert.id})
 
 
 def summary_of(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from storage.acts import Acts
 from storage.context import ContextEvents
 from storage.engine import Database
+from storage.incidents import Incidents
 from storage.leases import Clock
 from storage.models import Models
 from storage.overview import Overview
@@ -45,6 +46,7 @@ class Desk:
     acts: Acts
     answers: Answers
     overview: Overview
+    incidents: Incidents
     history: Path
     clock: Clock
 
@@ -53,7 +55,8 @@ class Desk:
         """On an open database and what is beside it; `clock` is the wall's."""
         return cls(
             Reader(database), Pages(database), Models(database), ContextEvents(database, clock), Acts(database),
-            Answers.of(database, clock, beside.tell), Overview(database), beside.history, clock,
+            Answers.of(database, clock, beside.tell), Overview(database), Incidents(database),
+            beside.history, clock,
         )  # fmt: skip
 
     def alert(self, identity: str) -> tuple[Alert, list[Explanation]]:

@@ -9,6 +9,7 @@ from tsad.cli.answers import feedback, mark
 from tsad.cli.coldstart import cold_start
 from tsad.cli.commands import app
 from tsad.cli.context import context
+from tsad.cli.incidents import incidents, triage
 from tsad.cli.notify import notify
 from tsad.cli.quality import evaluate
 from tsad.cli.registers import db, dead_letters, detectors, models
@@ -38,6 +39,7 @@ __all__ = [
     "explain",
     "feedback",
     "fit",
+    "incidents",
     "init",
     "main",
     "mark",
@@ -51,6 +53,7 @@ __all__ = [
     "serve",
     "templates",
     "tokens",
+    "triage",
     "try_file",
 ]
 

@@ -15,6 +15,7 @@ from tsad.cli.terminal import configuration, note, print_line, show
 from tsad.operating import address
 from tsad.report import as_json, token_table
 from tsad.section import parse_duration
+from tsad.triage.following import Follower, triage_of
 
 tokens = typer.Typer(help="Tokens of the HTTP API: list, add, revoke.", invoke_without_command=True)
 app.add_typer(tokens, name="tokens")
@@ -35,8 +36,8 @@ def serve(
     config: ConfigPath = CONFIG,
     database: DatabaseUrl = None,
 ) -> None:
-    """Answer the HTTP API and the dashboard on what the database holds, take what is pushed, and tell the configured
-    routes of alerts, until it is interrupted."""
+    """Answer the HTTP API and the dashboard on what the database holds, take what is pushed, decide of alerts and make
+    incidents of them, and tell the configured routes, until it is interrupted."""
     from tsad.api.desk import Beside
     from tsad.api.serving import answer
     from tsad.delivery.messages import telling
@@ -46,8 +47,10 @@ def serve(
     configured = configuration(config, database)
     opened, pushes = open_database(configured.database, create=True), Pushes.of(configured)
     try:
-        with delivering(opened, configured):
-            beside = Beside(Path(configured.history), pushes, telling(configured.delivery))
+        tell = telling(configured.delivery)
+        triage = triage_of(opened, configured.triage, tell=tell)
+        with delivering(opened, configured), Follower(triage, configured.triage):
+            beside = Beside(Path(configured.history), pushes, tell)
             answer(opened, configured.api, address(bind or configured.api.bind), note, beside)
     finally:
         pushes.close()

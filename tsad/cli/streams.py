@@ -17,11 +17,13 @@ from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
 from tsad.cli.registers import model_row
 from tsad.cli.terminal import INTERRUPTED, note, opened, print_line, show
 from tsad.console import Bars, interruptible
+from tsad.delivery.messages import telling
 from tsad.following import follower
 from tsad.logs import configure
 from tsad.progress import Progress
 from tsad.report import as_json, model_table, run_table
 from tsad.serving import noting, serving
+from tsad.triage.following import triage_of
 from tsad.worker import Worker, attempts, tell_outage
 
 
@@ -102,6 +104,8 @@ def run(
                 if ended:
                     bars.done()
         standing = runner.progress
+        told = telling(opened_app.config.delivery)
+        triage_of(opened_app.database, opened_app.config.triage, opened_app.now, told).all()
     _summary(stream, standing, runner.counts, ended, json)
     if not ended:
         note("interrupted; the next run goes on from here")

@@ -65,9 +65,10 @@ def decide(
     step_ns: int,
     now: datetime,
     flagged: Mapping[str, tuple[int, ...]] | None = None,
+    known: Mapping[str, DecisionRow] | None = None,
 ) -> list[DecisionRow]:
     """What becomes of the alerts of one entity of a stream (slots of `step_ns`), at `now` by the wall clock, in their
-    order. `flagged`: the anomalous slots of those that k of n is asked of."""
+    order. `flagged`: the anomalous slots of those that k of n is asked of; `known`: decisions that stay, by id."""
     found: list[DecisionRow] = []
     told: list[tuple[Alert, frozenset[str], str]] = []
     for alert in sorted(alerts, key=lambda one: (one.first_time, one.id)):
@@ -76,6 +77,10 @@ def decide(
         book = version.book if version is not None else Rulebook()
         ruling = judge(facts, book, step_ns)
         leading = frozenset(one.feature for one in facts.movements)
+        if known and alert.id in known:
+            if known[alert.id].standing == "notify":
+                told.append((alert, leading, known[alert.id].thread))
+            continue
         thread = _thread(alert, leading, told, book)
         stage = _stage(facts, rulings, ruling, thread is not None, now)
         if stage.standing == "notify":

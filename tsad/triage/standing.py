@@ -1,8 +1,8 @@
 """Keeps what was decided of alerts true: looks again at those that changed, and at those that a new word is about."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from storage import rulings as stored
@@ -18,9 +18,7 @@ from tsad.triage.decisions import Answered, Rulings, Version, decide
 from tsad.triage.likeness import Likeness
 from tsad.triage.rules import Rule, Rulebook
 
-NEWEST = 1000
-"""Alerts of an entity that are looked at together: what goes on what."""
-PAGE = 500
+PAGE = 100
 """Entities whose alerts are held at a time."""
 ALWAYS = datetime.min.replace(tzinfo=UTC)
 """Before every alert."""
@@ -50,8 +48,12 @@ class Standings:
         return cls(Reader(database), Marks(database, clock), stored.Rulings(database, clock), clock, tell)
 
     def settle(self, changed: Iterable[Alert]) -> list[DecisionRow]:
-        """Decide of alerts that changed, and of their entities' others with them; what is news."""
-        return self._settle({(alert.run, alert.stream, alert.entity) for alert in changed})
+        """Decide of alerts that changed, and of those of their entities that came later; what is news."""
+        oldest: dict[Whose, datetime] = {}
+        for alert in changed:
+            whose = alert.run, alert.stream, alert.entity
+            oldest[whose] = min(alert.first_time, oldest.get(whose, alert.first_time))
+        return self._settle(oldest)
 
     def again(self, stream: str | None = None, since: datetime | None = None, run: str = LIVE) -> list[DecisionRow]:
         """Decide again of a stream's alerts (None: of all) that lasted until `since` or longer; what is news."""
@@ -78,29 +80,35 @@ class Standings:
         book = self.book()
         return book.model_copy(update={"rules": (*(one for one in book.rules if one.name != rule.name), rule)})
 
-    def _settle(self, whose: Iterable[Whose]) -> list[DecisionRow]:
+    def _settle(self, whose: Mapping[Whose, datetime]) -> list[DecisionRow]:
         news: list[DecisionRow] = []
         for alerts, rows in self._pages(whose, None):
             news += self.rulings.decide(rows, lambda row, held=alerts: self.tell(held[row.alert_id], row))  # type: ignore[misc]
         return news
 
     def _pages(
-        self, whose: Iterable[Whose], book: Rulebook | None
+        self, whose: Mapping[Whose, datetime], book: Rulebook | None
     ) -> Iterator[tuple[dict[str, Alert], list[DecisionRow]]]:
-        """Entities' alerts by id and decisions on them, some entities at a time."""
+        """Entities' alerts by id, from a first slot of each on, and decisions on them, some entities at a time."""
         rulings, ordered = self._rulings(book), sorted(whose)
-        steps = {
-            (run, row.stream): row.step_ns for run in {one[0] for one in ordered} for row in self.reader.streams(run)
-        }
+        runs = {run for run, _, _ in ordered}
+        steps = {(run, row.stream): row.step_ns for run in runs for row in self.reader.streams(run)}
+        reopen = timedelta(seconds=max((one.book.reopen or 0 for one in rulings.versions), default=0) / 1e9)
         for start in range(0, len(ordered), PAGE):
-            held = {one: self._alerts(*one) for one in ordered[start : start + PAGE]}
-            marks = self._marks([alert.id for alerts in held.values() for alert in alerts])
-            mine = Rulings(rulings.versions, rulings.calendars, rulings.answered, marks)
-            rows = [row for one, alerts in held.items() for row in self._decide(alerts, mine, steps.get(one[:2], 1))]
+            held = {one: self._alerts(one, whose[one] - reopen) for one in ordered[start : start + PAGE]}
+            ids = [alert.id for alerts in held.values() for alert in alerts]
+            mine = Rulings(rulings.versions, rulings.calendars, rulings.answered, self._marks(ids))
+            # what came before, and others may go on, stays as it was decided
+            before = {alert.id for one, alerts in held.items() for alert in alerts if alert.first_time < whose[one]}
+            known = self.rulings.decisions(before) if book is None else {}
+            rows = [
+                row for one, alerts in held.items() for row in self._decide(alerts, mine, steps.get(one[:2], 1), known)
+            ]
             yield {alert.id: alert for alerts in held.values() for alert in alerts}, rows
 
-    def _alerts(self, run: str, stream: str, entity: str) -> list[Alert]:
-        return self.reader.alerts(AlertFilter(run=run, stream=stream, entity=entity, limit=NEWEST))
+    def _alerts(self, whose: Whose, since: datetime) -> list[Alert]:
+        run, stream, entity = whose
+        return self.reader.alerts(AlertFilter(run=run, stream=stream, entity=entity, since=since, limit=None))
 
     def _marks(self, alerts: Sequence[str]) -> dict[str, list[Mark]]:
         found: dict[str, list[Mark]] = {}
@@ -108,10 +116,12 @@ class Standings:
             found.setdefault(mark.target, []).append(mark)
         return found
 
-    def _decide(self, alerts: Sequence[Alert], rulings: Rulings, step: int) -> list[DecisionRow]:
+    def _decide(
+        self, alerts: Sequence[Alert], rulings: Rulings, step: int, known: Mapping[str, DecisionRow]
+    ) -> list[DecisionRow]:
         counted = any(rule.k is not None for version in rulings.versions for rule in version.book.rules)
         flagged = self.reader.flagged(alerts) if counted else {}
-        return decide(alerts, rulings, step, self.clock(), flagged)
+        return decide(alerts, rulings, step, self.clock(), flagged, known)
 
     def _rulings(self, book: Rulebook | None) -> Rulings:
         """All but what people said of each alert."""

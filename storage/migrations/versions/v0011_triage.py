@@ -5,8 +5,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from alembic import op
 
-revision = "v0012"
-down_revision = "v0009"
+revision = "v0011"
+down_revision = "v0010"
 
 
 def upgrade() -> None:
