@@ -58,7 +58,7 @@ def routes(asking: Asking) -> list[tuple[str, str]]:
 
 def filled(path: str) -> str:
     """A path with something in its places."""
-    some = {"alert": "abcdef01", "stream": "web", "mark": "0" * 16, "name": "night"}
+    some = {"alert": "abcdef01", "stream": "web", "mark": "0" * 16, "name": "night", "incident": "INC-1"}
     return re.sub(r"\{(\w+)\}", lambda part: some[part[1]], path)
 
 

@@ -211,7 +211,7 @@ def test_who_waits_as_long_as_told_goes_through() -> None:
     assert buckets.take("me") == 0
 
 
-PLACES = {"{stream}": "NAME", "{alert}": "ID", "{mark}": "ID", "{name}": "NAME"}
+PLACES = {"{incident}": "ID", "{stream}": "NAME", "{alert}": "ID", "{mark}": "ID", "{name}": "NAME"}
 
 
 def test_the_page_names_every_route_and_no_other(asking: Asking) -> None:
