@@ -49,7 +49,7 @@ def routes(asking: Asking) -> list[str]:
 
 def method(path: str) -> str:
     """How it is asked."""
-    return "POST" if path in FOR_SENDERS else "GET"
+    return "POST" if path in FOR_SENDERS | {"/api/v1/detect"} else "GET"
 
 
 def filled(path: str) -> str:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from storage.engine import Database
 from storage.leases import Clock, utc_now
 from storage.tokens import Tokens
-from tsad.api import alerts, pushing, streams
+from tsad.api import alerts, detection, pushing, streams
 from tsad.api.access import Buckets, Gate
 from tsad.api.desk import AtDesk, Desk, Viewer
 from tsad.api.limits import Hardened
@@ -36,7 +36,7 @@ def api(
     made = FastAPI(title=TITLE, version="1", openapi_url=None, docs_url=None, redoc_url=None)
     made.state.desk = Desk.of(database)
     made.state.gate = Gate(Tokens(database, clock), Buckets(config.requests_per_second, monotonic))
-    made.state.door = pushing.Door(pushes or Pushes())
+    made.state.door, made.state.bench = pushing.Door(pushes or Pushes()), detection.Bench()
     answered(made)
     made.add_middleware(Hardened, most=config.max_body, larger=dict.fromkeys(pushing.PATHS, config.max_push))
     refused: dict[int | str, dict[str, Any]] = {code: problem(said) for code, said in REFUSED.items()}
@@ -44,6 +44,7 @@ def api(
     inner.include_router(alerts.router)
     inner.include_router(streams.router)
     inner.include_router(pushing.WRITE)
+    inner.include_router(detection.router)
 
     @inner.get("/openapi.json", include_in_schema=False)
     def told(_: Viewer) -> dict[str, Any]:
@@ -70,5 +71,7 @@ def specification(made: FastAPI) -> dict[str, Any]:
     """OpenAPI 3.1, with the form of problems."""
     found = made.openapi()
     schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    found["components"]["schemas"] |= schema.pop("$defs") | {"Problem": schema} | pushing.schemas()
+    found["components"]["schemas"] |= (
+        schema.pop("$defs") | {"Problem": schema} | pushing.schemas() | detection.schemas()
+    )
     return found

@@ -58,6 +58,10 @@ class Door:
         """What `work` gives, on a thread."""
         return await to_thread.run_sync(work, limiter=self.working)
 
+    async def aside(self, work: Callable[[], Result]) -> Result:
+        """Likewise, of what may take long."""
+        return await to_thread.run_sync(work)
+
     @contextmanager
     def holding(self) -> Iterator[Callable[[int], None]]:
         """Tells of bytes that came, which are held while the block runs; ProblemError 429 beyond the room."""
