@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -129,7 +130,7 @@ async def detect(request: Request, door: AtDoor, bench: Annotated[Bench, Depends
         raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, said, {"Retry-After": "2"})
     bench.busy += 1
     try:
-        return await door.aside(partial(_answer, asked))
+        return await to_thread.run_sync(partial(_answer, asked))
     except ValueError as error:
         raise ProblemError.of("body.series", str(error)) from None
     finally:
@@ -140,7 +141,7 @@ async def _asked(request: Request, door: Door) -> DetectRequest:
     with door.holding() as hold:
         body = await door.body(request, hold)
         try:
-            return await door.aside(partial(DetectRequest.model_validate_json, body))
+            return await door.read(partial(DetectRequest.model_validate_json, body))
         except ValidationError as error:
             faults = error.errors(include_url=False, include_context=False)
             raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in faults]) from None
