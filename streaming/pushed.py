@@ -76,6 +76,10 @@ class PushedSource:
         """Whether all that the journal holds now was taken."""
         return not self.reader.waiting
 
+    def lag(self) -> int:
+        """Entries of the journal that were not taken."""
+        return self.reader.end() - self.reader.number if self.reader.waiting else 0
+
     def reaches(self, timestamp: int) -> bool:
         """Whether the journal ends with what was ingested at `timestamp` (ns) or later."""
         newest = self.reader.newest()

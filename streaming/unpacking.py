@@ -8,6 +8,8 @@ from streaming.json_records import RecordError
 
 GZIP = 31
 """zlib's window bits for gzip."""
+MEMBERS = 100
+"""Members of a gzip stream: what is left behind each one is copied, so that a million empty ones cost hours."""
 SNAPPY_RATIO = 22
 """Times its length that a snappy block holds at most: three bytes copy 64 at most."""
 
@@ -18,6 +20,8 @@ def gunzipped(payload: bytes, most: int) -> bytes:
     parts: list[bytes] = []
     room = most
     while payload:
+        if len(parts) == MEMBERS:
+            raise RecordError("broken_message", f"more than {MEMBERS} gzip members, {MEMBERS} are allowed")
         stream = zlib.decompressobj(GZIP)
         try:
             parts.append(stream.decompress(payload, room + 1))

@@ -54,15 +54,12 @@ class Pushes:
             raise NoStreamError(f'{named} takes pushed {topic} (source = "push"); there are: {known}')
         return found[next(iter(found)) if stream is None else stream]
 
-    def take(self, journal: Journal, topic: Topic, format: Pushed, payload: bytes, *, gzip: bool) -> None:
-        """Return once the message is on disk. RecordError where it cannot be read at all, which is not kept; what is
-        wrong with some of its points is told when they are read. JournalError where it cannot be kept.
-
-        A message that says nothing is none."""
+    def readable(self, topic: Topic, format: Pushed, payload: bytes, *, gzip: bool) -> bytes | None:
+        """The message as it is kept; None where it says nothing. RecordError where it cannot be read at all: what is
+        wrong with some of its points is told when they are read."""
         if gzip:
             payload = gunzipped(payload, self.most)
-        if self._says_something(topic, format, payload):
-            journal.put(format, payload)
+        return payload if self._says_something(topic, format, payload) else None
 
     def close(self) -> None:
         """Let others write the journals."""

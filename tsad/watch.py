@@ -10,6 +10,7 @@ from storage.engine import Database
 from storage.types import StoreError
 from streaming.broker.settings import BrokerError
 from streaming.broker.source import KafkaSource
+from streaming.pushed import PushedSource
 from tsad.relay import Relay
 from tsad.rows import severity_of, utc
 from tsad.runner import Runner
@@ -195,8 +196,8 @@ class Watch:
         return {number: (count, (now - oldest).total_seconds()) for number, (count, oldest) in relay.waiting.items()}
 
 
-def _sources(runner: Runner) -> list[KafkaSource]:
-    return [source for source in runner.sources.values() if isinstance(source, KafkaSource)]
+def _sources(runner: Runner) -> list[KafkaSource | PushedSource]:
+    return [source for source in runner.sources.values() if isinstance(source, KafkaSource | PushedSource)]
 
 
 def _expected(runner: Runner) -> int | None:

@@ -31,7 +31,7 @@ FOR_ADMINS = {
     ("put", "/rules"), ("post", "/rules/undo"), ("get", "/acts"), ("get", "/acts/verification"),
 }  # fmt: skip
 FOR_SENDERS = {"/v1/metrics", "/v1/logs", "/write"}
-ASKED_BY_POST = {"/rules/preview"}
+ASKED_BY_POST = {"/rules/preview", "/detect"}
 """They change nothing."""
 
 

@@ -30,6 +30,7 @@ from tsad.config import ConfigError, parse_config
 from tsad.following import Follower, follower
 from tsad.pushing import journal_of, taking
 from tsad.runner import Limits
+from tsad.watch import Watch
 
 CELLS = {key: cell for key, cell in cells_with_anomalies().items() if key[1] >= FIT_SLOTS}
 SLOTS = by_slot(CELLS)
@@ -208,6 +209,20 @@ def test_metrics_and_logs_go_together_and_one_that_is_quiet_holds_nothing_back(
     assert health["partitions"][0]["next_slot"] * 60 > (NOW // SECOND - 10_000_000) + 60 * (FIT_SLOTS + 58)
     assert {row.kind for row in app.store.restore("live", STREAM, 0).orders} >= {"idle"}
     assert [row["text"] for row in app.reader.templates(STREAM)]
+
+
+def test_its_lag_is_told(make_pushed: Callable[..., App]) -> None:
+    app = make_pushed()
+    push(app, OTLP[:30], segment=5000)
+    following, seconds = followed(app), iter(range(100))
+    watch = Watch(STREAM, app.database, app.clock, lambda: float(next(seconds)))
+    lags = []
+    for _ in range(6):
+        watch.note({0: following.runner})
+        assert watch.standing is not None
+        lags.append(watch.standing.partitions[0].lags["push:s.telemetry"])
+        following.step()
+    assert lags == [30, 23, 16, 9, 2, 0]
 
 
 def test_another_source_is_refused(make_pushed: Callable[..., App]) -> None:

@@ -9,7 +9,19 @@ from fastapi import APIRouter, Depends, FastAPI
 from storage.engine import Database
 from storage.leases import Clock, utc_now
 from storage.tokens import Tokens
-from tsad.api import alerts, answers, charts, dashboard, entity_charts, incidents, pushing, rulings, session, streams
+from tsad.api import (
+    alerts,
+    answers,
+    charts,
+    dashboard,
+    detection,
+    entity_charts,
+    incidents,
+    pushing,
+    rulings,
+    session,
+    streams,
+)  # fmt: skip
 from tsad.api import live as live_events
 from tsad.api.access import Buckets, Gate
 from tsad.api.desk import AtDesk, Beside, Desk, Viewer
@@ -39,7 +51,7 @@ def api(
     made.state.desk = Desk.of(database, clock, beside)
     made.state.feed = Feed(made.state.desk.overview, clock)
     made.state.gate = Gate(Tokens(database, clock), Buckets(config.requests_per_second, monotonic))
-    made.state.door = pushing.Door(beside.pushes)
+    made.state.door, made.state.bench = pushing.Door(beside.pushes), detection.Bench()
     answered(made)
     made.add_middleware(Hardened, most=config.max_body, larger=dict.fromkeys(pushing.PATHS, config.max_push))
     refused: dict[int | str, dict[str, Any]] = {code: problem(said) for code, said in REFUSED.items()}
@@ -54,6 +66,7 @@ def api(
     inner.include_router(pushing.WRITE)
     inner.include_router(session.router)
     inner.include_router(live_events.router)
+    inner.include_router(detection.router)
 
     @inner.get("/openapi.json", include_in_schema=False)
     def told(_: Viewer) -> dict[str, Any]:
@@ -81,5 +94,7 @@ def specification(made: FastAPI) -> dict[str, Any]:
     """OpenAPI 3.1, with the form of problems."""
     found = made.openapi()
     schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    found["components"]["schemas"] |= schema.pop("$defs") | {"Problem": schema} | pushing.schemas()
+    found["components"]["schemas"] |= (
+        schema.pop("$defs") | {"Problem": schema} | pushing.schemas() | detection.schemas()
+    )
     return found

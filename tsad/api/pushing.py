@@ -32,8 +32,8 @@ PATIENCE = 30.0
 """Seconds in which a body has to come."""
 HELD = 256 << 20
 """Bytes of bodies that are held at a time."""
-AT_ONCE = 8
-"""Messages that are read, and put on disk, at a time: those that wait share a write."""
+READ_AT_ONCE, WRITTEN_AT_ONCE = 2, 16
+"""Messages that are unpacked and looked at, which takes many times their bytes, and that wait for the disk together."""
 V1 = "proto=prometheus.WriteRequest"
 STATUSES = {
     "too_long": HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "unsupported": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -52,11 +52,16 @@ class Door:
     patience: float = PATIENCE
     room: int = HELD
     held: int = 0
-    working: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(AT_ONCE))
+    reading: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(READ_AT_ONCE))
+    writing: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(WRITTEN_AT_ONCE))
 
-    async def work(self, work: Callable[[], Result]) -> Result:
-        """What `work` gives, on a thread."""
-        return await to_thread.run_sync(work, limiter=self.working)
+    async def read(self, work: Callable[[], Result]) -> Result:
+        """What `work` makes of a body, on a thread."""
+        return await to_thread.run_sync(work, limiter=self.reading)
+
+    async def write(self, work: Callable[[], Result]) -> Result:
+        """What `work` does to a disk, on a thread."""
+        return await to_thread.run_sync(work, limiter=self.writing)
 
     @contextmanager
     def holding(self) -> Iterator[Callable[[int], None]]:
@@ -171,7 +176,9 @@ async def _take(
         journal = door.pushes.journal(topic, stream)
         with door.holding() as hold:
             body = await door.body(request, hold)
-            await door.work(partial(door.pushes.take, journal, topic, format, body, gzip=gzip))
+            kept = await door.read(partial(door.pushes.readable, topic, format, body, gzip=gzip))
+            if kept is not None:
+                await door.write(partial(journal.put, format, kept))
     except NoStreamError as error:
         raise ProblemError(HTTPStatus.NOT_FOUND, str(error)) from None
     except WhichStreamError as error:
