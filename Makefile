@@ -2,7 +2,7 @@
 # looks (a CPU or a CUDA build), everything else by hash from the lock of this Python.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lint format bench bench-quality bench-logs bench-stream chaos lock clean
+.PHONY: help setup demo test check lint format bench bench-quality bench-logs bench-incidents bench-stream chaos lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -54,6 +54,11 @@ bench-quality: $(BENCH_STAMP) ## Measure detection beside its peers on DATA, int
 # WORLDS says how many made worlds of operations that look like faults; PROFILE which detectors look at them.
 bench-logs: $(STAMP) ## Measure log mining, and one decision over metrics and logs, on DATA, into benchmarks/out/logs.json
 	$(BIN)/python benchmarks/logs.py --data $(DATA) $(if $(WORLDS),--worlds $(WORLDS)) \
+	  $(if $(PROFILE),--profile $(PROFILE))
+
+# PARTS says how much of it, for instance PARTS=severity.
+bench-incidents: $(STAMP) ## Measure incidents on DATA (suspects, severity), into benchmarks/out/incidents.json
+	$(BIN)/python benchmarks/incidents.py --data $(DATA) $(if $(PARTS),--parts $(PARTS)) \
 	  $(if $(PROFILE),--profile $(PROFILE))
 
 # STREAM passes options, for instance STREAM="--client confluent --profile fast"; KAFKA_HOME as for the tests.

@@ -8,14 +8,16 @@ from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 
-from storage import schema
+from storage import schema, served
 from storage.columns import Name, Real, Utc, Whole
 from storage.engine import Database
+from storage.incidents import IncidentFilter
 from storage.read import AlertFilter, Listing
 from storage.types import LIVE
 
 AlertSort = Literal["-first_time", "first_time", "-score", "score"]
 ALERT_SORTS = get_args(AlertSort)
+IncidentSort = Literal["-first_time", "first_time", "-severity_score", "severity_score"]
 LISTED = (
     "id", "run", "stream", "entity", "state", "severity", "score", "p", "confidence", "first_time", "last_time",
     "peak_time", "detected_at", "model_version", "attribution", "explanation", "explained_by", "explained_by_event",
@@ -44,6 +46,12 @@ class Pages:
         keys = [table.c[sort.removeprefix("-")], table.c.id]
         columns = [table.c[name] for name in LISTED]
         return self._page(sa.select(*columns).where(*which.conditions()), keys, sort[0] == "-", after, limit)
+
+    def incidents(self, which: IncidentFilter, sort: IncidentSort, after: list[Any] | None, limit: int) -> Page:
+        """Incidents that `which` lets through, by beginning or by how bad they are, falling with a "-"."""
+        table = served.incidents
+        keys = [table.c[sort.removeprefix("-")], table.c.id]
+        return self._page(sa.select(table).where(*which.conditions()), keys, sort[0] == "-", after, limit)
 
     def entities(self, stream: str, contains: str | None, after: list[Any] | None, limit: int, run: str = LIVE) -> Page:
         """A stream's entities by name, of those whose name `contains` a text."""

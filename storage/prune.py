@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from storage import schema
+from storage import schema, served
 from storage.engine import Database
 
 PRUNABLE = {
@@ -21,6 +21,7 @@ PRUNABLE = {
         schema.no_data,
         schema.context_events,
         schema.homes,
+        served.incidents,
     )
 }
 
@@ -28,8 +29,8 @@ PRUNABLE = {
 def prune(database: Database, days: Mapping[str, float], now: datetime, batch: int = 5000) -> dict[str, int]:
     """Delete what was last saved more than `days[table]` days before `now`: rows gone by table.
 
-    Alerts go only when resolved or retracted, and their explanations with them. An entity's newest evicted state stays,
-    and its home as long as a snapshot has known it since.
+    Alerts and incidents go only when resolved or retracted, explanations with their alerts; types of incidents stay. An
+    entity's newest evicted state stays, and its home as long as a snapshot has known it since.
     ValueError for a table that has no retention, or a negative number of days.
     """
     for table, count in days.items():
@@ -59,7 +60,7 @@ def prune_table(database: Database, table: sa.Table, before: datetime, batch: in
 
 def sparing(table: sa.Table, before: datetime) -> list[sa.ColumnElement[bool]]:
     """What an old row must fulfil besides to be deleted."""
-    if table is schema.alerts:
+    if table in (schema.alerts, served.incidents):
         return [table.c.state.in_(["resolved", "retracted"])]
     if table is schema.no_data:
         return [table.c.resolved_at.is_not(None)]

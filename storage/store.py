@@ -195,8 +195,9 @@ class Store:
     ) -> bool:
         """Store what was explained of an alert that waited for it: needs no lease.
 
-        Only what explains is written (status, by what, sentence, window, evidence, attribution), and `announcements`
-        of it; nothing, and False, where another window waits by now than `waited`, with which the alert was read.
+        Only what explains is written (status, by what, sentence, window, evidence, attribution), when that was, and
+        `announcements` of it; nothing, and False, where another window waits by now than `waited`, with which the alert
+        was read.
         StoreError if there is no such alert.
         """
         rows = encode(schema.explanations, self._database.dialect, explanations, {})
@@ -204,7 +205,7 @@ class Store:
         update = (
             sa.update(schema.alerts)
             .where(schema.alerts.c.id == alert.id)
-            .values({name: getattr(alert, name) for name in names})
+            .values({name: getattr(alert, name) for name in names} | {"saved_at": self._clock()})
         )
 
         there = sa.select(schema.alerts.c.id).where(schema.alerts.c.id == alert.id)

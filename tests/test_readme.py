@@ -27,6 +27,7 @@ from tsad.grouping import SessionConfig
 from tsad.incoming import FeatureConfig, LogConfig, MappingConfig, TelemetryConfig
 from tsad.operating import ApiConfig, HttpConfig, LoggingConfig
 from tsad.surroundings import ContextConfig
+from tsad.triage.settings import TriageConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -229,6 +230,8 @@ def field_of(path: str) -> tuple[type[BaseModel], str]:
             return HttpConfig, name
         case ["api", name]:
             return ApiConfig, name
+        case ["triage", name]:
+            return TriageConfig, name
         case ["log", name]:
             return LoggingConfig, name
         case [name]:

@@ -20,6 +20,7 @@ from tsad.operating import ApiConfig, HttpConfig, LoggingConfig
 from tsad.renewal import Renewal
 from tsad.section import Duration, Section, Without
 from tsad.surroundings import ContextConfig, ContextPatternConfig, ContextRuleConfig
+from tsad.triage.settings import TriageConfig
 
 RETENTION: dict[str, float] = {
     "scores": 30,
@@ -30,7 +31,7 @@ RETENTION: dict[str, float] = {
     "context_events": 400,
     "homes": 400,
 }
-PRUNABLE = (*RETENTION, "alerts", "evicted_states")
+PRUNABLE = (*RETENTION, "alerts", "evicted_states", "incidents")
 
 
 class ConfigError(Exception):
@@ -215,6 +216,7 @@ class Config(Section):
     kafka: KafkaConfig = KafkaConfig()
     http: HttpConfig = HttpConfig()
     api: ApiConfig = ApiConfig()
+    triage: TriageConfig = TriageConfig()
     log: LoggingConfig = LoggingConfig()
     retention_days: dict[str, float] = RETENTION
     stream: dict[str, StreamConfig] = Field(default_factory=dict)
@@ -329,8 +331,13 @@ _TABLES: dict[tuple[Any, ...], type[Section]] = {
 """What lies below `stream.NAME`; below `features` each entry has a name, in lists a number."""
 
 
+TOP: dict[str, type[Section]] = {
+    "kafka": KafkaConfig, "http": HttpConfig, "api": ApiConfig, "triage": TriageConfig, "log": LoggingConfig,
+}  # fmt: skip
+
+
 def _section(place: tuple[Any, ...]) -> type[Section]:
-    for name, section in (("kafka", KafkaConfig), ("http", HttpConfig), ("api", ApiConfig), ("log", LoggingConfig)):
+    for name, section in TOP.items():
         if place[:1] == (name,):
             return section
     if place[:1] != ("stream",) or len(place) < 2:

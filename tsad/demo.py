@@ -33,6 +33,7 @@ from tsad.outcomes import Event, Outcomes, outcomes
 from tsad.pictures import draw, strongest
 from tsad.report import alert_row, alert_table
 from tsad.texts import template_texts
+from tsad.triage.following import triage_of
 
 SMD, TRAINTICKET = "smd", "trainticket"
 PICTURES = 3
@@ -82,7 +83,8 @@ class DemoReport:
             f"{self.seconds:.0f} s, at most {peak_memory() / 2**20:.0f} MiB of memory; kept in {self.database}"
         )
         console.print(
-            "next: tsad alerts --state confirmed\nnext: tsad explain ID --png why.png\nnext: tsad try YOUR.csv"
+            "next: tsad alerts --state confirmed\nnext: tsad incidents list --sort worst\n"
+            "next: tsad explain ID --png why.png\nnext: tsad try YOUR.csv"
         )
         address = f"http://{ApiConfig().bind}/#token={self.token}"
         console.print(f"next: tsad serve, and open {address}", soft_wrap=True)
@@ -101,6 +103,7 @@ def run_demo(
             with app.claim():
                 _prepare(data, work)
                 ended = _watch_smd(app, data, bars, stopping) and _watch_trainticket(app, data, work, bars, stopping)
+                triage_of(app.database, app.config.triage, app.now).all()
                 if ended:
                     bars.done()
             return _report(app, data, folder, begun, not ended)

@@ -20,6 +20,7 @@ from tsad.incoming import FeatureConfig, LogConfig, MappingConfig, TelemetryConf
 from tsad.operating import ApiConfig, HttpConfig, LoggingConfig
 from tsad.section import UNITS, Section, parse_duration
 from tsad.surroundings import ContextConfig
+from tsad.triage.settings import TriageConfig
 from tsad.wording import counted, one_line, utc_text
 
 if TYPE_CHECKING:  # reading samples needs pandas, writing about them does not
@@ -55,6 +56,14 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "bind": "address of `tsad serve`",
         "requests_per_second": "by each token",
         "max_body": "bytes of a request",
+    },
+    TriageConfig: {
+        "gap": "how far apart in time alerts of one incident may be",
+        "span": "how long after its first alert others may join an incident",
+        "labels": "labels of entities that relate those with an equal value, such as rack",
+        "correlation": "how alike the channels of two entities must move to be related",
+        "alike": "how alike incidents of one type are",
+        "every": "how often `tsad serve` and `tsad triage` look for alerts that have changed",
     },
     LoggingConfig: {
         "format": "of what goes to standard error",
@@ -238,6 +247,7 @@ def configuration_text(stream: str, sniffed: "Sniffed | None", source: str | Non
         _keys(Config, {}),
         ["", "#[http]", *_keys(HttpConfig, {})],
         ["", "#[api]", *_keys(ApiConfig, {})],
+        ["", "# Which alerts form one incident (docs/incidents.md).", "#[triage]", *_keys(TriageConfig, {})],
         ["", "#[log]", *_keys(LoggingConfig, {})],
         ["", "#[kafka]", *_keys(KafkaConfig, {})],
         ["", *_summary(sniffed), f"[{place}]", *_keys(StreamConfig, timing)],

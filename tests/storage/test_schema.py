@@ -49,6 +49,9 @@ def test_keys_come_first_and_hold_the_run() -> None:
             "models",
             "template_names",
             "tokens",
+            "incidents",
+            "incident_alerts",
+            "incident_types",
         }
 
 
@@ -56,7 +59,7 @@ def test_the_issues_tables_are_there(database: Database) -> None:
     wanted = (
         "streams entities models alerts explanations scores score_rollups log_templates dead_letters checkpoints "
         "snapshots orders audit leases evicted_states outbox announced homes places no_data refits "
-        "template_aliases template_names context_events tokens"
+        "template_aliases template_names context_events tokens triage incidents incident_alerts incident_types"
     )
     names = database.read(lambda connection: sa.inspect(connection).get_table_names())
     assert set(names) - {"alembic_version"} == set(wanted.split())
@@ -76,7 +79,7 @@ def test_every_migration_file_is_part_of_the_package() -> None:
     files = sorted(path.name for path in (MIGRATIONS / "versions").glob("*.py"))
     assert files == [
         "v0001_first.py", "v0002_outbox.py", "v0003_homes.py", "v0004_places.py", "v0005_no_data.py", "v0006_refits.py",
-        "v0007_template_names.py", "v0008_context_events.py", "v0009_tokens.py",
+        "v0007_template_names.py", "v0008_context_events.py", "v0009_tokens.py", "v0010_incidents.py",
     ]  # fmt: skip
 
 
@@ -110,11 +113,11 @@ def test_an_older_schema_is_refused_and_not_upgraded_on_the_quiet(
     scripts = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, scripts)
     (scripts / "versions" / "v0010_next.py").write_text(
-        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0010"\ndown_revision = "v0009"\n'
+        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0011"\ndown_revision = "v0010"\n'
         'def upgrade():\n    op.add_column("streams", sa.Column("note", sa.Text()))\n'
     )
     monkeypatch.setattr("storage.migrate.MIGRATIONS", scripts)
-    with pytest.raises(StoreError, match="older schema version v0009: run `tsad db upgrade`"):
+    with pytest.raises(StoreError, match="older schema version v0010: run `tsad db upgrade`"):
         open_database(database_url, create=True)
     upgrade(database_url)
     opened = open_database(database_url)
@@ -131,7 +134,7 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
     scripts = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, scripts)
     (scripts / "versions" / "v0010_next.py").write_text(
-        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0010"\ndown_revision = "v0009"\n'
+        'from alembic import op\nimport sqlalchemy as sa\nrevision = "v0011"\ndown_revision = "v0010"\n'
         'def upgrade():\n    op.add_column("streams", sa.Column("note", sa.Text()))\n    op.execute("nonsense")\n'
     )
     with monkeypatch.context() as patch:

@@ -18,6 +18,8 @@ from storage.types import StreamRow
 from tests.storage.stored_samples import Clock, alert, at, bundle
 from tests.tsad.asking import Asking
 from tsad.api.application import PREFIX, specification
+from tsad.triage.following import triage_of
+from tsad.triage.settings import TriageConfig
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +35,7 @@ def asking(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Any) -> As
     store.put_stream(StreamRow("live", "fleet", 60 * 10**9, {}))
     lines = {"lines": [{"feature": "log.new", "line": "<script>"}], "said": {"log.new": ["a"]}}
     store.save([bundle(alerts=[alert(), alert("b\x00", 12, evidence=lines), alert("c", 13)])])
+    triage_of(database, TriageConfig(), Clock()).all()
     ContextEvents(database, Clock()).add("fleet", [ContextEvent("deploy", at(10), "web-*", at(12), "shop 9")])
     return Asking(database, requests_per_second=100_000)
 

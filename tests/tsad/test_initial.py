@@ -22,6 +22,7 @@ from tsad.initial import configuration_text
 from tsad.operating import ApiConfig, HttpConfig, LoggingConfig
 from tsad.section import Section
 from tsad.surroundings import ContextConfig
+from tsad.triage.settings import TriageConfig
 
 # no `$`: ${NAME} in a value is an environment variable, by design
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="$"), min_size=1, max_size=20)
@@ -68,9 +69,10 @@ def test_the_text_without_a_sample_is_the_default_configuration() -> None:
 @pytest.mark.parametrize(
     ("header", "section", "tables"),
     [
-        ("", Config, {"stream", "kafka", "http", "api", "log"}),
+        ("", Config, {"stream", "kafka", "http", "api", "triage", "log"}),
         ("http", HttpConfig, set()),
         ("api", ApiConfig, set()),
+        ("triage", TriageConfig, set()),
         ("log", LoggingConfig, set()),
         ("kafka", KafkaConfig, set()),
         ("stream.web", StreamConfig, {"telemetry", "logs", "sessions", "features", "context"}),

@@ -14,7 +14,16 @@ from storage.types import LIVE, Alert, AlertState, Explanation, Severity, StoreE
 from tsad.api.cursors import Absent, Cursor, Limit, read, refused, written
 from tsad.api.desk import AtDesk, Desk, Viewer
 from tsad.api.problems import ProblemError, problem
-from tsad.api.resources import AlertDetail, AlertPage, AlertSeries, AlertSummary, Channel, ExplanationPart, Share
+from tsad.api.resources import (
+    AlertDetail,
+    AlertPage,
+    AlertSeries,
+    AlertSummary,
+    Channel,
+    ExplanationPart,
+    IncidentRef,
+    Share,
+)
 from tsad.context import sentence_of
 from tsad.rows import utc
 
@@ -61,7 +70,7 @@ def alerts(
         page = desk.pages.alerts(which, sort, read(cursor, sort), limit)
     except ValueError:
         raise refused() from None
-    return AlertPage(items=[AlertSummary(**summary_of(row)) for row in page.rows], next_cursor=written(sort, page.last))
+    return AlertPage(items=[AlertSummary(**summary(row)) for row in page.rows], next_cursor=written(sort, page.last))
 
 
 @router.get("/{alert}", summary="One alert, with why")
@@ -72,9 +81,8 @@ def alert(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertDetail:
     told = {name: getattr(found, name) for name in ("partition", "ingested_at", "amended_at", "votes")}
     evidence = {name: found.evidence.get(name, empty) for name, empty in (("lines", []), ("said", {}), ("texts", {}))}
     return AlertDetail(
-        **summary_of({name: getattr(found, name) for name in Alert.__slots__} | {"id": found.id}),
-        **told, attribution=_shares(found.attribution), explanations=[_part(part, step) for part in parts],
-        **evidence,
+        **summary_of(found), **told, attribution=_shares(found.attribution),
+        explanations=[_part(part, step) for part in parts], **evidence, incident=_incident(desk, found.id),
     )  # fmt: skip
 
 
@@ -105,13 +113,23 @@ def found_alert(desk: Desk, identity: str) -> tuple[Alert, list[Explanation]]:
         ) from None
 
 
-def summary_of(row: Mapping[str, Any]) -> dict[str, Any]:
+def _incident(desk: Desk, alert: str) -> IncidentRef | None:
+    found = desk.incidents.of_alerts([alert]).get(alert)
+    return None if found is None else IncidentRef(id=found[0], number=found[1], title=found[2])
+
+
+def summary(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of `storage.pages.LISTED` as a summary tells it."""
     event = row["explained_by_event"] or None
     return {name: row[name] for name in AlertSummary.model_fields if name in row} | {
         "features": _shares(row["attribution"])[:TOP], "explained": row["explanation"] == "done",
         "explained_by_event": event, "sentence": sentence_of(row["sentence"], event or {}),
     }  # fmt: skip
+
+
+def summary_of(alert: Alert) -> dict[str, Any]:
+    """What a list tells of an alert."""
+    return summary({name: getattr(alert, name) for name in Alert.__slots__} | {"id": alert.id})
 
 
 def _shares(attribution: Mapping[str, float]) -> list[Share]:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from storage.engine import Database
 from storage.leases import Clock, utc_now
 from storage.tokens import Tokens
-from tsad.api import alerts, charts, dashboard, entity_charts, session, streams
+from tsad.api import alerts, charts, dashboard, entity_charts, incidents, session, streams
 from tsad.api import live as live_events
 from tsad.api.access import Buckets, Gate
 from tsad.api.desk import AtDesk, Desk, Viewer
@@ -44,6 +44,7 @@ def api(
     inner.include_router(alerts.router)
     inner.include_router(charts.router)
     inner.include_router(entity_charts.router)
+    inner.include_router(incidents.router)
     inner.include_router(streams.router)
     inner.include_router(session.router)
     inner.include_router(live_events.router)

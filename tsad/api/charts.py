@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 
 from storage.overview import Place
 from storage.types import LIVE
-from tsad.api.alerts import AlertId, Moment, Name, Run, found_alert, summary_of
+from tsad.api.alerts import AlertId, Moment, Name, Run, found_alert, summary
 from tsad.api.chart_resources import (
     AlertBucket,
     AlertCounts,
@@ -99,7 +99,7 @@ def similar(desk: AtDesk, _: Viewer, alert: AlertId) -> list[SimilarAlert]:
     found, _parts = found_alert(desk, alert)
     scored = [(_cosine(found.attribution, row["attribution"]), row) for row in desk.overview.past(found)]
     best = sorted((one for one in scored if one[0] >= ALIKE_FROM), key=lambda one: -one[0])[:SIMILAR]
-    return [SimilarAlert(**summary_of(row), similarity=min(likeness, 1.0)) for likeness, row in best]
+    return [SimilarAlert(**summary(row), similarity=min(likeness, 1.0)) for likeness, row in best]
 
 
 def _health(stream: str, rows: Sequence[Mapping[str, Any]], going_on: int) -> StreamHealth:

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from storage.context import ContextEvents
 from storage.engine import Database
+from storage.incidents import Incidents
 from storage.leases import Clock
 from storage.models import Models
 from storage.overview import Overview
@@ -29,6 +30,7 @@ class Desk:
     models: Models
     events: ContextEvents
     overview: Overview
+    incidents: Incidents
     history: Path
     clock: Clock
 
@@ -36,7 +38,7 @@ class Desk:
     def of(cls, database: Database, history: Path, clock: Clock) -> "Desk":
         """On an open database; `history` is the folder of closed slots, `clock` the wall's."""
         read = Reader(database), Pages(database), Models(database), ContextEvents(database), Overview(database)
-        return cls(*read, history, clock)
+        return cls(*read, Incidents(database), history, clock)
 
     def stream(self, name: str, run: str) -> StreamRow:
         """A stream of a run; ProblemError names those there are."""

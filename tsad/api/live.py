@@ -19,7 +19,7 @@ from storage.leases import Clock
 from storage.overview import Overview
 from storage.read import Listing
 from storage.types import StoreError
-from tsad.api.alerts import summary_of
+from tsad.api.alerts import summary
 from tsad.api.desk import Viewer
 from tsad.api.problems import ProblemError
 from tsad.api.resources import AlertSummary
@@ -151,7 +151,7 @@ def _key(row: dict[str, object]) -> Key:
 
 def _event(row: dict[str, object]) -> str:
     at, identity = _key(row)
-    body = AlertSummary(**summary_of(row)).model_dump_json()
+    body = AlertSummary(**summary(row)).model_dump_json()
     return f"id: {at.isoformat()} {identity}\nevent: alert\ndata: {body}\n\n"
 
 

@@ -2,10 +2,11 @@
 
 from datetime import datetime
 from math import isfinite
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from storage.incidents import IncidentState
 from storage.tokens import Role
 from storage.types import AlertState, ModelState, Severity
 
@@ -97,6 +98,7 @@ class AlertDetail(AlertSummary):
     lines: list[QuotedLine] = Field(description="Log lines that raised it.")
     said: dict[str, list[str]] = Field(description="By log feature, the masked texts behind it.")
     texts: dict[str, str] = Field(description="By log feature, the template it counts.")
+    incident: "IncidentRef | None" = Field(description="That it belongs to, once triage has seen it.")
 
 
 class Channel(Resource):
@@ -243,3 +245,85 @@ class Bearer(Resource):
     name: str
     role: Role
     expires_at: datetime | None
+
+
+class TypeOf(Resource):
+    """The incident that was the first of its type."""
+
+    id: str
+    number: int
+    title: str
+
+
+class IncidentRef(Resource):
+    """An incident, briefly."""
+
+    id: str
+    number: int
+    title: str
+
+
+class IncidentSummary(Resource):
+    """Alerts that belong together, as lists tell of them."""
+
+    id: str = Field(description="A hash of its first alert's id.")
+    number: int = Field(description="For people (INC-12), counted within the run.")
+    run: str
+    stream: str = Field(description="Of its first alert.")
+    title: str = Field(description="In words.")
+    state: IncidentState = Field(description="Open while any of its alerts is.")
+    severity: Severity
+    severity_score: Number = Field(description="How bad, as a number that orders.")
+    score: Number = Field(description="The greatest of its alerts; above 1 is anomalous.")
+    first_time: datetime
+    last_time: datetime
+    entity: str = Field(description="That moved first.")
+    feature: str = Field(description="That moved first.")
+    alerts: int = Field(description="Those that stand.")
+    entities: int
+    opened_at: datetime = Field(description="When its first alert was found, by the clock.")
+    new_type: bool = Field(description="Whether it is the first of its type.")
+    like: TypeOf | None = Field(description="The first of its type, where that is another one.")
+    likeness: Number = Field(description="How alike they are, up to 1.")
+    merged_into: str | None = Field(description="The incident that its alerts went to.")
+
+
+class Suspect(Resource):
+    """A channel that may be the cause."""
+
+    stream: str
+    entity: str
+    feature: str
+    text: str = Field(description="Of a log feature, what its lines say.")
+    direction: int = Field(description="1 up, -1 down, 0 unknown.")
+    share: Number = Field(description="Of the incident's deviation, 0 to 1.")
+    lag: Number = Field(description="Seconds behind the first channel that moved.")
+    blame: Number = Field(description="By share and lag together; all add up to 1.")
+
+
+class IncidentMoment(Resource):
+    """Something that happened in an incident."""
+
+    time: datetime
+    what: Literal["moved", "opened", "ended"]
+    alert: str
+    entity: str
+    feature: str | None = Field(description="Of a channel that moved.")
+    direction: int | None
+
+
+class IncidentDetail(IncidentSummary):
+    """An incident with its alerts and what came first."""
+
+    suspects: list[Suspect] = Field(description="The likeliest cause first.")
+    timeline: list[IncidentMoment] = Field(description="In the order of event time.")
+    members: list[AlertSummary] = Field(description="Its alerts that stand, at most 200, the first to begin first.")
+    similar: list[IncidentRef] = Field(description="Others of its type, the newest first.")
+    times_in_30_days: int = Field(description="Incidents of its type up to this one, itself included.")
+
+
+class IncidentPage(Resource):
+    """Incidents, and where the list goes on."""
+
+    items: list[IncidentSummary]
+    next_cursor: str | None

@@ -8,6 +8,7 @@ from tsad.cli.alerts import alerts, explain
 from tsad.cli.coldstart import cold_start
 from tsad.cli.commands import app
 from tsad.cli.context import context
+from tsad.cli.incidents import incidents, triage
 from tsad.cli.quality import evaluate
 from tsad.cli.registers import db, dead_letters, detectors, models
 from tsad.cli.serve import serve, tokens
@@ -21,8 +22,8 @@ from tsad.runner import LeaseLostError
 
 __all__ = [
     "alerts", "app", "check", "cold_start", "context", "db", "dead_letters", "demo", "detectors", "evaluate", "explain",
-    "fit", "init", "main", "models", "produce_topics", "rehome", "rekey", "run", "serve", "templates", "tokens",
-    "try_file",
+    "fit", "incidents", "init", "main", "models", "produce_topics", "rehome", "rekey", "run", "serve", "templates",
+    "tokens", "triage", "try_file",
 ]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from tsad.cli.terminal import configuration, note, print_line, show
 from tsad.operating import address
 from tsad.report import as_json, token_table
 from tsad.section import parse_duration
+from tsad.triage.following import Follower, triage_of
 
 tokens = typer.Typer(help="Tokens of the HTTP API: list, add, revoke.", invoke_without_command=True)
 app.add_typer(tokens, name="tokens")
@@ -35,13 +36,15 @@ def serve(
     config: ConfigPath = CONFIG,
     database: DatabaseUrl = None,
 ) -> None:
-    """Answer the HTTP API and the dashboard on what the database holds, until it is interrupted."""
+    """Answer the HTTP API and the dashboard on what the database holds, and make incidents of alerts, until it is
+    interrupted."""
     from tsad.api.serving import answer
 
     configured = configuration(config, database)
     opened = open_database(configured.database, create=True)
     try:
-        answer(opened, configured.api, Path(configured.history), address(bind or configured.api.bind), note)
+        with Follower(triage_of(opened, configured.triage), configured.triage):
+            answer(opened, configured.api, Path(configured.history), address(bind or configured.api.bind), note)
     finally:
         opened.close()
 

@@ -21,6 +21,7 @@ from tsad.logs import configure
 from tsad.progress import Progress
 from tsad.report import as_json, model_table, run_table
 from tsad.serving import noting, serving
+from tsad.triage.following import triage_of
 from tsad.worker import Worker, attempts, tell_outage
 
 
@@ -98,6 +99,7 @@ def run(
                 if ended:
                     bars.done()
         standing = runner.progress
+        triage_of(opened_app.database, opened_app.config.triage, opened_app.now).all()
     _summary(stream, standing, runner.counts, ended, json)
     if not ended:
         note("interrupted; the next run goes on from here")

@@ -1,0 +1,1 @@
+"""What is done with alerts once they are stored: incidents. docs/incidents.md."""
