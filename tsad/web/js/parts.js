@@ -61,3 +61,15 @@ export function alertRow(alert) {
       h("span", { class: "row-facts" }, `${alert.stream} · score ${number(alert.score)} · confidence ${percent(alert.confidence)}`,
         features ? ` · ${features}` : "", alert.explained_by_event ? " · explained by an event" : "", ` · ${short(alert.id)}`)));
 }
+
+/** An incident as a line of a list. */
+export function incidentRow(incident) {
+  const like = incident.like ? `like INC-${incident.like.number}` : incident.new_type ? "new type" : "";
+  return h("li", { class: `alert-row ${incident.severity} ${incident.state}`, "data-id": incident.id },
+    h("a", { class: "row-link", href: link(["incidents", incident.id]) },
+      h("span", { class: "row-top" }, severity(incident.severity), state(incident.state),
+        h("span", { class: "entity" }, `INC-${incident.number}`), like ? h("span", { class: "hint-inline" }, like) : null,
+        h("span", { class: "row-time" }, `${time(incident.first_time)} UTC`)),
+      h("span", { class: "row-sentence" }, incident.title),
+      h("span", { class: "row-facts" }, `${incident.stream} · ${incident.alerts} ${incident.alerts === 1 ? "alert" : "alerts"} of ${incident.entities} ${incident.entities === 1 ? "entity" : "entities"} · first ${incident.entity}, ${incident.feature} · score ${number(incident.score)}`)));
+}

@@ -44,6 +44,7 @@ function heading(alert) {
     h("p", { class: "sentence" }, alert.sentence || "Its explanation is still being made."),
     event ? h("p", { class: "event" }, h("strong", {}, "Explained by an event: "), `${event.title || event.id} (${event.kind}), ${time(event.time)} UTC`) : null,
     alert.merged_into ? h("p", { class: "event" }, "It goes on as ", h("a", { href: link(["alerts", alert.merged_into]) }, alert.merged_into.slice(0, 12)), ".") : null,
+    alert.incident ? h("p", {}, "Part of ", h("a", { href: link(["incidents", alert.incident.id]) }, `INC-${alert.incident.number}`), `: ${alert.incident.title}`) : null,
     h("p", { class: "links" }, h("a", { href: link(["entity"], { ...back, since: around[0], until: around[1] }) }, "The entity around it"),
       h("a", { href: link(["alerts"], back) }, "All alerts of the entity")));
 }

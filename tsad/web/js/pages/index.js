@@ -4,14 +4,16 @@ import * as alert from "./alert.js";
 import * as alerts from "./alerts.js";
 import * as entities from "./entities.js";
 import * as entity from "./entity.js";
+import * as incident from "./incident.js";
+import * as incidents from "./incidents.js";
 import * as models from "./models.js";
 import * as overview from "./overview.js";
 import { empty } from "../parts.js";
 import { fill, h } from "../dom.js";
 
-export const NAVIGATION = [["", "Overview"], ["alerts", "Alerts"], ["entities", "Entities"], ["models", "Models"]];
+export const NAVIGATION = [["", "Overview"], ["incidents", "Incidents"], ["alerts", "Alerts"], ["entities", "Entities"], ["models", "Models"]];
 
-const PAGES = { "": overview, alerts, entities, entity, models };
+const PAGES = { "": overview, incidents, alerts, entities, entity, models };
 const NOWHERE = {
   title: "No such page",
   show: ({ main }) => fill(main, h("h1", {}, "No such page"), empty("There is nothing at this address.", "", h("a", { href: "#/" }, "To the overview"))),
@@ -20,5 +22,6 @@ const NOWHERE = {
 /** The page of an address. */
 export function pageOf(path) {
   if (path[0] === "alerts" && path.length === 2) return alert;
+  if (path[0] === "incidents" && path.length === 2) return incident;
   return path.length < 2 ? PAGES[path[0] || ""] || NOWHERE : NOWHERE;
 }

@@ -5,7 +5,7 @@ import { client } from "../client.js";
 import { fill, h } from "../dom.js";
 import { bounded, count, number, percent, span, time } from "../format.js";
 import { live } from "../live.js";
-import { alertRow, choice, empty, loading, section, SEVERITIES, table } from "../parts.js";
+import { alertRow, choice, empty, incidentRow, loading, section, SEVERITIES, table } from "../parts.js";
 import { link, withQuery } from "../route.js";
 
 export const title = "Overview";
@@ -23,18 +23,19 @@ export async function show({ main, query, signal }) {
   }
   const since = seconds ? new Date(Date.parse(standing.until) - Number(seconds) * 1000).toISOString() : "";
   const asked = { stream, since, until: standing.until };
-  const places = { open: h("div"), bars: h("div", {}, loading("alerts")), heat: h("div", {}, loading("entities")), newest: h("div", {}, loading("alerts")), health: h("div") };
+  const places = { open: h("div"), incidents: h("div", {}, loading("incidents")), bars: h("div", {}, loading("alerts")), heat: h("div", {}, loading("entities")), newest: h("div", {}, loading("alerts")), health: h("div") };
   fill(main,
     h("div", { class: "head" }, h("h1", {}, title), h("div", { class: "filters" },
       choice("Stream", [["All streams", withQuery({ stream: "" }), !stream], ...streams.map((one) => [one.stream, withQuery({ stream: one.stream }), one.stream === stream])]),
       choice("Time", SPANS.map(([text, value]) => [text, withQuery({ span: value }), value === seconds])))),
     places.open,
+    section("Open incidents", places.incidents),
     h("div", { class: "columns wide-left" },
       h("div", {}, section("Alerts over time", places.bars), section("Entities by anomaly rate", places.heat)), section("Newest alerts", places.newest)),
     section("Streams", places.health));
   openAlerts(places.open, standing, stream);
   health(places.health, standing);
-  await Promise.all([bars(places.bars, asked, signal), heat(places.heat, asked, signal), newest(places.newest, asked, signal)]);
+  await Promise.all([incidents(places.incidents, stream, signal), bars(places.bars, asked, signal), heat(places.heat, asked, signal), newest(places.newest, asked, signal)]);
   follow(places, stream, asked, signal);
 }
 
@@ -47,7 +48,7 @@ function follow(places, stream, asked, signal) {
     const now = { ...asked, until: standing.until };
     openAlerts(places.open, standing, stream);
     health(places.health, standing);
-    await Promise.all([bars(places.bars, now, signal), heat(places.heat, now, signal), newest(places.newest, now, signal)]);
+    await Promise.all([incidents(places.incidents, stream, signal), bars(places.bars, now, signal), heat(places.heat, now, signal), newest(places.newest, now, signal)]);
   };
   const heard = () => { due ??= setTimeout(() => again().catch(() => {}), 1000); };
   live.addEventListener("alert", heard, { signal });
@@ -61,6 +62,12 @@ function openAlerts(place, standing, stream) {
     h("a", { class: "tile", href: link(["alerts"], { state: ["open", "confirmed"], stream }) }, h("span", { class: "tile-number" }, bounded(total)), h("span", {}, total === 1 ? "open alert" : "open alerts")),
     SEVERITIES.map((name) => h("a", { class: `tile ${name}`, href: link(["alerts"], { state: ["open", "confirmed"], severity: name, stream }) },
       h("span", { class: "tile-number" }, bounded(standing.open[name] || 0)), h("span", {}, name)))));
+}
+
+async function incidents(place, stream, signal) {
+  const page = await client.get("/incidents", { stream, state: "open", sort: "-severity_score", limit: 4 }, signal);
+  fill(place, page.items.length ? h("ul", { class: "rows" }, page.items.map(incidentRow)) : empty("No incident is open."),
+    h("p", {}, h("a", { href: link(["incidents"], { stream }) }, "All incidents")));
 }
 
 async function bars(place, asked, signal) {
