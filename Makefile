@@ -2,7 +2,7 @@
 # looks (a CPU or a CUDA build), everything else by hash from the lock of this Python.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lint format bench bench-quality bench-logs bench-stream bench-feedback bench-incidents chaos lock clean
+.PHONY: help setup demo test check lint format bench bench-quality bench-logs bench-feedback bench-incidents bench-stream chaos lock clean
 
 PYTHON ?= python3
 VENV := .venv
