@@ -54,6 +54,7 @@ incidents = sa.Table(
     sa.Index(None, "run", "first_time", "id"),
     sa.Index(None, "run", "severity_score", "id"),
     sa.Index(None, "run", "state", "first_time", "id"),
+    sa.Index(None, "run", "entity", "first_time", "id"),
     sa.Index(None, "run", "number", unique=True),
     sa.Index(None, "type", "first_time", "id"),
 )

@@ -133,5 +133,5 @@ def test_what_is_reported_was_not_developed_on() -> None:
 
 
 def test_only_the_parts_that_are_asked_for_are_measured(tmp_path: Path) -> None:
-    assert measured(tmp_path, [], "fast", 10.0) == {}
+    assert measured(tmp_path, [], "fast", [10.0]) == {}
     assert set(SHOPS) == {"onlineboutique", "trainticket"}

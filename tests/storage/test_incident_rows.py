@@ -275,6 +275,7 @@ def test_lists_go_by_an_index_on_postgresql(database: Database, incidents: Incid
     wanted = {
         "ix_incidents_run_first_time_id": [table.c.run == "live"],
         "ix_incidents_run_state_first_time_id": [table.c.run == "live", table.c.state == "open"],
+        "ix_incidents_run_entity_first_time_id": [table.c.run == "live", table.c.entity == "web-1"],
         "ix_incidents_type_first_time_id": [table.c.type == identity(1)],
     }
 

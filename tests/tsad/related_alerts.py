@@ -88,22 +88,25 @@ class Desk:
         return list(self.database.read(lambda c: c.execute(query).mappings().all()))
 
     def outcome(self) -> dict[str, Any]:
-        """What must not depend on how alerts were cut into passes: where each is, incidents, types."""
-        skipped = {"number", "saved_at", "type", "likeness"}
+        """What must not depend on how alerts were cut into passes."""
+        return outcome(self.database)
 
-        def work(connection: sa.Connection) -> dict[str, Any]:
-            placed = connection.execute(sa.select(served.incident_alerts)).mappings().all()
-            rows = connection.execute(sa.select(served.incidents)).mappings().all()
-            kinds = connection.execute(sa.select(served.incident_types)).mappings().all()
-            standing = [row for row in rows if row["state"] != "retracted"]
-            return {
-                "placed": {row["alert_id"]: (row["incident"], row["started"], row["end_time"]) for row in placed},
-                "incidents": {
-                    row["id"]: {name: value for name, value in row.items() if name not in skipped}
-                    | {"type": row["type"], "likeness": row["likeness"]}
-                    for row in standing
-                },
-                "types": {row["id"]: (row["signature"], row["title"], row["first_time"]) for row in kinds},
-            }
 
-        return self.database.read(work)
+def outcome(database: Database, *skipped: str) -> dict[str, Any]:
+    """Where each alert is, incidents but for those columns, types: nothing that says what people have seen."""
+    left_out = {"number", "saved_at", *skipped}
+
+    def work(connection: sa.Connection) -> dict[str, Any]:
+        placed = connection.execute(sa.select(served.incident_alerts)).mappings().all()
+        rows = connection.execute(sa.select(served.incidents)).mappings().all()
+        kinds = connection.execute(sa.select(served.incident_types)).mappings().all()
+        standing = [row for row in rows if row["state"] != "retracted"]
+        return {
+            "placed": {row["alert_id"]: (row["incident"], row["started"], row["end_time"]) for row in placed},
+            "incidents": {
+                row["id"]: {name: value for name, value in row.items() if name not in left_out} for row in standing
+            },
+            "types": {row["id"]: (row["signature"], row["title"], row["first_time"]) for row in kinds},
+        }
+
+    return database.read(work)

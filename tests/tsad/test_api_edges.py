@@ -216,7 +216,8 @@ def test_the_page_names_every_route_and_no_other(asking: Asking) -> None:
     told = {path.split("?")[0] for path in re.findall(r"^\| `(/[^`]*)` \|", text, re.MULTILINE)}
     described = {path.removeprefix(PREFIX) for path in specification(asking.made)["paths"] if path.startswith(PREFIX)}
     named = {
-        re.sub(r"\{\w+\}", lambda part: {"{stream}": "NAME", "{alert}": "ID"}[part[0]], path) for path in described
+        re.sub(r"\{\w+\}", lambda part: {"{stream}": "NAME", "{alert}": "ID", "{incident}": "ID"}[part[0]], path)
+        for path in described
     }
     assert told == named
     for parameter in specification(asking.made)["paths"][f"{PREFIX}/alerts"]["get"]["parameters"]:

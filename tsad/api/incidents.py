@@ -22,7 +22,6 @@ from tsad.api.resources import (
     IncidentRef,
     IncidentSummary,
     Suspect,
-    TypeOf,
 )
 from tsad.triage.passes import member_in
 from tsad.triage.telling import MONTH, timeline
@@ -93,5 +92,5 @@ def _found(desk: Desk, said: str, run: str) -> IncidentRow:
 def _summary(row: IncidentRow, kinds: Mapping[str, TypeRow]) -> dict[str, Any]:
     told = {name: getattr(row, name) for name in IncidentSummary.model_fields if name in IncidentRow.__slots__}
     kind = kinds.get(row.type or "")
-    like = None if kind is None or kind.id == row.id else TypeOf.model_validate(kind)
+    like = None if kind is None or kind.id == row.id else IncidentRef.model_validate(kind)
     return told | {"new_type": row.type == row.id, "like": like}

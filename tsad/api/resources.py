@@ -247,14 +247,6 @@ class Bearer(Resource):
     expires_at: datetime | None
 
 
-class TypeOf(Resource):
-    """The incident that was the first of its type."""
-
-    id: str
-    number: int
-    title: str
-
-
 class IncidentRef(Resource):
     """An incident, briefly."""
 
@@ -283,7 +275,7 @@ class IncidentSummary(Resource):
     entities: int
     opened_at: datetime = Field(description="When its first alert was found, by the clock.")
     new_type: bool = Field(description="Whether it is the first of its type.")
-    like: TypeOf | None = Field(description="The first of its type, where that is another one.")
+    like: IncidentRef | None = Field(description="The first of its type, where that is another one.")
     likeness: Number = Field(description="How alike they are, up to 1.")
     merged_into: str | None = Field(description="The incident that its alerts went to.")
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from storage.incidents import IncidentRow, IncidentState
 from storage.types import Severity
 from tsad.triage.digests import Channel, Digest, Member
-from tsad.triage.ranking import SUSPECTS, blamed, first_mover, suspects
+from tsad.triage.ranking import SUSPECTS, first_mover, suspects
 from tsad.wording import counted, one_line
 
 LEVELS: tuple[Severity, ...] = ("info", "warning", "critical")
@@ -100,9 +100,3 @@ def called(feature: str, digest: Digest) -> str:
 def _verb(ways: set[int], many: bool) -> str:
     move = "rise" if ways == {1} else "fall" if ways == {-1} else "move"
     return move if many else f"{move}s"
-
-
-def first_entity(members: Sequence[Member]) -> str:
-    """The entity that is blamed most."""
-    found = blamed(suspects(members))
-    return found[0][0] if found else members[0].digest.entity

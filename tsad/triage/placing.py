@@ -9,10 +9,11 @@ takes nobody that begins more than `span` after its first.
 An alert that was taken back keeps its place, since others came by it; it counts for nothing.
 """
 
+from bisect import insort
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
-from itertools import product
+from itertools import chain, product
 from math import sqrt
 
 from tsad.triage.digests import Curve, Digest, Member, incident_of
@@ -34,7 +35,7 @@ class Placing:
         self._bonds = bonds
         self._alive: dict[str, Member] = {}
         self._lasting: dict[Key, dict[str, Member]] = {}
-        self._moving: dict[Key, list[Member]] = {}
+        self._moving: dict[Key, dict[str, list[Member]]] = {}
 
     def put(self, member: Member) -> None:
         """One whose incident is known."""
@@ -45,7 +46,8 @@ class Placing:
             if before is None or before.end < member.end:
                 mine[str(member.incident)] = member
         for key in dict.fromkeys(_moments(member.digest, 0)):
-            self._moving.setdefault(key, []).append(member)
+            moving = self._moving.setdefault(key, {}).setdefault(str(member.incident), [])
+            insort(moving, member, key=lambda one: one.place)
 
     def place(self, member: Member) -> Member:
         """The same in its incident. Members come in order."""
@@ -64,10 +66,12 @@ class Placing:
             key: mine for key, members in self._lasting.items()
             if (mine := {name: one for name, one in members.items() if self._open(one, now)})
         }  # fmt: skip
-        self._moving = {
-            key: left for key, members in self._moving.items()
-            if (left := [one for one in members if self._open(one, now)])
-        }  # fmt: skip
+        for members in self._moving.values():
+            for name, some in list(members.items()):
+                members[name] = [one for one in some if self._open(one, now)]
+                if not members[name]:
+                    del members[name]
+        self._moving = {key: members for key, members in self._moving.items() if members}
         return list(self._alive.values())
 
     def _open(self, member: Member, now: datetime) -> bool:
@@ -84,9 +88,24 @@ class Placing:
             found = [one for key in keys for one in self._lasting.get(key, {}).values()]
             if met := [one for one in found if self._open(one, member.first)]:
                 return min(met, key=_age)
-        near = {one.alert_id: one for key in _moments(digest, LAGS) for one in self._moving.get(key, ())}
-        moving = sorted((one for one in near.values() if self._open(one, member.first)), key=_age)
-        return next((one for one in moving[:COMPARED] if self._correlate(digest, one.digest)), None)
+        return self._moved_with(member)
+
+    def _moved_with(self, member: Member) -> Member | None:
+        """One whose curves are like this one's, of the oldest incident that has any."""
+        there: dict[str, list[list[Member]]] = {}
+        for key in dict.fromkeys(_moments(member.digest, LAGS)):
+            for name, members in self._moving.get(key, {}).items():
+                there.setdefault(name, []).append(members)
+        compared = 0
+        for name in sorted(there, key=lambda one: _age(there[one][0][0])):
+            for other in chain.from_iterable(there[name]):
+                if compared == COMPARED:
+                    return None
+                if self._open(other, member.first):
+                    compared += 1
+                    if self._correlate(member.digest, other.digest):
+                        return other
+        return None
 
     def _correlate(self, one: Digest, other: Digest) -> bool:
         pairs = product(one.curves.values(), other.curves.values())

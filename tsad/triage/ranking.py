@@ -63,14 +63,6 @@ def suspects(members: Sequence[Member]) -> list[Suspect]:
     return sorted(found, key=lambda one: (-one.blame, one.lag, -one.share, one.entity, one.feature, one.stream))
 
 
-def blamed(found: Sequence[Suspect]) -> list[tuple[str, float]]:
-    """Entities by the blame of all of their channels."""
-    whole: dict[str, float] = {}
-    for one in found:
-        whole[one.entity] = whole.get(one.entity, 0.0) + one.blame
-    return sorted(whole.items(), key=lambda pair: (-pair[1], pair[0]))
-
-
 def first_mover(members: Sequence[Member]) -> tuple[Member, Channel | None]:
     """The alert and the channel that moved first, of those that an alert is named for; of several at once the one with
     the largest part."""

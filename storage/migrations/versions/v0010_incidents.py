@@ -82,6 +82,7 @@ def _incidents() -> None:
     _index("incidents", "run", "first_time", "id")
     _index("incidents", "run", "severity_score", "id")
     _index("incidents", "run", "state", "first_time", "id")
+    _index("incidents", "run", "entity", "first_time", "id")
     _index("incidents", "run", "number", unique=True)
     _index("incidents", "type", "first_time", "id")
 
