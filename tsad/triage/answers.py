@@ -42,7 +42,7 @@ class Answers:
         about: About = "alert"
         mark = Mark(
             kind=kind, about=about, target=alert.id, by=by, at=now, answer=answer, note=note, until=until,
-            detail=_seen(alert) if kind == "feedback" else {},
+            detail=seen(alert) if kind == "feedback" else {},
         )  # fmt: skip
         self.standings.marks.add(mark)
         self._act(alert, mark)
@@ -91,7 +91,7 @@ def _document(book: Rulebook) -> dict[str, Any]:
     return book.model_dump(mode="json", exclude_defaults=True)
 
 
-def _seen(alert: Alert) -> dict[str, Any]:
+def seen(alert: Alert) -> dict[str, Any]:
     """What an answer is about: the alert as it was then."""
     told = likeness(Facts.of(alert))
     return {
