@@ -86,7 +86,7 @@ def heat_map(
     hours: dict[Place, list[Mapping[str, Any]]] = {place: [] for place in places}
     for row in desk.overview.hours(places, first - timedelta(seconds=HOUR), last, run):
         hours[row["stream"], row["partition"], row["entity"]].append(row)
-    start = int((first - EPOCH).total_seconds()) // width
+    start = (first - EPOCH) // timedelta(seconds=width)  # exact: the last moment of the calendar would be rounded up
     count = ceil((last - EPOCH).total_seconds() / width) - start
     rows = [_heat_row(place, alerts[place], hours[place], (start, count, width)) for place in places]
     rows.sort(key=lambda row: (-row.alerts, -(row.rate or 0), row.stream, row.entity))

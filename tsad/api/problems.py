@@ -96,9 +96,10 @@ def answered(api: FastAPI) -> None:
         return ProblemError(HTTPStatus(error.status_code), str(error.detail), error.headers).response()
 
     @api.exception_handler(RequestValidationError)
-    def not_allowed(_: Request, error: RequestValidationError) -> JSONResponse:
+    def not_allowed(request: Request, error: RequestValidationError) -> JSONResponse:
+        secret = request.url.path.endswith("/session")  # what is sent there is a token, whatever is wrong with it
         # of what may be absent, that it is not absent is no news
-        faults = tuple(_fault(one) for one in error.errors() if one["type"] != "none_required")
+        faults = tuple(_fault(one, secret) for one in error.errors() if one["type"] != "none_required")
         said = "; ".join(f"{one.field}: {one.detail}" for one in faults)
         return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, said, errors=faults).response()
 
@@ -117,8 +118,9 @@ def answered(api: FastAPI) -> None:
         ).response()
 
 
-def _fault(error: Mapping[str, Any]) -> FieldFault:
+def _fault(error: Mapping[str, Any], secret: bool) -> FieldFault:
+    """Where it stands, what is allowed and, unless it is `secret`, what was given."""
     # where it stands, and which of several; behind that come names of types
     place = ".".join(str(part) for depth, part in enumerate(error["loc"]) if depth < 2 or isinstance(part, int))
-    given = "" if error["type"] == "missing" else f", got {error['input']!r}"[:200]
+    given = "" if secret or error["type"] == "missing" else f", got {error['input']!r}"[:200]
     return FieldFault(field=place, detail=f"{error['msg'].removeprefix('Value error, ')}{given}")

@@ -136,7 +136,7 @@ def calendars(desk: AtDesk, _: Viewer) -> list[CalendarEntry]:
     return [_calendar(row) for row in desk.answers.standings.rulings.calendars()]
 
 
-@router.put("/calendars/{name}", summary="Put a calendar in force", responses=NO_JSON)
+@router.put("/calendars/{name:path}", summary="Put a calendar in force", responses=NO_JSON)
 def put_calendar(desk: AtDesk, token: Responder, name: CalendarName, calendar: Calendar) -> CalendarEntry:
     """One of that name is replaced."""
     if calendar.name != name:
@@ -144,7 +144,7 @@ def put_calendar(desk: AtDesk, token: Responder, name: CalendarName, calendar: C
     return _calendar(desk.answers.put(calendar, token.name))
 
 
-@router.delete("/calendars/{name}", summary="Take a calendar out", status_code=HTTPStatus.NO_CONTENT)
+@router.delete("/calendars/{name:path}", summary="Take a calendar out", status_code=HTTPStatus.NO_CONTENT)
 def drop_calendar(desk: AtDesk, token: Responder, name: CalendarName) -> Response:
     """Alerts that it held back come up again."""
     try:
