@@ -19,8 +19,8 @@ from storage.types import (
     EvictedState,
     Explanation,
     NoData,
+    NotThereError,
     Severity,
-    StoreError,
     StreamRow,
 )
 
@@ -107,14 +107,14 @@ class Reader:
     def alert(self, identity: str) -> tuple[Alert, list[Explanation]]:
         """The alert of this id, or of the only id that starts so, with its explanations (strongest first).
 
-        StoreError if there is none, or more than one.
+        NotThereError if there is none, or more than one.
         """
         table, parts = schema.alerts, schema.explanations
         start = table.c.id.startswith(identity.lower(), autoescape=True)
         found = self._records(Alert, sa.select(table).where(start).order_by(table.c.id).limit(2))
         if len(found) != 1 or not identity:
             which = "starts more than one alert's id" if found else "is no alert's id"
-            raise StoreError(f"{self._database.name}: {identity!r} {which}")
+            raise NotThereError(f"{self._database.name}: {identity!r} {which}")
         query = sa.select(parts).where(parts.c.alert_id == found[0].id)
         query = query.order_by(parts.c.slot, parts.c.target, sa.func.abs(parts.c.value).desc(), parts.c.feature)
         return found[0], self._records(Explanation, query)

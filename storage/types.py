@@ -27,6 +27,10 @@ class StoreError(Exception):
     """The database cannot be used, or refused a transaction for good; the text names the database and what to do."""
 
 
+class NotThereError(StoreError):
+    """What was asked for is not there, or more than one is: the database itself answers."""
+
+
 class FileRefusedError(Exception):
     """A snapshot or model file is missing, changed or foreign; the text names the file."""
 

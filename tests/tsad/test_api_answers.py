@@ -204,3 +204,11 @@ def test_whoever_changed_something_is_in_the_chain(asking: Asking) -> None:
     verdict = asking.get("/acts/verification", "admin").json()
     assert verdict == {"rows": 4, "head": rows[0]["hash"], "fault": None}
     assert "tsad_" not in str(rows)
+
+
+def test_a_database_that_is_broken_is_no_missing_alert(asking: Asking, database: Database) -> None:
+    import sqlalchemy as sa
+
+    assert asking.get("/alerts/abcdef").status_code == 404
+    database.write(lambda connection: connection.execute(sa.text("ALTER TABLE alerts RENAME TO gone")))
+    assert asking.get("/alerts/abcdef").status_code == 503

@@ -40,7 +40,7 @@ def decided(*alerts: Alert, now: Any = NOW, marks: Any = (), **rulings: Any) -> 
 
 
 def answered(alert: Alert) -> Answered:
-    return Answered("m1", alert.id, likeness(Facts.of(alert)))
+    return Answered("m1", alert.id, likeness(Facts.of(alert)), alert.first_time)
 
 
 ONCE = Calendar.model_validate({"name": "upgrade", "start": at(90), "end": at(200)})
@@ -99,6 +99,8 @@ def test_what_is_like_an_answered_alert_is_suppressed_and_nothing_else() -> None
     ]  # fmt: skip
     for other in others:
         assert decided(other, answered=[said]) == [("notify", "confirmed", "")]
+    # what came before it stays as it was
+    assert decided(episode(slot=5), answered=[said]) == [("notify", "confirmed", "")]
     # a person's own word on an alert goes before that
     assert decided(episode(), answered=[said], marks=[mark("feedback", answer="true")])[0][0] == "notify"
     # and the answered one itself is its own mark's

@@ -1,6 +1,7 @@
 """What models must not learn, by alerts, by what people said of them, and by calendars."""
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 import pytest
 from triaged import START, STEP, episode
@@ -30,7 +31,13 @@ def keep(database: Database, *alerts: Alert) -> None:
 @pytest.fixture
 def answers(database: Database) -> Iterator[Answers]:
     keep(database, KNOWN, GONE)
-    yield Answers.of(database, Clock())
+    clock = Clock()
+
+    def later() -> datetime:
+        clock.now += timedelta(seconds=1)
+        return clock.now
+
+    yield Answers.of(database, later)
 
 
 def spans(database: Database, first: int = 0, last: int = 1440) -> list[tuple[str, int, int]]:

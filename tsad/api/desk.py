@@ -17,7 +17,7 @@ from storage.overview import Overview
 from storage.pages import Pages
 from storage.read import Reader
 from storage.tokens import Token
-from storage.types import Alert, Explanation, StoreError, StreamRow
+from storage.types import Alert, Explanation, NotThereError, StreamRow
 from tsad.api.access import needs
 from tsad.api.problems import ProblemError
 from tsad.pushing import Pushes
@@ -63,7 +63,7 @@ class Desk:
         """An alert by its id, or the only one that begins so, and its explanations; else ProblemError."""
         try:
             return self.reader.alert(identity)
-        except StoreError:
+        except NotThereError:
             said = f"there is no alert {identity!r}, or more than one begins so"
             raise ProblemError(HTTPStatus.NOT_FOUND, said) from None
 

@@ -19,11 +19,12 @@ from tsad.triage.rules import Reason, Rulebook, Ruling, judge
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Somebody said of an alert that it was none, or was expected: `by` is the mark's id."""
+    """Somebody said of an alert that began at `first_time` that it was none, or was expected: `by` is the mark's id."""
 
     by: str
     alert: str
     likeness: Likeness
+    first_time: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,8 @@ def _known(facts: Facts, rulings: Rulings) -> _Stage | None:
         return None
     mine = likeness(facts)
     for one in rulings.answered:
-        if one.alert != facts.alert.id and one.likeness.stream == mine.stream and alike(one.likeness, mine):
+        behind = one.alert != facts.alert.id and one.first_time <= facts.alert.first_time
+        if behind and alike(one.likeness, mine):
             return _Stage("suppress", "alike", one.by)
     return None
 

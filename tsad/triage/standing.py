@@ -146,7 +146,10 @@ def answered(marks: Iterable[Mark]) -> list[Answered]:
     """Of the last answers on each alert those that say it is none, or expected."""
     last = {mark.target: mark for mark in marks if mark.about == "alert"}
     return [
-        Answered(mark.id, mark.target, Likeness.model_validate(mark.detail["likeness"]))
+        Answered(
+            mark.id, mark.target, Likeness.model_validate(mark.detail["likeness"]),
+            datetime.fromisoformat(mark.detail["first_time"]),
+        )
         for mark in last.values()
         if mark.answer in ("false", "expected") and "likeness" in mark.detail
-    ]
+    ]  # fmt: skip

@@ -7,7 +7,7 @@ from storage.engine import Database
 from storage.marks import Answer, Marks
 from storage.read import Reader, Stretch
 from storage.rulings import Rulings
-from storage.types import StoreError
+from storage.types import NotThereError
 from tsad.rows import utc
 from tsad.triage.standing import calendar_of
 
@@ -41,7 +41,7 @@ class Untaught:
         for identity in alerts:
             try:
                 one, _ = self.reader.alert(identity)
-            except StoreError:  # kept no longer
+            except NotThereError:  # kept no longer
                 continue
             if one.stream == stream and one.first_slot <= last and one.last_slot >= first:
                 slots = one.opened_slot, one.first_slot, one.last_slot
