@@ -27,6 +27,7 @@ from storage.engine import open_database  # noqa: E402
 from storage.tokens import Tokens  # noqa: E402
 from streaming.journal import Journal  # noqa: E402
 from tsad.api.application import api  # noqa: E402
+from tsad.api.desk import Beside  # noqa: E402
 from tsad.operating import ApiConfig  # noqa: E402
 from tsad.pushing import Pushes  # noqa: E402
 
@@ -79,7 +80,7 @@ def _serving(folder: Path) -> Iterator[tuple[int, str]]:
     """A server in this process, and a token for it."""
     database = open_database(f"sqlite:///{folder}/ingest.db", create=True)
     pushes = Pushes({"telemetry": {"bench": Journal(folder / "journal", JOURNAL)}})
-    made = api(database, ApiConfig(requests_per_second=1e6), pushes=pushes)
+    made = api(database, ApiConfig(requests_per_second=1e6), beside=Beside(pushes=pushes))
     with socket.create_server(("127.0.0.1", 0)) as heard:
         server: Any = uvicorn.Server(uvicorn.Config(made, log_config=None, access_log=False, lifespan="off"))
         thread = threading.Thread(target=server.run, args=([heard],))

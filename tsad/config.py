@@ -34,7 +34,7 @@ RETENTION: dict[str, float] = {
     "deliveries": 30,
 }
 SECRET = ("password", "secret", "key", "token")
-"""Keys whose values are not repeated."""
+"""Keys of `kafka` and of routes whose values are not repeated."""
 PRUNABLE = (*RETENTION, "alerts", "evicted_states", "incidents")
 
 
@@ -325,7 +325,7 @@ def _fault(fault: Any) -> str:
         return f"{place} is unknown; allowed here: {', '.join(section.model_fields)}"
     message = NEEDED.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
     # a whole table says nothing about the fault, and may hold an address with a password
-    secret = isinstance(fault["input"], dict) or fault["loc"][-1] in SECRET
+    secret = isinstance(fault["input"], dict) or (fault["loc"][0] != "stream" and fault["loc"][-1] in SECRET)
     return f"{place}: {message}" if secret else f"{place} = {fault['input']!r}: {message}"
 
 

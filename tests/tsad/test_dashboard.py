@@ -51,6 +51,7 @@ class Site:
     address: str
     store: Store
     token: str
+    responder: str
     strongest: Alert
     hostile: Alert
     incident: str
@@ -121,7 +122,7 @@ def site(app: ListApp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
     home = tmp_path_factory.mktemp("served")
     told = {"database": app.config.database, "history": app.config.history}
     (home / "tsad.toml").write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in told.items()))
-    token = Tokens(app.database).add("a browser", "viewer")
+    token, responder = (Tokens(app.database).add(f"a {role}", role) for role in ("viewer", "responder"))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     process = started(home, "serve", "--bind", f"127.0.0.1:{port}")
@@ -134,7 +135,7 @@ def site(app: ListApp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
     strongest = max(app.reader.alerts(AlertFilter(stream=STREAM, limit=None)), key=lambda one: one.score)
     try:
         with chromium() as browser:
-            made = Site(f"http://127.0.0.1:{port}", store, token, strongest, hostile, incident, browser)
+            made = Site(f"http://127.0.0.1:{port}", store, token, responder, strongest, hostile, incident, browser)
             made.context = signed_in(made, viewport={"width": 1280, "height": 900})
             yield made
     except NoServerError as error:
@@ -235,6 +236,34 @@ def test_alerts_come_and_change_while_one_looks(site: Site) -> None:
     expect(page.locator("#alerts > li")).to_have_count(3)
     assert site.errors() == []
     page.close()
+
+
+def test_an_answer_acts_at_once_and_is_taken_back(site: Site) -> None:
+    """By a responder; a viewer is told that he may not."""
+    place = f"#/alerts/{site.strongest.id}"
+    page = site.page(place)
+    expect(page.locator(".answers")).to_contain_text("A token of a responder can answer.")
+    expect(page.get_by_role("button", name="False alarm")).to_have_count(0)
+    page.close()
+    context = signed_in(replace(site, token=site.responder))
+    page = site.page(place, context)
+    answers = page.locator(".answers")
+    expect(answers).to_contain_text("People are told of it")
+    page.get_by_label("Note").fill(HOSTILE)
+    page.get_by_role("button", name="False alarm").click()
+    expect(answers).to_contain_text("Nobody is told of it: answered")
+    expect(answers.locator(".marks q")).to_have_text(HOSTILE)
+    assert page.evaluate("window.hacked") is None
+    page.screenshot(path=SHOTS / "answers-light.png", full_page=True)
+    page.get_by_role("button", name="Snooze 2 h").click()
+    expect(answers.locator(".marks li")).to_have_count(2)
+    for left in (1, 0):
+        page.get_by_role("button", name="Take back").first.click()
+        expect(page.get_by_role("button", name="Take back")).to_have_count(left)
+    expect(answers.locator(".marks .undone")).to_have_count(2)
+    expect(answers).to_contain_text("People are told of it")
+    assert site.errors() == []
+    context.close()
 
 
 def test_the_keyboard_is_enough(site: Site) -> None:

@@ -23,8 +23,9 @@ from storage.types import LIVE, Alert, Changes, StreamRow
 from tests.storage.stored_samples import Clock
 from tests.tsad.command_line import tsad
 from tsad.config import Config, ConfigError, parse_config
-from tsad.delivery.messages import FIELDS, filled, telling
+from tsad.delivery.messages import telling
 from tsad.delivery.sending import Deliverer, sender_of
+from tsad.delivery.template import FIELDS, filled
 from tsad.delivery.web import permitted
 from tsad.triage.answers import Answers
 
@@ -252,7 +253,7 @@ def test_mail_that_nobody_takes(database: Database) -> None:
 def test_kafka(database: Database, kafka_server: str, serial: Iterator[int]) -> None:
     topic = f"told-{next(serial)}"
     config = parse_config({
-        "kafka": {"servers": [kafka_server]},
+        "kafka": {"bootstrap": [kafka_server]},
         "delivery": {"routes": {"bus": {"kind": "kafka", "topic": topic}}},
     })  # fmt: skip
     house = House(database, config)

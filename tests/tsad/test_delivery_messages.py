@@ -14,8 +14,9 @@ from storage.rulings import DecisionRow, Standing
 from storage.types import Alert, Severity
 from tsad.config import parse_config
 from tsad.delivery import messages
-from tsad.delivery.messages import FIELDS, filled, preview, status_of, tellings, text_of
+from tsad.delivery.messages import preview, status_of, tellings, text_of
 from tsad.delivery.settings import RouteConfig
+from tsad.delivery.template import FIELDS, filled
 
 SEVERITIES: list[Severity] = ["info", "warning", "critical"]
 

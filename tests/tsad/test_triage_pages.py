@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from storage.rulings import Standing
 from tsad.cli import app
-from tsad.delivery.messages import FIELDS
+from tsad.delivery.template import FIELDS
 from tsad.triage.likeness import FURTHER, LONGER, SLACK
 from tsad.triage.rules import Reason, Rule, Rulebook
 

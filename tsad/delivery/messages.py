@@ -1,7 +1,6 @@
 """What is said of an alert, in the form of each receiver: pure functions."""
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -13,13 +12,9 @@ from storage.rulings import DecisionRow
 from storage.types import LIVE, Alert
 from tsad.context import sentence_of
 from tsad.delivery.settings import DeliveryConfig, RouteConfig
+from tsad.delivery.template import filled
 from tsad.wording import one_line
 
-FIELDS = (
-    "status", "severity", "stream", "entity", "sentence", "score", "p", "first_time", "last_time", "id", "key", "link",
-    "reason", "features",
-)  # fmt: skip
-"""What templates may name."""
 COLOURS = {"info": "#4d7ea8", "warning": "#d9a400", "critical": "#c0392b"}
 VERSION = 1
 
@@ -67,16 +62,6 @@ def _body(alert: Alert, decision: DecisionRow, link: str | None) -> dict[str, An
         "sentence": sentence_of(alert.sentence, alert.explained_by_event) or "not explained yet",
         "link": f"{link.rstrip('/')}/alerts/{alert.id}" if link else "",
     }  # fmt: skip
-
-
-def filled(template: str, fields: Mapping[str, Any]) -> str:
-    """`template` with its {fields}; nothing of a field is looked into, and {{ is a brace. KeyError for one that is not
-    there."""
-
-    def value(match: re.Match[str]) -> str:
-        return match[0][0] if match[0] in ("{{", "}}") else str(fields[match[1]])
-
-    return re.sub(r"\{\{|\}\}|\{(\w*)\}", value, template)
 
 
 def text_of(route: RouteConfig, one: Delivery) -> str:

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, SecretStr, field_validator, model_va
 
 from storage.types import Severity
 from streaming.settings import SECOND
+from tsad.delivery.template import FIELDS, filled
 from tsad.section import Duration, Section
 
 
@@ -59,8 +60,6 @@ class RouteConfig(Section):
     @field_validator("template")
     @classmethod
     def _known_fields(cls, value: str) -> str:
-        from tsad.delivery.messages import FIELDS, filled
-
         try:
             filled(value, dict.fromkeys(FIELDS, ""))
         except KeyError as error:

@@ -1,5 +1,6 @@
 // One alert: what happened, why it is thought strange, and what it is like.
 
+import { answers } from "../answers.js";
 import { channel, draw, figure, together } from "../charts.js";
 import { client } from "../client.js";
 import { fill, h } from "../dom.js";
@@ -19,7 +20,7 @@ export async function show({ main, path, signal }) {
   fill(main, heading(alert),
     h("div", { class: "columns wide-left" },
       h("div", {}, section("Channels", curves), logs(alert)),
-      h("div", {}, section("Why", why(alert)), section("Detectors", votes(alert)), section("Facts", details(alert)))),
+      h("div", {}, section("Why", why(alert)), answers(alert, signal), section("Detectors", votes(alert)), section("Facts", details(alert)))),
     section("Similar earlier alerts", past));
   const changed = ({ detail }) => { if (detail.id === alert.id) refresh(main, path, signal); };
   live.addEventListener("alert", changed, { signal });
