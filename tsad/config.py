@@ -6,7 +6,6 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from typing_extensions import override
@@ -19,7 +18,7 @@ from tsad.grouping import SUFFIX, SessionConfig
 from tsad.incoming import KAFKA, PUSH, FeatureConfig, LogConfig, MappedFeatureConfig, MappingConfig, TelemetryConfig
 from tsad.operating import ApiConfig, HttpConfig, LoggingConfig
 from tsad.renewal import Renewal
-from tsad.section import Duration, Section, Without
+from tsad.section import Duration, Section, Without, Zone
 from tsad.surroundings import ContextConfig, ContextPatternConfig, ContextRuleConfig
 from tsad.triage.settings import TriageConfig
 
@@ -83,7 +82,7 @@ class StreamConfig(Renewal):
     settle: int = Field(default=20, ge=2, le=64)
     quiet: int = Field(default=60, ge=1)
     accept: int = Field(default=3_000, ge=10)
-    timezone: str = "UTC"
+    timezone: Zone = "UTC"
     seasons: bool = True
     max_windows: int = Field(default=30_000, ge=100)
     explain_per_poll: int = Field(default=50, ge=0)
@@ -95,15 +94,6 @@ class StreamConfig(Renewal):
     def _some_time(cls, value: int | None) -> int | None:
         if value == 0:
             raise ValueError("no_data_after must be longer than 0s; false says that there is none")
-        return value
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError):
-            raise ValueError("a time zone of the tz database is needed, such as 'Europe/Berlin' or 'UTC'") from None
         return value
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 import re
 from decimal import Decimal
 from typing import Annotated, TypeVar
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
@@ -33,6 +34,15 @@ def _expression(value: str) -> str:
     return value
 
 
+def _zone(value: str) -> str:
+    """`value`; ValueError where it is no time zone."""
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("a time zone of the tz database is needed, such as 'Europe/Berlin' or 'UTC'") from None
+    return value
+
+
 def _written(ns: int) -> str:
     """As `parse_duration` reads it."""
     return f"{Decimal(ns) / SECOND:f}s"
@@ -52,6 +62,7 @@ MaybeDuration = Annotated[
 ]
 """`false`, or nothing said: there is none."""
 Expression = Annotated[str, Field(min_length=1), AfterValidator(_expression)]
+Zone = Annotated[str, AfterValidator(_zone)]
 Text = TypeVar("Text")
 Without = Annotated[Text | None, BeforeValidator(lambda value: None if value is False else value)]
 """TOML has no null: `false` says that there is none."""

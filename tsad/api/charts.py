@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from math import ceil, sqrt
+from math import ceil
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -23,6 +23,7 @@ from tsad.api.chart_resources import (
 from tsad.api.cursors import Absent
 from tsad.api.desk import AtDesk, Desk, Viewer
 from tsad.rows import utc
+from tsad.triage.likeness import cosine
 
 router = APIRouter(tags=["charts"])
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -97,7 +98,7 @@ def heat_map(
 def similar(desk: AtDesk, _: Viewer, alert: AlertId) -> list[SimilarAlert]:
     """Of the newest 400 before it in its stream, the five whose shares by feature are most like its own."""
     found, _parts = desk.alert(alert)
-    scored = [(_cosine(found.attribution, row["attribution"]), row) for row in desk.overview.past(found)]
+    scored = [(max(cosine(found.attribution, row["attribution"]), 0.0), row) for row in desk.overview.past(found)]
     best = sorted((one for one in scored if one[0] >= ALIKE_FROM), key=lambda one: -one[0])[:SIMILAR]
     return [SimilarAlert(**summary_of(row), similarity=min(likeness, 1.0)) for likeness, row in best]
 
@@ -174,10 +175,3 @@ def _heat_row(
             maxima[column] = max(maxima[column] or 0.0, row["maximum"] or 0.0)
     rate = sum((row["maximum"] or 0) > 1 for row in hours) / len(hours) if hours else None
     return HeatRow(stream=place[0], entity=place[2], alerts=alerts, rate=rate, maxima=maxima)
-
-
-def _cosine(one: Mapping[str, float | None], other: Mapping[str, float | None]) -> float:
-    """Of shares by feature; 0 where either is empty."""
-    lengths = [sqrt(sum((share or 0) ** 2 for share in shares.values())) for shares in (one, other)]
-    product = sum((share or 0) * (other.get(name) or 0) for name, share in one.items())
-    return max(product / (lengths[0] * lengths[1]), 0.0) if all(lengths) else 0.0

@@ -6,18 +6,18 @@ from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tsad.api.desk import Viewer
 from tsad.api.problems import ProblemError, problem
 from tsad.api.pushing import AtDoor, Door
 from tsad.api.resources import Number, Resource, Share
+from tsad.section import Zone
 
 if TYPE_CHECKING:  # what judges is imported when it is first asked for
     from tsad.ondemand import Asked, Said
@@ -58,16 +58,7 @@ class DetectRequest(BaseModel):
     false_alarms: float = Field(
         default=1.0, gt=0, le=1000, description="As many are acceptable in a series of this length."
     )
-    timezone: str = Field(default="UTC", max_length=100, description="By whose hours and weekdays seasons go.")
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError):
-            raise ValueError("a time zone of the tz database is needed, such as 'Europe/Berlin'") from None
-        return value
+    timezone: Zone = Field(default="UTC", max_length=100, description="By whose hours and weekdays seasons go.")
 
     @model_validator(mode="after")
     def _of_one_length(self) -> "DetectRequest":

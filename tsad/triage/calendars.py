@@ -13,11 +13,11 @@ from zoneinfo import ZoneInfo
 
 from dateutil import rrule as recurrence
 from dateutil.tz import resolve_imaginary
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from tsad.section import MaybeDuration, Section
+from streaming.settings import SECOND
+from tsad.section import MaybeDuration, Section, Zone
 
-SECOND = 1_000_000_000
 SOON = timedelta(days=8 * 366)
 """Within so long a recurrence must take place: February 29th does."""
 LONGEST = 366 * 86_400 * SECOND
@@ -31,22 +31,13 @@ class Calendar(Section):
     kind: Literal["maintenance", "holiday"] = "maintenance"
     stream: str = "*"
     entity: str = "*"
-    timezone: str = "UTC"
+    timezone: Zone = "UTC"
     start: datetime
     end: datetime | None = None
     rrule: str | None = Field(default=None, max_length=500)
     duration: MaybeDuration = None
     expires: datetime | None = None
     note: str = Field(default="", max_length=2000)
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError):
-            raise ValueError("a time zone of the tz database is needed, such as 'Europe/Berlin' or 'UTC'") from None
-        return value
 
     @model_validator(mode="after")
     def _whole(self) -> "Calendar":

@@ -5,7 +5,7 @@ course up to its peak, and that went no further and no longer. What goes beyond 
 hides what is worse than what was answered.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,12 +56,12 @@ def alike(known: Likeness, other: Likeness) -> bool:
     )
 
 
-def cosine(one: dict[str, float], other: dict[str, float]) -> float:
-    """Of two sparse vectors; 0 where one of them is none."""
-    norms = [float(np.linalg.norm(list(vector.values()))) for vector in (one, other)]
+def cosine(one: Mapping[str, float | None], other: Mapping[str, float | None]) -> float:
+    """Of two sparse vectors (None is 0); 0 where one of them is none."""
+    norms = [float(np.linalg.norm([part or 0.0 for part in vector.values()])) for vector in (one, other)]
     if not all(norms):
         return 0.0
-    return sum(part * other.get(name, 0.0) for name, part in one.items()) / (norms[0] * norms[1])
+    return sum((part or 0.0) * (other.get(name) or 0.0) for name, part in one.items()) / (norms[0] * norms[1])
 
 
 def _course(alert: Alert, facts: Facts) -> tuple[float | None, ...]:
