@@ -2,7 +2,7 @@
 # looks (a CPU or a CUDA build), everything else by hash from the lock of this Python.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lint format bench bench-quality bench-logs bench-feedback bench-incidents bench-stream chaos lock clean
+.PHONY: help setup demo test check lint format bench bench-quality bench-logs bench-feedback bench-incidents bench-api bench-stream chaos lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -63,6 +63,10 @@ bench-feedback: $(STAMP) ## Measure what one answer takes along on DATA, into be
 bench-incidents: $(STAMP) ## Measure incidents on DATA (suspects, severity), into benchmarks/out/incidents.json
 	$(BIN)/python benchmarks/incidents.py --data $(DATA) $(if $(PARTS),--parts $(PARTS)) \
 	  $(if $(PROFILE),--profile $(PROFILE))
+
+# API passes options, for instance API="--rows 10000 --seconds 10".
+bench-api: $(STAMP) ## Measure the HTTP API over a million alerts in PostgreSQL, into benchmarks/out/api.json
+	$(BIN)/python benchmarks/api.py $(API)
 
 # STREAM passes options, for instance STREAM="--client confluent --profile fast"; KAFKA_HOME as for the tests.
 bench-stream: $(STAMP) ## Measure a stream from a real broker into PostgreSQL, into benchmarks/out/stream.json

@@ -110,3 +110,9 @@ def partition_key() -> tuple[sa.Column[Any], ...]:
 
 
 KEY = {"primary_key": True}
+
+
+def begins(column: sa.Column[str], text: str) -> sa.ColumnElement[bool]:
+    """Whether `column`, of hexadecimal digits, begins with `text`. An index finds it by the range, whatever the order
+    of the database's language is, by which LIKE alone would read every row."""
+    return sa.and_(column >= text, column < f"{text}g", column.startswith(text, autoescape=True))

@@ -35,6 +35,10 @@ def label(url: URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
+CONNECTIONS = 15
+"""Of a process with PostgreSQL, at most."""
+
+
 def create_engine(url: URL, busy_ms: int = 5000, idle_ms: int = 20_000) -> Engine:
     """An engine for `url`.
 
@@ -48,7 +52,8 @@ def create_engine(url: URL, busy_ms: int = 5000, idle_ms: int = 20_000) -> Engin
         told = f"-c timezone=UTC -c idle_in_transaction_session_timeout={idle_ms}"
         session = {"connect_timeout": 10, "options": told, "application_name": "tsad"}
         options["connect_args"] = session | dead
-        return sa.create_engine(url, **options)
+        # kept open once they were needed: one more for each request would cost more than what is asked
+        return sa.create_engine(url, pool_size=CONNECTIONS, max_overflow=0, **options)
     folder = Path(url.database or "").parent
     if not folder.is_dir():
         raise StoreError(f"{label(url)}: there is no folder {folder}")

@@ -89,6 +89,10 @@ class Database:
         self.faulty = False
         self._running: dict[int, float] = {}
         self._engine = engine
+        # PostgreSQL reads by statement either way ("read committed"): BEGIN and COMMIT would be two trips for nothing
+        self._reader = (
+            engine if engine.dialect.name == "sqlite" else engine.execution_options(isolation_level="AUTOCOMMIT")
+        )
         self._writer = engine.execution_options(writes=True)
         self._attempts = attempts
         self._sleep = sleep
@@ -103,8 +107,9 @@ class Database:
         return self._transact(self._writer, work)
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
-        """`work` in one transaction that only reads; it never waits for a writer."""
-        return self._transact(self._engine, work)
+        """`work`, which only reads; it never waits for a writer. On SQLite it sees one state of the database, on
+        PostgreSQL each of its statements sees the newest."""
+        return self._transact(self._reader, work)
 
     def _transact(self, engine: Engine, work: Callable[[Connection], Result]) -> Result:
         tried = 0

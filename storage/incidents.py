@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, RowMapping
 
 from storage import schema, served
+from storage.columns import begins
 from storage.engine import Database, chunks
 from storage.leases import Clock, utc_now
 from storage.store import record_of
@@ -267,7 +268,7 @@ class Incidents:
             wanted = int(text) if digits else -1
             query = sa.select(table).where(table.c.run == run, table.c.number == wanted)
         else:
-            query = sa.select(table).where(table.c.id.startswith(text, autoescape=True)).limit(2)
+            query = sa.select(table).where(begins(table.c.id, text)).limit(2)
         rows = self._rows(query) if text else []
         if len(rows) != 1:
             raise StoreError(

@@ -95,7 +95,7 @@ class Pages:
             )
             place = sa.tuple_(*keys)
             query = query.where(place < last if falling else place > last)
-        rows = self._database.read(lambda c: [dict(row) for row in c.execute(query).mappings()])
+        rows = self._database.read(lambda c: [dict(row) for row in c.execute(query).mappings().all()])
         whole = len(rows) <= limit
         rows = rows[:limit]
         return Page(rows, None if whole else [_said(rows[-1][key.name]) for key in keys])

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from storage import schema
-from storage.columns import metadata
+from storage.columns import begins, metadata
 from storage.engine import Database, chunks
 from storage.store import of_partition, record_of
 from storage.types import (
@@ -110,7 +110,7 @@ class Reader:
         NotThereError if there is none, or more than one.
         """
         table, parts = schema.alerts, schema.explanations
-        start = table.c.id.startswith(identity.lower(), autoescape=True)
+        start = begins(table.c.id, identity.lower())
         found = self._records(Alert, sa.select(table).where(start).order_by(table.c.id).limit(2))
         if len(found) != 1 or not identity:
             which = "starts more than one alert's id" if found else "is no alert's id"

@@ -28,7 +28,7 @@ def configure(form: LogFormat = "console", level: LogLevel | None = None, **boun
     threshold = logging.getLevelNamesMapping()[(level or LEVELS[form]).upper()]
     structlog.reset_defaults()
     structlog.configure(
-        processors=_json(bind) if form == "json" else [_shown, *structlog.get_config()["processors"]],
+        processors=_json(bind) if form == "json" else _console(),
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
@@ -53,6 +53,13 @@ def say(text: str, level: Literal["info", "error"] = "info") -> None:
 def _shown(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Names and reasons come from outside: an escape sequence in one must not reach a terminal."""
     return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _console() -> list[Processor]:
+    """As structlog has it, but for faults: it would print every variable on the way, tokens among them."""
+    *before, _ = structlog.get_config()["processors"]
+    plain = structlog.dev.plain_traceback
+    return [_shown, *before, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
 
 
 def _json(bind: Processor) -> list[Processor]:

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from stored_samples import Clock, alert, at, bundle, empty
 
+from storage.connect import CONNECTIONS
 from storage.engine import Database, open_database
 from storage.leases import Leases
 from storage.read import Reader
@@ -162,3 +163,32 @@ def test_on_postgresql_many_may_run(postgresql_url: str) -> None:
         assert Leases(second).acquire("fleet", [0], "host") == {0: 1}
     first.close()
     second.close()
+
+
+def test_a_read_of_postgresql_is_one_trip_and_a_write_a_transaction(postgresql_url: str) -> None:
+    database = open_database(postgresql_url)
+
+    def stays(connection: sa.Connection) -> bool:
+        """Whether what one statement sets is still there for the next: not where each is a transaction."""
+        connection.exec_driver_sql("SET LOCAL search_path TO elsewhere")
+        return str(connection.exec_driver_sql("SHOW search_path").scalar()) == "elsewhere"
+
+    assert [database.read(stays), database.write(stays), database.read(stays)] == [False, True, False]
+    database.close()
+
+
+def test_more_threads_than_connections_take_turns(postgresql_url: str) -> None:
+    database, answers = open_database(postgresql_url), list[int]()
+
+    def ask() -> None:
+        sleep = sa.text("SELECT pg_backend_pid() FROM pg_sleep(0.02)")
+        answers.append(database.read(lambda connection: connection.execute(sleep).scalar_one()))
+
+    threads = [threading.Thread(target=ask) for _ in range(3 * CONNECTIONS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 3 * CONNECTIONS
+    assert len(set(answers)) <= CONNECTIONS
+    database.close()

@@ -71,7 +71,7 @@ def test_an_alert_is_found_by_a_prefix_that_is_its_alone(reader: Reader, store: 
 
 
 def test_a_prefix_of_none_or_of_several_is_refused(reader: Reader, store: Store) -> None:
-    for wrong in ("zzz", "%", "_" * 32, "0" * 40):
+    for wrong in ("zzz", "%", "_" * 32, "0" * 40, "-", "é", "g", "\\"):
         with pytest.raises(StoreError, match="is no alert's id"):
             reader.alert(wrong)
     store.save([empty(alerts=[alert(f"host-{n}") for n in range(40)])])

@@ -22,6 +22,7 @@ from tests.tsad.streams import FIT_SLOTS, STREAM, cells_with_anomalies, payloads
 from tsad.config import ConfigError, parse_config
 from tsad.console import interruptible
 from tsad.logs import configure, say, structured
+from tsad.operating import LogFormat
 
 LIVE = payloads(cells_with_anomalies(), FIT_SLOTS)
 SECRET = "hunter2"
@@ -133,6 +134,23 @@ def test_levels_and_forms(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "a remark\n"
     log.warning("shown")
     assert "shown" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_of_a_fault_it_is_said_where_and_no_variable(capsys: pytest.CaptureFixture[str], form: LogFormat) -> None:
+    def judged(secret: str) -> float:
+        return len(secret) / 0
+
+    configure(form)
+    try:
+        judged("-".join(["held", "in", "a", "variable"]))
+    except ZeroDivisionError:
+        structlog.get_logger().error("a request failed", exc_info=True)
+    said = capsys.readouterr().err
+    configure()
+    assert "in judged" in said
+    assert "division by zero" in said
+    assert "held-in-a-variable" not in said
 
 
 def test_a_form_or_level_that_is_none_is_refused() -> None:

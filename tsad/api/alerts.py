@@ -123,7 +123,7 @@ def summary_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of `storage.pages.LISTED` as a summary tells it."""
     event = row["explained_by_event"] or None
     return {name: row[name] for name in AlertSummary.model_fields if name in row} | {
-        "features": _shares(row["attribution"])[:TOP], "explained": row["explanation"] == "done",
+        "features": _shares(row["attribution"], TOP), "explained": row["explanation"] == "done",
         "decision": _decision(row), "explained_by_event": event, "sentence": sentence_of(row["sentence"], event or {}),
     }  # fmt: skip
 
@@ -134,8 +134,8 @@ def _decision(row: Mapping[str, Any]) -> Decision | None:
     return Decision(**{name: row[f"decided_{name}"] for name in DECIDED})
 
 
-def _shares(attribution: Mapping[str, float]) -> list[Share]:
-    pairs = sorted(attribution.items(), key=lambda pair: (-(pair[1] or 0), pair[0]))
+def _shares(attribution: Mapping[str, float], most: int | None = None) -> list[Share]:
+    pairs = sorted(attribution.items(), key=lambda pair: (-(pair[1] or 0), pair[0]))[:most]
     return [Share(feature=feature, share=share) for feature, share in pairs]
 
 

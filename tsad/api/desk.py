@@ -78,7 +78,7 @@ class Desk:
         return rows[name]
 
 
-def _desk(request: Request) -> Desk:
+async def _desk(request: Request) -> Desk:
     found: Desk = request.app.state.desk
     return found
 

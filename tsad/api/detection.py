@@ -103,7 +103,7 @@ class Bench:
     busy: int = 0
 
 
-def _bench(request: Request) -> Bench:
+async def _bench(request: Request) -> Bench:
     found: Bench = request.app.state.bench
     return found
 

@@ -71,7 +71,7 @@ NO_JSON: dict[int | str, dict[str, Any]] = {"400": problem("The body is no JSON.
 """Of a route that takes a body."""
 
 
-def known_parameters(request: Request) -> None:
+async def known_parameters(request: Request) -> None:
     """A dependency: a parameter that a route does not have, or is said twice where one counts, is refused, or a slip of
     the pen would filter nothing."""
     route: Any = request.scope["route"]

@@ -94,7 +94,7 @@ class Door:
         return b"".join(parts)
 
 
-def _door(request: Request) -> Door:
+async def _door(request: Request) -> Door:
     found: Door = request.app.state.door
     return found
 

@@ -37,8 +37,11 @@ def answer(
 def listening(host: str, port: int) -> socket.socket:
     """A socket that listens. OSError, naming the address, where it cannot be had."""
     try:
-        return socket.create_server(
+        heard = socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
         )
     except OSError as error:
         raise OSError(f"api.bind = {host}:{port}: {error.strerror or error}") from None
+    # an answer's head and body are two writes: the second would wait 40 ms for the client to acknowledge the first
+    heard.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return heard
