@@ -14,11 +14,15 @@ from storage.engine import Database
 from storage.leases import Clock, utc_now
 from storage.served import tokens
 from storage.store import record_of
-from storage.types import StoreError
+from storage.types import NotThereError, StoreError
 
 Role = Literal["viewer", "responder", "admin", "ingest"]
 PREFIX = "tsad_"
 """What a token begins with, so that scanners for leaked secrets know it."""
+
+
+class TakenError(StoreError):
+    """A name was used before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +51,13 @@ class Tokens:
 
     def add(self, name: str, role: Role, expires_at: datetime | None = None, by: str = "") -> str:
         """Make a token: what its bearer has to say, which nobody can ask for again. A name is never used twice, so that
-        what was done under it stays somebody's. StoreError where there is one of that name."""
+        what was done under it stays somebody's. TakenError where there is one of that name."""
         said = PREFIX + secrets.token_urlsafe(32)
         row = Token(name, role, digest_of(said), self._clock(), expires_at)
 
         def work(connection: Connection) -> None:
             if connection.execute(sa.select(tokens.c.name).where(tokens.c.name == name)).first() is not None:
-                raise StoreError(f"there is, or was, a token {name!r}; take another name")
+                raise TakenError(f"there is, or was, a token {name!r}; take another name")
             connection.execute(tokens.insert(), {item: getattr(row, item) for item in Token.__slots__})
             record(
                 connection, row.created_at, by, "add token", f"token:{name}", {"role": role, "expires_at": expires_at}
@@ -63,12 +67,12 @@ class Tokens:
         return said
 
     def revoke(self, name: str, by: str = "") -> None:
-        """From now on its bearer may not ask. StoreError where there is no such token in force."""
+        """From now on its bearer may not ask. NotThereError where there is no such token in force."""
         in_force, now = sa.and_(tokens.c.name == name, tokens.c.revoked_at.is_(None)), self._clock()
 
         def work(connection: Connection) -> None:
             if connection.execute(tokens.update().where(in_force).values(revoked_at=now)).rowcount != 1:
-                raise StoreError(f"there is no token {name!r} in force")
+                raise NotThereError(f"there is no token {name!r} in force")
             record(connection, now, by, "revoke token", f"token:{name}")
 
         self._database.write(work)

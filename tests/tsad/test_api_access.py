@@ -29,6 +29,7 @@ SESSION = {("post", "/api/v1/session"), ("delete", "/api/v1/session")}
 FOR_RESPONDERS = {"/dead-letters"}
 FOR_ADMINS = {
     ("put", "/rules"), ("post", "/rules/undo"), ("get", "/acts"), ("get", "/acts/verification"),
+    ("get", "/tokens"), ("post", "/tokens"), ("delete", "/tokens/{name}"),
 }  # fmt: skip
 FOR_SENDERS = {"/v1/metrics", "/v1/logs", "/write"}
 ASKED_BY_POST = {"/rules/preview", "/detect"}

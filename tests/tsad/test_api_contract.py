@@ -57,6 +57,7 @@ SEVERAL_FIELDS = {
     "/calendars/{name}",
     "/alerts/{alert}/marks",
     "/context-events",
+    "/tokens",
 }
 """What their bodies hold must fit together (k at most n, an end behind the start), which no schema says."""
 

@@ -77,6 +77,7 @@ def asking(database: Database) -> Asking:
     night = {"name": HTML, "note": HTML, "start": "2020-01-01T00:00:00", "end": "2020-01-02T00:00:00", "entity": HTML}
     rules = {"rulebook": {"rules": [{"name": HTML, "note": HTML, "entity": "nobody"}]}, "cause": HTML}
     assert send(found, "PUT", "/rules", rules).status_code == 200
+    assert send(found, "POST", "/tokens", {"name": HTML}).status_code == 201
     assert send(found, "PUT", f"/calendars/{quoted(HTML)}", night).status_code == 200
     return found
 
@@ -134,7 +135,7 @@ def test_whatever_the_rows_hold_every_answer_is_json(asking: Asking) -> None:
             held.add(path)
     assert {
         "/alerts", "/alerts/{alert}", "/alerts/{alert}/marks", "/calendars", "/rules", "/acts", "/context-events",
-        "/dead-letters", "/entities", "/incidents", "/incidents/{incident}", "/streams",
+        "/dead-letters", "/entities", "/incidents", "/incidents/{incident}", "/streams", "/tokens",
     } <= held  # fmt: skip
 
 
@@ -193,6 +194,8 @@ WRITES = [
     ("delete", "/calendars/n", None, "responder"),
     ("put", "/rules", {"rulebook": {}}, "admin"),
     ("post", "/rules/undo", {"version": 1}, "admin"),
+    ("post", "/tokens", {"name": "n"}, "admin"),
+    ("delete", "/tokens/n", None, "admin"),
 ]  # fmt: skip
 
 

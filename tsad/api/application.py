@@ -8,7 +8,6 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from storage.engine import Database
 from storage.leases import Clock, utc_now
-from storage.tokens import Tokens
 from tsad.api import (
     alerts,
     answers,
@@ -21,6 +20,7 @@ from tsad.api import (
     rulings,
     session,
     streams,
+    tokens,
 )  # fmt: skip
 from tsad.api import live as live_events
 from tsad.api.access import Buckets, Gate
@@ -50,7 +50,7 @@ def api(
     beside = beside or Beside()
     made.state.desk = Desk.of(database, clock, beside)
     made.state.feed = Feed(made.state.desk.overview, clock)
-    made.state.gate = Gate(Tokens(database, clock), Buckets(config.requests_per_second, monotonic))
+    made.state.gate = Gate(made.state.desk.tokens, Buckets(config.requests_per_second, monotonic))
     made.state.door, made.state.bench = pushing.Door(beside.pushes), detection.Bench()
     answered(made)
     made.add_middleware(Hardened, most=config.max_body, larger=dict.fromkeys(pushing.PATHS, config.max_push))
@@ -65,6 +65,7 @@ def api(
     inner.include_router(rulings.router)
     inner.include_router(pushing.WRITE)
     inner.include_router(session.router)
+    inner.include_router(tokens.router)
     inner.include_router(live_events.router)
     inner.include_router(detection.router)
 

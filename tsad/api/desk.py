@@ -16,7 +16,7 @@ from storage.models import Models
 from storage.overview import Overview
 from storage.pages import Pages
 from storage.read import Reader
-from storage.tokens import Token
+from storage.tokens import Token, Tokens
 from storage.types import Alert, Explanation, NotThereError, StreamRow
 from tsad.api.access import needs
 from tsad.api.problems import ProblemError
@@ -47,6 +47,7 @@ class Desk:
     answers: Answers
     overview: Overview
     incidents: Incidents
+    tokens: Tokens
     history: Path
     clock: Clock
 
@@ -56,7 +57,7 @@ class Desk:
         return cls(
             Reader(database), Pages(database), Models(database), ContextEvents(database, clock), Acts(database),
             Answers.of(database, clock, beside.tell), Overview(database), Incidents(database),
-            beside.history, clock,
+            Tokens(database, clock), beside.history, clock,
         )  # fmt: skip
 
     def alert(self, identity: str) -> tuple[Alert, list[Explanation]]:
