@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from tsad.currentscores import foremost
 from tsad.meter import Meter
 from tsad.watch import PartitionStanding, Standing, Watch
 
@@ -26,10 +27,10 @@ COUNTS = {
 
 
 class Standings(Collector):
-    """The last note of a watch as metrics."""
+    """The last note of a watch as metrics; of at most `series` entities their scores."""
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self, watch: Watch, series: int) -> None:
+        self._watch, self._series = watch, series
 
     @override
     def collect(self) -> Iterator[Metric]:
@@ -41,6 +42,7 @@ class Standings(Collector):
         yield from _of_inboxes(self._watch.held())
         if standing is None:
             return
+        yield from _of_entities(self._watch.stream, standing.partitions, self._series)
         for family in (*_of_partitions(standing.partitions), *_counted(standing.partitions), *_of_run(standing)):
             if family.samples:
                 yield family
@@ -55,6 +57,24 @@ def _of_inboxes(held: tuple[int, int] | None) -> Iterator[Metric]:
         size = GaugeMetricFamily("tsad_inbox_bytes", "Bytes of them.")
         size.add_metric([], held[1])
         yield size
+
+
+def _of_entities(stream: str, parts: Iterable[PartitionStanding], series: int) -> Iterator[Metric]:
+    """Named and labelled as vmanomaly's users know it, whose queries are streams here."""
+    told, omitted = foremost([part.scores for part in parts if part.scores is not None], series)
+    score = GaugeMetricFamily(
+        "tsad_anomaly_score", "Score of the last closed slot, in thresholds: above 1 is an anomaly.",
+        labels=["for", "stream", "entity"],
+    )  # fmt: skip
+    for entity, value in told:
+        score.add_metric([stream, stream, entity], value)
+    if told:
+        yield score
+    count = GaugeMetricFamily(
+        "tsad_anomaly_score_omitted", "Entities whose score is not told, since http.series are told."
+    )
+    count.add_metric([], omitted)
+    yield count
 
 
 def _of_partitions(parts: Iterable[PartitionStanding]) -> list[Metric]:
@@ -138,11 +158,12 @@ def _budget(standing: Standing) -> list[Metric]:
 
 class Endpoint:
     """Serves `/health/live`, `/health/ready` and `/metrics` at `bind` ("host:port") on threads of its own, while `with`
-    runs. OSError, naming the address, where it cannot be had."""
+    runs; `/metrics` tells the scores of at most `series` entities. OSError, naming the address, where it cannot be
+    had."""
 
-    def __init__(self, bind: str, watch: Watch, meter: Meter) -> None:
+    def __init__(self, bind: str, watch: Watch, meter: Meter, series: int) -> None:
         self._watch, self._registry = watch, meter.registry
-        meter.registry.register(Standings(watch))
+        meter.registry.register(Standings(watch, series))
         host, _, port = bind.rpartition(":")
         try:
             self._server = ThreadingHTTPServer((host.strip("[]"), int(port)), _handler(self))

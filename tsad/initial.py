@@ -54,7 +54,10 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "alerts_topic": "topic that is told of every change of an alert; it must exist",
         "dead_letter_topic": "topic that gets what cannot be used; it must exist",
     },
-    HttpConfig: {"bind": "address of /health/live, /health/ready and /metrics; else nobody is told"},
+    HttpConfig: {
+        "bind": "address of /health/live, /health/ready and /metrics; else nobody is told",
+        "series": "entities at most whose score /metrics tells: those that alert, then the strangest",
+    },
     ApiConfig: {
         "bind": "address of `tsad serve`",
         "requests_per_second": "by each token",

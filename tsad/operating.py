@@ -11,9 +11,11 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class HttpConfig(Section):
-    """Where `tsad run` answers for its health and figures; None: nowhere."""
+    """Where `tsad run` answers for its health and figures (None: nowhere), and the score of how many entities it
+    tells."""
 
     bind: str | None = None
+    series: int = Field(default=1000, ge=0, le=1_000_000)
 
     @field_validator("bind")
     @classmethod

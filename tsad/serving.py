@@ -26,8 +26,9 @@ def serving(app: App, stream: str, bind: str | None = None) -> Iterator[Watch]:
     OSError where that address cannot be had, ValueError where it is none."""
     stuck = app.config.patience / SECOND + HANGING
     watch = Watch(stream, app.database, app.clock, more=partial(_strays, app, stream), stuck_after=stuck)
-    wanted = address(bind) if bind else app.config.http.bind
-    with Endpoint(wanted, watch, app.meter) if wanted else nullcontext():
+    http = app.config.http
+    wanted = address(bind) if bind else http.bind
+    with Endpoint(wanted, watch, app.meter, http.series) if wanted else nullcontext():
         yield watch
 
 

@@ -11,6 +11,7 @@ from storage.types import StoreError
 from streaming.broker.settings import BrokerError
 from streaming.broker.source import KafkaSource
 from streaming.pushed import PushedSource
+from tsad.currentscores import CurrentScores, current_scores
 from tsad.relay import Relay
 from tsad.rows import severity_of, utc
 from tsad.runner import Runner
@@ -39,7 +40,7 @@ class Trouble:
 @dataclass(frozen=True, slots=True)
 class PartitionStanding:
     """One partition: `delay` of its watermark (s; None before the first slot), `lags` by topic, `running` alerts,
-    topics that are `quiet` for too long."""
+    topics that are `quiet` for too long, `scores` of the last closed slot."""
 
     number: int
     epoch: int
@@ -51,6 +52,7 @@ class PartitionStanding:
     counts: Mapping[str, int]
     running: Mapping[tuple[str, str], int]
     quiet: tuple[str, ...] = ()
+    scores: CurrentScores | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,7 @@ class Watch:
             dict(runner.counts),
             running,
             () if runner.absence is None else tuple(runner.absence.open),
+            current_scores(runner.partition),
         )
 
     def _count(self) -> int | None:

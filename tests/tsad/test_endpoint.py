@@ -6,11 +6,8 @@ import socket
 import subprocess
 import sys
 import threading
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from servers import free_port
 from streaming.settings import SECOND
 from tests.tsad.command_line import finished, fresh_home, running_until, started, tsad
 from tests.tsad.kafka_streams import KafkaStream, cycle, rows_read, step_until
+from tests.tsad.scraping import get, scraped, served
 from tests.tsad.streams import FIT_SLOTS, NOW, SLOTS, START, STREAM, cells_with_anomalies, payloads
 from tsad.config import ConfigError, parse_config
 from tsad.endpoint import Endpoint
@@ -37,27 +35,6 @@ BROKEN = list(cycle(LIVE, b'{"entity":"a","time":', 40))
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def get(port: int, path: str, method: str = "GET") -> tuple[int, str]:
-    """Status and body."""
-    asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
-    try:
-        with urllib.request.urlopen(asked, timeout=30) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-
-
-def scraped(port: int) -> dict[tuple[str, ...], float]:
-    """Samples by name and the values of their labels, by the labels' names."""
-    status, text = get(port, "/metrics")
-    assert status == 200
-    return {
-        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
 def unready(port: int) -> dict[str, str]:
     """Why it is not ready."""
     status, text = get(port, "/health/ready")
@@ -66,15 +43,6 @@ def unready(port: int) -> dict[str, str]:
     assert told["ready"] is (not told["not_ready"])
     assert told["stream"] == STREAM
     return {one["what"]: one["detail"] for one in told["not_ready"]}
-
-
-@contextmanager
-def served(app: Any, clock: Callable[[], int] = lambda: NOW, **watch: Any) -> Iterator[tuple[Watch, int]]:
-    """A watch whose every note counts, and the port that tells of it."""
-    ticks = count(0, 100)
-    made = Watch(STREAM, app.database, clock, lambda: next(ticks), **watch)
-    with Endpoint("127.0.0.1:0", made, app.meter) as endpoint:
-        yield made, endpoint.port
 
 
 def test_the_figures_are_those_of_the_database(make_app: Callable[..., Any]) -> None:
@@ -292,7 +260,7 @@ def test_the_alert_budget_is_for_a_number_of_entities(
 
 def test_other_paths_and_methods() -> None:
     watch = Watch(STREAM, None)  # type: ignore[arg-type]
-    with Endpoint("127.0.0.1:0", watch, Meter()) as endpoint:
+    with Endpoint("127.0.0.1:0", watch, Meter(), 1000) as endpoint:
         status, said = get(endpoint.port, "/nowhere?x=1")
         assert (status, json.loads(said)["error"]) == (404, "there is no /nowhere")
         assert get(endpoint.port, "/health/live?verbose", "HEAD") == (200, "")
@@ -305,7 +273,7 @@ def test_a_port_that_is_taken_is_named() -> None:
         taken.listen()
         bind = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(OSError, match=rf"http\.bind = '{bind}': Address already in use"):
-            Endpoint(bind, Watch(STREAM, None), Meter())  # type: ignore[arg-type]
+            Endpoint(bind, Watch(STREAM, None), Meter(), 1000)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bind", ["9464", "localhost", ":1", "a:99999", "a:-1", ""])
@@ -315,7 +283,7 @@ def test_an_address_that_is_none_is_refused(bind: str) -> None:
 
 
 def test_unknown_keys_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"http\.port is unknown; allowed here: bind"):
+    with pytest.raises(ConfigError, match=r"http\.port is unknown; allowed here: bind, series"):
         parse_config({"http": {"port": 1}})
 
 
