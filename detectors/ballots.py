@@ -39,7 +39,6 @@ class Peering:
     @classmethod
     def of(cls, peers: Peers) -> "Peering":
         """Of `peers` (B x 2 x F places of a row, -1 = none)."""
-        """Of `peers` (B x 2 x F places of a row, -1 = none)."""
         rows = np.arange(len(peers), dtype=np.int64)[:, None, None] * peers.shape[2]
         return cls(np.maximum(peers, 0) + rows, peers >= 0)
 
@@ -52,11 +51,12 @@ class Peering:
 class Seen:
     """What S slots' newest values (S x B x F) are beside what was seen before them, whatever they say.
 
-    `young`: too few values before it. `caution`: by how much a tolerance from so few is too small. `rate` and `pace`:
-    how fast error and level learn from it.
+    `whole`: all are present. `young`: too few values before it. `caution`: by how much a tolerance from so few is too
+    small. `rate` and `pace`: how fast error and level learn from it.
     """
 
     present: NDArray[np.bool_]
+    whole: bool
     young: NDArray[np.bool_]
     caution: Floats
     rate: Floats

@@ -182,22 +182,31 @@ class Vote:
         present = ~np.isnan(newest)
         count = np.broadcast_to(known["count"], newest.shape)
         if learn:
-            each = np.concatenate([known["count"][None], present.astype(np.float32)])
-            counts = np.minimum(np.add.accumulate(each, axis=0), 1 / self.error_rate)
+            counts = np.empty((len(newest) + 1, *newest.shape[1:]), np.float32)
+            counts[0] = known["count"]
+            for before, after, there in zip(counts, counts[1:], present, strict=False):
+                np.add(before, there, out=after)
+            np.minimum(counts, 1 / self.error_rate, out=counts)
             count, known["count"] = counts[:-1], counts[-1].copy()
         few = np.maximum(count, 1)
-        rate = np.where(present & (count > 0), np.maximum(self.error_rate, 1 / few), np.float32(0))
+        rate = np.maximum(self.error_rate, 1 / few)
+        whole = bool(present.all())
+        if not (whole and count.all()):
+            np.copyto(rate, _ZERO, where=~present | (count == 0))
         # A spread learnt from few values is too small: the tolerance is doubled at 8 values, 6% wider at 128.
-        return Seen(present, count < self.warmup, 1 + 8 / few, rate, np.maximum(self.level_rate, 1 / (count + 1)))
+        pace = np.maximum(self.level_rate, 1 / (count + 1))
+        return Seen(present, whole, count < self.warmup, 1 + 8 / few, rate, pace)
 
     def _opinions(self, known: Known, newest: Floats, seen: Seen, learn: bool) -> Opinion:
         """What each variable says; moves what is `known` of levels and errors."""
         deviation, square, spread, tolerance, clipped = self._walk(known, newest, seen, learn)
         standardised = cut(clipped / np.sqrt(square + _TINY), _BOUND)
+        if not seen.whole:
+            np.copyto(standardised, np.float32(np.nan), where=~seen.present)
         error = np.abs(deviation)
         return Opinion(
             seen.present & ~seen.young,
-            np.where(seen.present, standardised, np.float32(np.nan)),
+            standardised,
             np.minimum(error / tolerance, self.cap),
             np.minimum(error / (tolerance + spread + self.floor), self.cap),
         )
@@ -241,8 +250,11 @@ class Vote:
         if not learn:
             return np.broadcast_to(running, (len(seen.rate), *running.shape))
         product = opinion.standardised[:, :, None] * peering.take(opinion.standardised)
-        weight = np.where(peering.exists & ~np.isnan(product), seen.rate[:, :, None], np.float32(0))
-        np.copyto(product, np.float32(0), where=weight == 0)
+        weight = seen.rate[:, :, None] * peering.exists
+        if not seen.whole:
+            absent = np.isnan(product)
+            np.copyto(weight, _ZERO, where=absent)
+            np.copyto(product, _ZERO, where=absent)
         relation, moved = np.empty_like(product), np.empty_like(running)
         for before, aim, rate in zip(relation, product, weight, strict=True):
             before[:] = running
@@ -252,13 +264,21 @@ class Vote:
 
     def _voices(self, relation: Floats, last: Floats, peering: Peering, opinion: Opinion) -> Floats:
         """How loud each variable is heard (S x B x F, > 1 = anomaly)."""
-        peers = peering.take(np.where(opinion.ready, opinion.surprise, np.float32(np.nan)))
-        related = (np.abs(relation) >= self.related) & peering.exists & ~np.isnan(peers)
+        heard = bool(opinion.ready.all())
+        peers = peering.take(
+            opinion.surprise if heard else np.where(opinion.ready, opinion.surprise, np.float32(np.nan))
+        )
+        related = (np.abs(relation) >= self.related) & peering.exists
+        if not heard:
+            related &= ~np.isnan(peers)
         flagged = related & (peers > 1)
         asked, agree = up(related), up(flagged) + 1
-        voted = np.where(2 * agree > asked + 1, opinion.surprise, opinion.surprise / _OUTVOTED)
-        lone = np.maximum(np.minimum(opinion.strict, last), opinion.strict / 2)
-        return np.where(opinion.ready, np.where(asked > 0, voted, lone), np.float32(0))
+        voice = np.maximum(np.minimum(opinion.strict, last), opinion.strict / 2)
+        np.copyto(voice, opinion.surprise / _OUTVOTED, where=asked > 0)
+        np.copyto(voice, opinion.surprise, where=(asked > 0) & (2 * agree > asked + 1))
+        if not heard:
+            np.copyto(voice, _ZERO, where=~opinion.ready)
+        return voice
 
     def _until_choice(self, known: Known) -> int:
         """Slots up to the one in which an entity chooses its peers, at least 1."""
@@ -281,7 +301,7 @@ def _last(known: Known, opinion: Opinion, seen: Seen, learn: bool) -> Floats:
     if not learn:
         return np.broadcast_to(known["last"], seen.rate.shape)
     last = np.concatenate([known["last"][None], opinion.strict])
-    if not seen.present.all():
+    if not seen.whole:
         for before, after, present in zip(last, last[1:], seen.present, strict=False):
             np.copyto(after, before, where=~present)
     known["last"] = last[-1].copy()
