@@ -18,7 +18,7 @@ from storage.columns import begins
 from storage.engine import Database, chunks
 from storage.leases import Clock, utc_now
 from storage.store import record_of
-from storage.types import LIVE, Alert, Severity, StoreError
+from storage.types import LIVE, Alert, NotThereError, Severity
 from storage.upsert import encode, upsert
 
 IncidentState = Literal["open", "resolved", "retracted"]
@@ -211,7 +211,7 @@ class Incidents:
             found |= {row["id"]: record_of(TypeRow, row) for row in self._rows(_among(table, table.c.id, part))}
         return found
 
-    def alerts(self, incident: str, limit: int) -> list[Alert]:
+    def alerts(self, incident: str, limit: int | None = None) -> list[Alert]:
         """The alerts (without their windows) of an incident that stand, the first to begin first."""
         alerts, known = schema.alerts, served.incident_alerts
         query = sa.select(*UNSEEN).select_from(known.join(alerts, alerts.c.id == known.c.alert_id))
@@ -259,8 +259,8 @@ class Incidents:
         return self._database.write(work)
 
     def find(self, said: str, run: str = LIVE) -> IncidentRow:
-        """The incident of this number ("12", "INC-12"), or of this id or the only one that starts so. StoreError where
-        there is none, or more than one."""
+        """The incident of this number ("12", "INC-12"), or of this id or the only one that starts so.
+        NotThereError where there is none, or more than one."""
         table, text = served.incidents, said.strip().lower().removeprefix("inc-")
         named = said.strip().lower().startswith("inc-")
         digits = text.isascii() and text.isdecimal() and len(text) <= (18 if named else 5)
@@ -271,7 +271,7 @@ class Incidents:
             query = sa.select(table).where(begins(table.c.id, text)).limit(2)
         rows = self._rows(query) if text else []
         if len(rows) != 1:
-            raise StoreError(
+            raise NotThereError(
                 f"{self._database.name}: {said!r} " + ("is no incident" if not rows else "starts more than one")
             )
         return record_of(IncidentRow, rows[0])

@@ -119,6 +119,13 @@ class Reader:
         query = query.order_by(parts.c.slot, parts.c.target, sa.func.abs(parts.c.value).desc(), parts.c.feature)
         return found[0], self._records(Explanation, query)
 
+    def these(self, identities: Iterable[str]) -> list[Alert]:
+        """Of the alerts with these ids those that there are, by id."""
+        table = schema.alerts
+        parts = chunks(sorted(set(identities)))
+        queries = (sa.select(table).where(table.c.id.in_(part)).order_by(table.c.id) for part in parts)
+        return [alert for query in queries for alert in self._records(Alert, query)]
+
     def whose(self, which: AlertFilter) -> dict[tuple[str, str, str], datetime]:
         """Run, stream and entity of the alerts that `which` lets through, each with when the first of them began."""
         table = schema.alerts.c

@@ -54,6 +54,16 @@ marks = sa.Table(
     sa.Index(None, "kind", "at"),
 )
 
+# the alerts that a mark on an incident bears on, each as it looked when it was made
+mark_alerts = sa.Table(
+    "mark_alerts",
+    metadata,
+    name("mark", **KEY),
+    name("alert_id", **KEY),
+    document("detail"),
+    sa.Index(None, "alert_id"),
+)
+
 rulebooks = sa.Table(
     "rulebooks",
     metadata,

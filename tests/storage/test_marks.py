@@ -1,5 +1,6 @@
 """What people say is kept, can be undone, and leaves a row in the chain."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -52,6 +53,42 @@ def test_a_mark_is_undone_once(database: Database) -> None:
         ("anna", "mark feedback", "alert:a1"),
     ]
     assert acts.verify().fault is None
+
+
+def test_a_mark_on_an_incident_is_one_on_its_alerts(database: Database) -> None:
+    marks, said = Marks(database, Clock()), mark("feedback", answer="true", about="incident", target="i1")
+    marks.add(said, {"a1": {"slots": 3}, "a2": {}})
+    marks.add(own := mark("note", target="a2", at=START + timedelta(minutes=1)))
+    each = [replace(said, about="alert", target=alert, detail={"incident": "i1"}) for alert in ("a1", "a2")]
+    each[0].detail["slots"] = 3
+    assert marks.on(["a2", "a1", "a1", "a3"]) == [*each, own]
+    assert marks.on([]) == []
+    assert marks.answers() == each
+    assert (marks.feedback(), marks.of("incident", ["i1"]), marks.of("alert", ["a1"])) == ([said], [said], [])
+    assert (marks.bearing(said), marks.bearing(own)) == (["a1", "a2"], ["a2"])
+    marks.undo(said.id, "bert")
+    assert marks.answers() == marks.feedback() == []
+    assert [one.undone_by for one in marks.on(["a1"])] == ["bert"]
+
+
+def test_what_goes_on_to_be_said_of_an_incident_bears_on_what_joins_it(database: Database) -> None:
+    marks, until = Marks(database, Clock()), START + timedelta(hours=1)
+    snooze, gone, closed, over = (
+        mark("snooze", about="incident", target="i1", until=until),
+        mark("acknowledge", about="incident", target="i1"),
+        mark("close", about="incident", target="i1"),
+        mark("snooze", about="incident", target="i2", until=START),
+    )
+    for one in (snooze, gone, closed, over):
+        marks.add(one, {"a1": {}})
+    marks.undo(gone.id, "bert")
+    places = {"a1": "i1", "a2": "i1", "a3": "i2", "a4": "i3"}
+    assert marks.join(places, START) == {"a2"}
+    assert [one.id for one in marks.on(["a2", "a3"])] == [snooze.id]
+    assert marks.join(places, START) == set(), "it bears on it already"
+    assert marks.join({"a5": "i1"}, until) == set(), "it is over"
+    assert marks.join({}, START) == set()
+    assert marks.bearing(snooze) == ["a1", "a2"]
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ SEVERAL_FIELDS = {
     "/rules/preview",
     "/calendars/{name}",
     "/alerts/{alert}/marks",
+    "/incidents/{incident}/marks",
     "/context-events",
     "/tokens",
 }

@@ -73,7 +73,8 @@ def asking(database: Database) -> Asking:
     for role in ("viewer", "responder", "admin", "ingest"):
         found.bearer(role)  # type: ignore[arg-type]
     said = {"kind": "note", "note": HTML}
-    assert send(found, "POST", f"/alerts/{BAD.id}/marks", said).status_code == 201
+    for place in (f"/alerts/{BAD.id}", "/incidents/INC-1"):
+        assert send(found, "POST", f"{place}/marks", said).status_code == 201
     night = {"name": HTML, "note": HTML, "start": "2020-01-01T00:00:00", "end": "2020-01-02T00:00:00", "entity": HTML}
     rules = {"rulebook": {"rules": [{"name": HTML, "note": HTML, "entity": "nobody"}]}, "cause": HTML}
     assert send(found, "PUT", "/rules", rules).status_code == 200
@@ -135,6 +136,7 @@ def test_whatever_the_rows_hold_every_answer_is_json(asking: Asking) -> None:
             held.add(path)
     assert {
         "/alerts", "/alerts/{alert}", "/alerts/{alert}/marks", "/calendars", "/rules", "/acts", "/context-events",
+        "/incidents/{incident}/marks",
         "/dead-letters", "/entities", "/incidents", "/incidents/{incident}", "/streams", "/tokens",
     } <= held  # fmt: skip
 
@@ -188,6 +190,7 @@ def test_what_a_text_may_contain_is_no_pattern(asking: Asking, like: str) -> Non
 
 WRITES = [
     ("post", f"/alerts/{GOOD.id}/marks", {"kind": "acknowledge"}, "responder"),
+    ("post", "/incidents/INC-1/marks", {"kind": "acknowledge"}, "responder"),
     ("delete", "/marks/0123456789abcdef", None, "responder"),
     ("post", "/context-events?stream=fleet", {"kind": "deploy", "start": "2026-03-01T01:39:00Z"}, "responder"),
     ("put", "/calendars/n", {"name": "n", "start": "2026-01-01T00:00", "end": "2026-01-02T00:00"}, "responder"),

@@ -1,5 +1,5 @@
-"""What people say of alerts, over the API: marks and feedback, rules that follow from them, and a look at what rules
-would change before anybody applies them."""
+"""What people say of alerts and incidents, over the API: marks and feedback, rules that follow from them, and a look at
+what rules would change before anybody applies them."""
 
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -8,14 +8,18 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from storage import marks as marks_kept
+from storage.incidents import IncidentRow
 from storage.marks import Answer, MarkKind
 from storage.read import AlertFilter
 from storage.rulings import Standing
-from storage.types import LIVE, Severity, StoreError
-from tsad.api.alerts import AlertId, Moment
+from storage.tokens import Token
+from storage.types import LIVE, Alert, NotThereError, Severity
+from tsad.api.alerts import AlertId, Moment, Run
 from tsad.api.cursors import Absent
-from tsad.api.desk import AtDesk, Responder, Viewer
-from tsad.api.problems import NO_JSON, ProblemError
+from tsad.api.desk import AtDesk, Desk, Responder, Viewer
+from tsad.api.incidents import IncidentId, found_incident
+from tsad.api.problems import NO_JSON, ProblemError, problem
 from tsad.api.resources import Resource
 from tsad.triage.feedback import Change, Replay, proposals, replay
 from tsad.triage.rules import Rule, Rulebook
@@ -25,18 +29,18 @@ Days = Annotated[float, Query(gt=0, le=3660, description="Of history, back from 
 
 
 class Said(BaseModel):
-    """Something to say of an alert."""
+    """Something to say of an alert or incident."""
 
     model_config = ConfigDict(extra="forbid")
 
     kind: MarkKind = Field(description="`feedback` needs an answer, `snooze` until when.")
-    answer: Answer | None = Field(default=None, description="Whether the alert is true, false, or expected.")
+    answer: Answer | None = Field(default=None, description="Whether it is true, false, or expected.")
     until: Moment | None = Field(default=None, description="The end of a snooze.")
     note: str = Field(default="", max_length=10_000)
 
 
 class Mark(Resource):
-    """What somebody said of an alert."""
+    """What somebody said of an alert or incident."""
 
     id: str
     kind: MarkKind
@@ -47,6 +51,7 @@ class Mark(Resource):
     at: datetime
     undone_by: str | None
     undone_at: datetime | None
+    incident: str | None = Field(description="The incident (its id) that it was said of; null: of the alert alone.")
 
 
 class Changed(Resource):
@@ -88,21 +93,34 @@ class Proposed(Resource):
 def mark(desk: AtDesk, token: Responder, alert: AlertId, said: Said) -> Mark:
     """Acknowledge, snooze, close, reopen, note, or say whether it is true. A false or expected one also holds back what
     comes later and is alike; all of it can be undone."""
-    one, _ = desk.alert(alert)
-    try:
-        made = desk.answers.say(
-            one, said.kind, token.name, answer=said.answer, note=said.note, until=said.until
-        )  # fmt: skip
-    except ValueError as error:
-        raise ProblemError.of("body", str(error)) from None
-    return Mark.model_validate(made)
+    return _say(desk, token, desk.alert(alert)[0], said)
 
 
 @router.get("/alerts/{alert}/marks", summary="What people said of an alert")
 def marks(desk: AtDesk, _: Viewer, alert: AlertId) -> list[Mark]:
     """The oldest first, those that were undone too."""
     one, _parts = desk.alert(alert)
-    return [Mark.model_validate(row) for row in desk.answers.standings.marks.of("alert", [one.id])]
+    return [_told(row) for row in desk.answers.standings.marks.on([one.id])]
+
+
+@router.post(
+    "/incidents/{incident}/marks", summary="Say something of an incident", status_code=HTTPStatus.CREATED,
+    responses=NO_JSON | {"409": problem("None of its alerts stands any more.")},
+)  # fmt: skip
+def mark_incident(desk: AtDesk, token: Responder, incident: IncidentId, said: Said, run: Run = LIVE) -> Mark:
+    """Of all its alerts at once: it counts as if it had been said of each, and is taken back as one. What is
+    acknowledged or snoozed stays so for alerts that join later; all else bears on those that are there."""
+    row = found_incident(desk, incident, run)
+    if not row.alerts:
+        raise ProblemError(HTTPStatus.CONFLICT, f"no alert of INC-{row.number} stands any more")
+    return _say(desk, token, row, said)
+
+
+@router.get("/incidents/{incident}/marks", summary="What people said of an incident")
+def incident_marks(desk: AtDesk, _: Viewer, incident: IncidentId, run: Run = LIVE) -> list[Mark]:
+    """Of it as a whole: the oldest first, those that were undone too."""
+    row = found_incident(desk, incident, run)
+    return [_told(one) for one in desk.answers.standings.marks.of("incident", [row.id])]
 
 
 @router.delete("/marks/{mark}", summary="Take back what was said")
@@ -111,8 +129,8 @@ def undo(
 ) -> Mark:
     """And all that it did."""
     try:
-        return Mark.model_validate(desk.answers.unsay(mark, token.name))
-    except StoreError:
+        return _told(desk.answers.unsay(mark, token.name))
+    except NotThereError:
         raise ProblemError(HTTPStatus.NOT_FOUND, f"there is no mark {mark!r} that stands") from None
 
 
@@ -140,6 +158,19 @@ def proposed(
         )
         for one in made
     ]  # fmt: skip
+
+
+def _say(desk: Desk, token: Token, about: Alert | IncidentRow, said: Said) -> Mark:
+    try:
+        made = desk.answers.say(about, said.kind, token.name, answer=said.answer, note=said.note, until=said.until)
+    except ValueError as error:
+        raise ProblemError.of("body", str(error)) from None
+    return _told(made)
+
+
+def _told(mark: marks_kept.Mark) -> Mark:
+    told = {name: getattr(mark, name) for name in Mark.model_fields if name != "incident"}
+    return Mark(**told, incident=mark.target if mark.about == "incident" else mark.detail.get("incident"))
 
 
 def _history(desk: AtDesk, stream: str | None, days: float) -> AlertFilter:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query
 from storage.incidents import IncidentFilter, IncidentRow, IncidentState, TypeRow
 from storage.pages import IncidentSort
 from storage.store import record_of
-from storage.types import LIVE, Severity, StoreError
+from storage.types import LIVE, NotThereError, Severity
 from tsad.api.alerts import Moment, Name, Run, told_of
 from tsad.api.cursors import Absent, Cursor, Limit, read, refused, written
 from tsad.api.desk import AtDesk, Desk, Viewer
@@ -68,7 +68,7 @@ def incidents(
 @router.get("/{incident}", summary="One incident, with its alerts")
 def incident(desk: AtDesk, _: Viewer, incident: IncidentId, run: Run = LIVE) -> IncidentDetail:
     """Its suspects, what happened in which order, its alerts, and others of its type."""
-    row = _found(desk, incident, run)
+    row = found_incident(desk, incident, run)
     kinds = desk.incidents.named([row.type] if row.type is not None else [])
     times = desk.incidents.times(row.type, row.first_time - MONTH, row.first_time) if row.type is not None else 0
     moments = timeline([member_in(one) for one in desk.incidents.members([row.id])])
@@ -80,10 +80,11 @@ def incident(desk: AtDesk, _: Viewer, incident: IncidentId, run: Run = LIVE) -> 
     )  # fmt: skip
 
 
-def _found(desk: Desk, said: str, run: str) -> IncidentRow:
+def found_incident(desk: Desk, said: str, run: str) -> IncidentRow:
+    """The incident of a run by its number, id or the first characters of that; else ProblemError."""
     try:
         return desk.incidents.find(said, run)
-    except StoreError:
+    except NotThereError:
         raise ProblemError(
             HTTPStatus.NOT_FOUND, f"run {run!r} has no incident {said!r}, or more than one begins so"
         ) from None

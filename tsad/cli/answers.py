@@ -1,4 +1,4 @@
-"""`tsad mark` and `tsad feedback`: what people say of alerts, and what that teaches."""
+"""`tsad mark` and `tsad feedback`: what people say of alerts and incidents, and what that teaches."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -6,8 +6,11 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from storage.incidents import IncidentRow, Incidents
 from storage.marks import Answer, Mark, MarkKind
 from storage.read import AlertFilter, Reader
+from storage.types import Alert
+from tsad.app import App
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app, person
 from tsad.cli.rules import read_rules
 from tsad.cli.terminal import answers_of, fail, note, opened, show, show_rows
@@ -23,22 +26,22 @@ feedback = typer.Typer(
     help="Whether alerts are true; what rules that speaks for, and what they would change.", no_args_is_help=True
 )
 app.add_typer(feedback, name="feedback")
-TheAlert = Annotated[str, typer.Argument(help="Its id, or the first characters.")]
+Target = Annotated[str, typer.Argument(help="An alert's id, or its first characters; or an incident: INC-12.")]
 Note = Annotated[str, typer.Option(help="In words.")]
 Days = Annotated[float, typer.Option(min=0.001, help="Of history, back from the newest alert.")]
 
 
 @app.command()
 def mark(
-    alert: TheAlert,
-    kind: Annotated[str, typer.Argument(help=f"{KINDS}; or undo, with a mark's id in place of the alert's.")],
+    target: Target,
+    kind: Annotated[str, typer.Argument(help=f"{KINDS}; or undo, with a mark's id as the target.")],
     note: Note = "",
     span: Annotated[str | None, typer.Option("--for", metavar="DURATION", help="Of a snooze: 30m, 8h, 2d.")] = None,
     config: ConfigPath = CONFIG,
     database: DatabaseUrl = None,
     json: AsJson = False,
 ) -> None:
-    """Acknowledge an alert, snooze it for a while, close or reopen it, note something; `tsad mark ID undo`."""
+    """Acknowledge an alert or incident, snooze, close or reopen it, or note something; `tsad mark MARK undo`."""
     if kind not in {*get_args(MarkKind), "undo"} - {"feedback"}:
         raise typer.BadParameter(
             f"{kind!r} is nothing to say of an alert; allowed: {KINDS}, undo (feedback: tsad feedback)"
@@ -48,37 +51,35 @@ def mark(
     with opened(config, database) as opened_app:
         answers = answers_of(opened_app)
         if kind == "undo":
-            _tell(answers.unsay(alert, person()), json)
+            _tell(answers.unsay(target, person()), json)
             return
         until = None if span is None else opened_app.now() + timedelta(seconds=parse_duration(span) / 1e9)
-        found, _ = opened_app.reader.alert(alert)
-        _tell(answers.say(found, kind, person(), note=note, until=until), json)  # type: ignore[arg-type]
+        _tell(answers.say(_found(opened_app, target), kind, person(), note=note, until=until), json)  # type: ignore[arg-type]
 
 
 @feedback.command()
 def give(
-    alert: TheAlert,
+    target: Target,
     answer: Annotated[str, typer.Argument(help=ANSWERS)],
     note: Note = "",
     config: ConfigPath = CONFIG,
     database: DatabaseUrl = None,
     json: AsJson = False,
 ) -> None:
-    """Say whether an alert is true, false, or was expected. `tsad mark MARK undo` takes it back."""
+    """Say whether an alert (or incident) is true, false, or was expected. `tsad mark MARK undo` takes it back."""
     if answer not in get_args(Answer):
         raise typer.BadParameter(f"{answer!r} is no answer; allowed: {ANSWERS}")
     with opened(config, database) as opened_app:
-        found, _ = opened_app.reader.alert(alert)
-        answers = answers_of(opened_app)
-        _tell(answers.say(found, "feedback", person(), answer=answer, note=note), json)  # type: ignore[arg-type]
+        about = _found(opened_app, target)
+        _tell(answers_of(opened_app).say(about, "feedback", person(), answer=answer, note=note), json)  # type: ignore[arg-type]
 
 
 @feedback.command("list")
 def list_answers(config: ConfigPath = CONFIG, database: DatabaseUrl = None, json: AsJson = False) -> None:
     """Answers that stand, the oldest first."""
     with opened(config, database) as opened_app:
-        rows = [_row(one) for one in answers_of(opened_app).standings.marks.answers()]
-    show_rows("Feedback", "id at by target answer note", rows, "Nobody has answered.", json)
+        rows = [_row(one) for one in answers_of(opened_app).standings.marks.feedback()]
+    show_rows("Feedback", "id at by about target answer note", rows, "Nobody has answered.", json)
 
 
 @feedback.command("propose")
@@ -122,12 +123,7 @@ def replay_rules(
         if rules is not None:
             book = read_rules(rules)
         else:
-            known = {
-                one.rule.name: one for one in proposals(standings.marks.answers(), opened_app.reader.alerts(which))
-            }
-            if proposal not in known:
-                fail(f"there is no proposal {proposal!r}; there is: {', '.join(sorted(known)) or 'none'}")
-            book = standings.with_rule(known[proposal].rule)
+            book = standings.with_rule(_proposed(standings, which, proposal or ""))
         told = replay(standings, book, which)
     lost = {one.alert.id for one in told.lost}
     rows = [_changed("vanishes", one, lost) for one in told.vanish] + [
@@ -136,6 +132,13 @@ def replay_rules(
     show_rows("What would change", CHANGED, rows, "Nothing would change.", json)
     note(f"{counted(told.looked_at, 'alert')} looked at: {len(told.vanish)} would vanish, {len(told.appear)} appear"
          + (f"; of those that vanish {len(lost)} were said to be true" if lost else ""))  # fmt: skip
+
+
+def _found(opened_app: App, said: str) -> Alert | IncidentRow:
+    """What people call INC-12 is an incident, all else an alert."""
+    if said.strip().lower().startswith("inc-"):
+        return Incidents(opened_app.database).find(said)
+    return opened_app.reader.alert(said)[0]
 
 
 def _proposed(standings: Standings, which: AlertFilter, name: str) -> Rule:
@@ -170,4 +173,5 @@ def _tell(one: Mark, json: bool) -> None:
     if json:
         show(row, "", json)
         return
-    note(f"{one.id}: {'taken back' if one.undone_at else one.answer or one.kind}, {one.about} {one.target[:12]}")
+    about = f"INC-{one.detail['number']}" if one.about == "incident" else f"alert {one.target[:12]}"
+    note(f"{one.id}: {'taken back' if one.undone_at else one.answer or one.kind}, {about}")

@@ -1,12 +1,14 @@
 """What people say, taken down and acted on at once: marks on alerts, versions of the rules, calendars."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from storage.engine import Database
+from storage.incidents import IncidentRow, Incidents
 from storage.leases import Clock, utc_now
-from storage.marks import About, Answer, Mark, MarkKind
+from storage.marks import Answer, Mark, MarkKind
 from storage.rulings import CalendarRow, RulebookRow
 from storage.types import Alert
 from tsad.triage.calendars import Calendar
@@ -24,35 +26,40 @@ class Answers:
     """Takes down what `by` (a token's name, or the command line's user) says, with a row in the chain of acts."""
 
     standings: Standings
+    incidents: Incidents
 
     @classmethod
     def of(cls, database: Database, clock: Clock = utc_now, tell: Tell = nothing) -> "Answers":
         """On an open database."""
-        return cls(Standings.of(database, clock, tell))
+        return cls(Standings.of(database, clock, tell), Incidents(database, clock))
 
     def say(
-        self, alert: Alert, kind: MarkKind, by: str, *, answer: Answer | None = None, note: str = "",
+        self, about: Alert | IncidentRow, kind: MarkKind, by: str, *, answer: Answer | None = None, note: str = "",
         until: datetime | None = None,
     ) -> Mark:  # fmt: skip
-        """A mark on an alert. An answer that it is none, or expected, also bears on what comes after it and is alike.
-        ValueError where parts do not fit, or a snooze is over already."""
+        """A mark on an alert, or on an incident: then it bears on each of its alerts that stand. An answer that it is
+        none, or expected, also bears on what comes after it and is alike.
+        ValueError where parts do not fit, a snooze is over already, or no alert of the incident stands."""
         now = self.standings.clock()
         if until is not None and until <= now:
             raise ValueError(f"a snooze until {until.isoformat()} is over already")
-        about: About = "alert"
+        whole = isinstance(about, IncidentRow)
+        alerts = [about] if isinstance(about, Alert) else self.incidents.alerts(about.id)
+        if not alerts:
+            raise ValueError("no alert of the incident stands any more")
+        looks = {alert.id: seen(alert) if kind == "feedback" else {} for alert in alerts}
         mark = Mark(
-            kind=kind, about=about, target=alert.id, by=by, at=now, answer=answer, note=note, until=until,
-            detail=seen(alert) if kind == "feedback" else {},
+            kind=kind, about="incident" if whole else "alert", target=about.id, by=by, at=now, answer=answer, note=note,
+            until=until, detail={"number": about.number} if isinstance(about, IncidentRow) else looks[about.id],
         )  # fmt: skip
-        self.standings.marks.add(mark)
-        self._act(alert, mark)
+        self.standings.marks.add(mark, looks if whole else None)
+        self._act(alerts, mark)
         return mark
 
     def unsay(self, mark: str, by: str) -> Mark:
-        """Take a mark back, and all that it did. StoreError where none of this id stands."""
+        """Take a mark back, and all that it did. NotThereError where none of this id stands."""
         undone = self.standings.marks.undo(mark, by)
-        alert, _ = self.standings.reader.alert(undone.target)
-        self._act(alert, undone)
+        self._act(self.standings.reader.these(self.standings.marks.bearing(undone)), undone)
         return undone
 
     def rule(self, book: Rulebook, by: str, cause: str, since: datetime | None = None) -> RulebookRow:
@@ -80,11 +87,16 @@ class Answers:
         self.standings.rulings.drop_calendar(calendar, by)
         self.standings.again(since=self.standings.clock() - BACK)
 
-    def _act(self, alert: Alert, mark: Mark) -> None:
-        if mark.kind == "feedback":
-            self.standings.again(alert.stream, alert.first_time, alert.run)
-        else:
-            self.standings.settle([alert])
+    def _act(self, alerts: Sequence[Alert], mark: Mark) -> None:
+        if mark.kind != "feedback":
+            self.standings.settle(alerts)
+            return
+        oldest: dict[tuple[str, str], datetime] = {}
+        for alert in alerts:
+            where = alert.stream, alert.run
+            oldest[where] = min(alert.first_time, oldest.get(where, alert.first_time))
+        for (stream, run), first in oldest.items():
+            self.standings.again(stream, first, run)
 
 
 def _document(book: Rulebook) -> dict[str, Any]:

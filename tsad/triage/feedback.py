@@ -65,7 +65,7 @@ def replay(standings: Standings, book: Rulebook, which: AlertFilter) -> Replay:
 def proposals(answers: Iterable[Mark], alerts: Iterable[Alert]) -> list[Proposal]:
     """Rules that the answers on `alerts` speak for. Where several false alerts of a stream were led by one feature, and
     went less far than each true one: a least deviation. For each other one: to mute what is alike."""
-    said = {mark.target: mark for mark in _last(answers) if mark.about == "alert"}
+    said = {mark.target: mark for mark in _last(answers)}
     facts = {alert.id: Facts.of(alert) for alert in alerts if alert.id in said}
     groups: dict[tuple[str, str], list[tuple[Mark, Movement]]] = {}
     for identity, one in facts.items():

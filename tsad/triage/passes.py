@@ -109,10 +109,9 @@ class Triage:
         told = self._store.changed(run, mark.reached, at_once)
         if not told:
             return Passed()
-        if self._standings is not None:
-            self._standings.settle([alert for alert, _ in told])
         changes = self._changes(run, told)
         grouped = self._grouped(run, changes)
+        self._settle(run, [alert for alert, _ in told], grouped)
         result = self._result(run, mark, told[-1][1], grouped, changes)
         written = self._store.write(run, result, mark)
         return Passed(len(told), len(result.incidents), not written)
@@ -128,6 +127,18 @@ class Triage:
                 break
             alerts, incidents = alerts + found.alerts * (not found.contested), incidents + found.incidents
         return Passed(alerts, incidents)
+
+    def _settle(self, run: str, changed: Sequence[Alert], grouped: Grouped) -> None:
+        """Decide of alerts that changed, and of those that came to an incident that is snoozed or acknowledged."""
+        if self._standings is None:
+            return
+        moved = {
+            name: member.incident
+            for name, member in grouped.members.items()
+            if member.incident is not None and member.incident != grouped.before[name][0]
+        }
+        joined = [grouped.members[name] for name in self._standings.marks.join(moved, self._standings.clock())]
+        self._standings.settle(changed, [((run, one.digest.stream, one.digest.entity), one.first) for one in joined])
 
     def _changes(self, run: str, told: Sequence[tuple[Alert, datetime]]) -> list[Change]:
         steps, labels = self._steps(run), self._labelled(run, [alert for alert, _ in told])

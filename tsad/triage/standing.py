@@ -47,12 +47,13 @@ class Standings:
         """On an open database."""
         return cls(Reader(database), Marks(database, clock), stored.Rulings(database, clock), clock, tell)
 
-    def settle(self, changed: Iterable[Alert]) -> list[DecisionRow]:
-        """Decide of alerts that changed, and of those of their entities that came later; what is news."""
+    def settle(self, changed: Iterable[Alert], joined: Iterable[tuple[Whose, datetime]] = ()) -> list[DecisionRow]:
+        """Decide of alerts that changed, of others (whose, and when each began), and of those of their entities that
+        came later; what is news."""
         oldest: dict[Whose, datetime] = {}
-        for alert in changed:
-            whose = alert.run, alert.stream, alert.entity
-            oldest[whose] = min(alert.first_time, oldest.get(whose, alert.first_time))
+        places = (((alert.run, alert.stream, alert.entity), alert.first_time) for alert in changed)
+        for whose, first in (*places, *joined):
+            oldest[whose] = min(first, oldest.get(whose, first))
         return self._settle(oldest)
 
     def again(self, stream: str | None = None, since: datetime | None = None, run: str = LIVE) -> list[DecisionRow]:
@@ -112,7 +113,7 @@ class Standings:
 
     def _marks(self, alerts: Sequence[str]) -> dict[str, list[Mark]]:
         found: dict[str, list[Mark]] = {}
-        for mark in self.marks.of("alert", alerts):
+        for mark in self.marks.on(alerts):
             found.setdefault(mark.target, []).append(mark)
         return found
 
@@ -144,7 +145,7 @@ def calendar_of(document: dict[str, Any], name: str) -> Calendar:
 
 def answered(marks: Iterable[Mark]) -> list[Answered]:
     """Of the last answers on each alert those that say it is none, or expected."""
-    last = {mark.target: mark for mark in marks if mark.about == "alert"}
+    last = {mark.target: mark for mark in marks}
     return [
         Answered(
             mark.id, mark.target, Likeness.model_validate(mark.detail["likeness"]),

@@ -28,9 +28,7 @@ class Untaught:
     def stretches(self, stream: str, step: int, first: int, last: int) -> Sequence[Stretch]:
         """Of the slots `first` to `last` (of `step` ns): alerts that were not retracted, but for those that somebody
         called none, or expected; retracted ones that somebody took for true; and maintenance."""
-        said: dict[str, Answer] = {
-            mark.target: mark.answer for mark in self.marks.answers() if mark.answer and mark.about == "alert"
-        }
+        said: dict[str, Answer] = {mark.target: mark.answer for mark in self.marks.answers() if mark.answer}
         found = [one for one in self.reader.stretches(stream, first, last) if said.get(one.id) in (None, "true")]
         known = {one.id for one in found}
         true = [identity for identity, answer in said.items() if answer == "true" and identity not in known]
