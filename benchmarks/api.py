@@ -227,6 +227,7 @@ class Request:
 def first_pages() -> list[str]:
     """Lists as people and dashboards ask for them."""
     alerts = ["", "sort=-score", "state=open", "severity=critical", "stream=fleet-1", "entity=web-77&stream=fleet-1"]
+    alerts += ["entity=web-78", "entity=no-such"]
     alerts += ["standing=notify", "since=2026-08-01T00:00:00Z&until=2026-08-02T00:00:00Z", "limit=200"]
     incidents = ["", "sort=-severity_score", "state=open", "entity=web-76"]
     return [f"/alerts?{each}" for each in alerts] + [f"/incidents?{each}" for each in incidents]
@@ -328,12 +329,11 @@ def measure(rows: int, rate: float, seconds: float) -> dict[str, Any]:
             prepare(line)
             filled = 0
             with serving(url, Path(folder)) as (port, token):
-                client = Client(port, token)
                 for size in sorted({max(rows // 100, 1), max(rows // 10, 1), rows}):
                     fill(line, filled + 1, size)
-                    filled, firsts[str(size)] = size, first_page(client)
+                    filled, firsts[str(size)] = size, first_page(Client(port, token))
                     print(f"{size:,} alerts: first page {firsts[str(size)]:.1f} ms", flush=True)
-                load = Load(requests(client, int(rate * seconds), rows), rate)
+                load = Load(requests(Client(port, token), int(rate * seconds), rows), rate)
                 Load(load.requests[: int(rate)], rate / 4).play(port, token)  # connections, plans and caches
                 load.play(port, token)
         return figures(load, rows, firsts) | {"ingest_rows_per_s": round(ingest_rows_per_s(Path(folder)))}

@@ -135,7 +135,7 @@ def settled_mean(stretch: Floats, look_ahead: Ints) -> Floats:
 def _up_to(values: NDArray[Any], last: Ints, kind: type[np.number[Any]]) -> NDArray[Any]:
     """D x B: the sums of the first `last` (D) of S x D x B values; added slot by slot, since a reduction promises no
     order."""
-    total = values[0].astype(kind)
+    total: NDArray[Any] = values[0].astype(kind)
     found = total.copy()
     for slot in range(1, int(last.max(initial=1))):
         total += values[slot]

@@ -95,10 +95,15 @@ class Pages:
             )
             place = sa.tuple_(*keys)
             query = query.where(place < last if falling else place > last)
-        rows = self._database.read(lambda c: [dict(row) for row in c.execute(query).mappings().all()])
+        names, found = self._database.read(lambda c: _read(c.execute(query)))
+        rows = [dict(zip(names, row, strict=True)) for row in found]
         whole = len(rows) <= limit
         rows = rows[:limit]
         return Page(rows, None if whole else [_said(rows[-1][key.name]) for key in keys])
+
+
+def _read(result: sa.CursorResult[Any]) -> tuple[list[str], Sequence[sa.Row[Any]]]:
+    return list(result.keys()), result.all()
 
 
 def _said(value: Any) -> Any:

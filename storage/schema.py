@@ -90,6 +90,7 @@ alerts = sa.Table(
     sa.Index(None, "run", "stream", "first_time"),
     sa.Index(None, "run", "first_time", "id"),
     sa.Index(None, "run", "score", "id"),
+    sa.Index(None, "run", "entity", "first_time", "id"),
     sa.Index(None, "state"),
     sa.Index(None, "explanation"),
 )

@@ -43,9 +43,10 @@ class Token:
 
 
 class Tokens:
-    """The tokens of a database; `clock` is the wall's."""
+    """The tokens of a database; `clock` is the wall's. `revocations` counts those that went through this object."""
 
     def __init__(self, database: Database, clock: Clock = utc_now) -> None:
+        self.revocations = 0
         self._database = database
         self._clock = clock
 
@@ -76,6 +77,7 @@ class Tokens:
             record(connection, now, by, "revoke token", f"token:{name}")
 
         self._database.write(work)
+        self.revocations += 1
 
     def listing(self) -> list[Token]:
         """All that ever were, by name."""
@@ -91,7 +93,11 @@ class Tokens:
             return None if row is None else record_of(Token, row)
 
         found = self._database.read(work)
-        return found if found is not None and found.valid(self._clock()) else None
+        return found if found is not None and self.holds(found) else None
+
+    def holds(self, token: Token) -> bool:
+        """Whether a token that was read has not expired since."""
+        return token.valid(self._clock())
 
 
 def digest_of(said: str) -> str:

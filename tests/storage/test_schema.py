@@ -91,7 +91,7 @@ def test_every_migration_file_is_part_of_the_package() -> None:
     assert files == [
         "v0001_first.py", "v0002_outbox.py", "v0003_homes.py", "v0004_places.py", "v0005_no_data.py", "v0006_refits.py",
         "v0007_template_names.py", "v0008_context_events.py", "v0009_tokens.py", "v0010_incidents.py",
-        "v0011_triage.py", "v0012_deliveries.py", "v0013_mark_alerts.py",
+        "v0011_triage.py", "v0012_deliveries.py", "v0013_mark_alerts.py", "v0014_alerts_of_an_entity.py",
     ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from storage.engine import Database, open_database
-from storage.tokens import Tokens
+from storage.tokens import Token, Tokens
 from tests.storage.stored_samples import Clock
 from tests.tsad.asking import Asking
 from tests.tsad.command_line import finished, running_until, started, tsad
@@ -114,8 +114,27 @@ def test_a_token_that_was_revoked_or_has_expired_opens_nothing(sqlite_database: 
     clock.now += timedelta(hours=1)
     assert asking.client.get("/api/v1/me", headers=me).status_code == 401
     assert asking.get("/me").status_code == 200
-    asking.tokens.revoke("a viewer")
+    asking.tokens.revoke("a viewer")  # by another process
+    asking.seconds += 1
     assert asking.get("/me").status_code == 401
+
+
+def test_who_asks_often_is_looked_up_once_a_second(sqlite_database: Database) -> None:
+    asking = Asking(sqlite_database)
+    looked, look = list[str](), Tokens.bearer
+    asking.bearer("viewer")
+
+    def counted(tokens: Tokens, said: str) -> Token | None:
+        looked.append(said)
+        return look(tokens, said)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tokens, "bearer", counted)
+        for asking.seconds in (0.0, 0.5, 0.99, 1.0, 1.5, 2.0):
+            assert asking.get("/me").status_code == 200
+        for _ in range(3):
+            assert asking.client.get("/api/v1/me", headers={"Authorization": "Bearer wrong"}).status_code == 401
+    assert looked == [asking.said["viewer"]] * 3 + ["wrong"] * 3
 
 
 def test_too_many_requests_wait(sqlite_database: Database) -> None:

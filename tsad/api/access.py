@@ -1,6 +1,6 @@
 """Who asks, what they may, and how often."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from math import ceil
@@ -8,9 +8,10 @@ from threading import Lock
 from typing import Annotated
 
 from fastapi import Request, Security
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
-from storage.tokens import Role, Token, Tokens
+from storage.tokens import Role, Token, Tokens, digest_of
 from tsad.api.problems import ProblemError
 
 INCLUDES: dict[Role, frozenset[Role]] = {
@@ -20,6 +21,7 @@ INCLUDES: dict[Role, frozenset[Role]] = {
     "ingest": frozenset({"ingest"}),
 }
 """What each role may: all that these may. Who sends data need not read any."""
+REMEMBERED = 1.0
 CLIENTS = 10_000
 """Buckets that are held at most; the least recently used go."""
 BEARER = HTTPBearer(auto_error=False, description="A token of `tsad tokens add`.")
@@ -57,28 +59,50 @@ class Buckets:
         return 0.0 if going else (1 - level) / self.rate
 
 
+@dataclass(slots=True)
+class Bearers:
+    """Tokens that were looked up in the last `REMEMBERED` seconds: who asks often costs the database little.
+
+    A revocation by `tokens` itself is heeded at once, one from elsewhere when these are over."""
+
+    tokens: Tokens
+    clock: Callable[[], float]
+    _known: dict[str, tuple[float, int, Token]] = field(default_factory=dict)
+
+    def remembered(self, said: str) -> Token | None:
+        """The token that is `said`, where that is known without asking; it asks nobody."""
+        at, revocations, token = self._known.get(digest_of(said), (0.0, -1, None))
+        fresh = revocations == self.tokens.revocations and self.clock() - at < REMEMBERED
+        return token if fresh and token is not None and self.tokens.holds(token) else None
+
+    def look_up(self, said: str) -> Token | None:
+        """The token that is `said`, by the database; None where none is, or not any more."""
+        at, revocations = self.clock(), self.tokens.revocations
+        token = self.tokens.bearer(said)
+        if token is not None:
+            self._known[digest_of(said)] = (at, revocations, token)
+            if len(self._known) > CLIENTS:
+                self._known.clear()
+        return token
+
+
 @dataclass(frozen=True, slots=True)
 class Gate:
     """Lets requests in. Those without a token that holds are counted by address, all others by token."""
 
-    tokens: Tokens
+    bearers: Bearers
     buckets: Buckets
 
-    def admit(self, request: Request, credentials: HTTPAuthorizationCredentials | None, role: Role) -> Token:
-        """The token of a request that needs `role`; ProblemError 401, 403 or 429."""
-        token = None if credentials is None else self.tokens.bearer(credentials.credentials)
+    def admit(self, request: Request, token: Token | None, said: bool, role: Role) -> Token:
+        """The `token` of a request that needs `role`, if one was `said` that holds; ProblemError 401, 403 or 429."""
         address = request.client.host if request.client else ""
         wait = self.buckets.take(f"token:{token.name}" if token else f"address:{address}")
         if wait:
-            said = f"too many requests; the next one in {ceil(wait)} s"
-            raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, said, {"Retry-After": str(ceil(wait))})
+            why = f"too many requests; the next one in {ceil(wait)} s"
+            raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, why, {"Retry-After": str(ceil(wait))})
         if token is None:
-            said = (
-                "a bearer token is needed"
-                if credentials is None
-                else "the token is unknown, has expired or was revoked"
-            )
-            raise ProblemError(HTTPStatus.UNAUTHORIZED, said, {"WWW-Authenticate": "Bearer"})
+            why = "the token is unknown, has expired or was revoked" if said else "a bearer token is needed"
+            raise ProblemError(HTTPStatus.UNAUTHORIZED, why, {"WWW-Authenticate": "Bearer"})
         if role not in INCLUDES[token.role]:
             raise ProblemError(
                 HTTPStatus.FORBIDDEN, f"this needs the role {role}; the token {token.name!r} is {token.role}"
@@ -86,16 +110,20 @@ class Gate:
         return token
 
 
-def needs(role: Role) -> Callable[[Request, Credentials, Session], Token]:
+def needs(role: Role) -> Callable[[Request, Credentials, Session], Awaitable[Token]]:
     """A dependency: the request's token, which must have `role`."""
 
-    def admitted(request: Request, credentials: Credentials, session: Session) -> Token:
+    async def admitted(request: Request, credentials: Credentials, session: Session) -> Token:
         gate: Gate = request.app.state.gate
         if credentials is None and session is not None:
             if request.method not in READS and PAGE_HEADER not in request.headers:
                 said = "with a session's cookie, the header X-Tsad-Page is needed to change anything"
                 raise ProblemError(HTTPStatus.FORBIDDEN, said)
             credentials = HTTPAuthorizationCredentials(scheme="Bearer", credentials=session)
-        return gate.admit(request, credentials, role)
+        if credentials is None:
+            return gate.admit(request, None, False, role)
+        said = credentials.credentials
+        token = gate.bearers.remembered(said) or await run_in_threadpool(gate.bearers.look_up, said)
+        return gate.admit(request, token, True, role)
 
     return admitted

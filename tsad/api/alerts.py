@@ -20,17 +20,16 @@ from tsad.api.resources import (
     AlertPage,
     AlertSeries,
     AlertSummary,
-    Channel,
-    Decision,
     ExplanationPart,
     IncidentRef,
-    Share,
 )
 from tsad.context import sentence_of
 from tsad.rows import utc
 
 router = APIRouter(prefix="/alerts", tags=["alerts"])
 TOP = 3
+TOLD = tuple(AlertSummary.model_fields)
+PARTS = tuple(name for name in ExplanationPart.model_fields if name != "time")
 
 
 def _in_utc(value: datetime) -> datetime:
@@ -73,8 +72,8 @@ def alerts(
         page = desk.pages.alerts(which, sort, read(cursor, sort), limit, standing or ())
     except ValueError:
         raise refused() from None
-    items = [AlertSummary(**summary_of(row)) for row in page.rows]
-    return AlertPage(items=items, next_cursor=written(sort, page.last))
+    items = [summary_of(row) for row in page.rows]
+    return AlertPage.model_validate({"items": items, "next_cursor": written(sort, page.last)})
 
 
 @router.get("/{alert}", summary="One alert, with why")
@@ -83,13 +82,12 @@ def alert(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertDetail:
     found, parts = desk.alert(alert)
     step = desk.stream(found.stream, found.run).step_ns
     decided = desk.answers.standings.rulings.decisions([found.id]).get(found.id)
-    told: dict[str, Any] = {"decision": Decision.model_validate(decided) if decided else None}
-    told |= {name: getattr(found, name) for name in ("partition", "ingested_at", "amended_at", "votes")}
+    told = {name: getattr(found, name) for name in ("partition", "ingested_at", "amended_at", "votes")}
     evidence = {name: found.evidence.get(name, empty) for name, empty in (("lines", []), ("said", {}), ("texts", {}))}
-    return AlertDetail(
-        **told_of(found) | told, attribution=_shares(found.attribution),
-        explanations=[_part(part, step) for part in parts], incident=_incident(desk, found.id), **evidence,
-    )  # fmt: skip
+    return AlertDetail.model_validate(told_of(found) | told | evidence | {
+        "decision": decided, "attribution": _shares(found.attribution), "incident": _incident(desk, found.id),
+        "explanations": [_part(part, step) for part in parts],
+    })  # fmt: skip
 
 
 @router.get("/{alert}/series", summary="An alert's channels", responses={"409": problem("Not yet.")})
@@ -101,12 +99,9 @@ def series(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertSeries:
         raise ProblemError(HTTPStatus.CONFLICT, "there are no curves: it waits to be explained, or is of a session")
     names = ("features", "observed", "lower", "upper")
     rows = zip(*(evidence[name] for name in names), strict=True)
-    channels = [
-        Channel(feature=name, observed=observed, lower=lower, upper=upper) for name, observed, lower, upper in rows
-    ]
-    return AlertSeries(
-        alert=found.id, step_seconds=step / 1e9, end_time=utc(evidence["slot"] * step), channels=channels
-    )
+    channels = [dict(zip(("feature", *names[1:]), row, strict=True)) for row in rows]
+    told = {"alert": found.id, "step_seconds": step / 1e9, "end_time": utc(evidence["slot"] * step)}
+    return AlertSeries.model_validate(told | {"channels": channels})
 
 
 def _incident(desk: Desk, alert: str) -> IncidentRef | None:
@@ -122,23 +117,22 @@ def told_of(alert: Alert) -> dict[str, Any]:
 def summary_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of `storage.pages.LISTED` as a summary tells it."""
     event = row["explained_by_event"] or None
-    return {name: row[name] for name in AlertSummary.model_fields if name in row} | {
+    return {name: row[name] for name in TOLD if name in row} | {
         "features": _shares(row["attribution"], TOP), "explained": row["explanation"] == "done",
         "decision": _decision(row), "explained_by_event": event, "sentence": sentence_of(row["sentence"], event or {}),
     }  # fmt: skip
 
 
-def _decision(row: Mapping[str, Any]) -> Decision | None:
+def _decision(row: Mapping[str, Any]) -> dict[str, Any] | None:
     if row.get("decided_standing") is None:
         return None
-    return Decision(**{name: row[f"decided_{name}"] for name in DECIDED})
+    return {name: row[f"decided_{name}"] for name in DECIDED}
 
 
-def _shares(attribution: Mapping[str, float], most: int | None = None) -> list[Share]:
+def _shares(attribution: Mapping[str, float], most: int | None = None) -> list[dict[str, Any]]:
     pairs = sorted(attribution.items(), key=lambda pair: (-(pair[1] or 0), pair[0]))[:most]
-    return [Share(feature=feature, share=share) for feature, share in pairs]
+    return [{"feature": feature, "share": share} for feature, share in pairs]
 
 
-def _part(part: Explanation, step: int) -> ExplanationPart:
-    values = {name: getattr(part, name) for name in ExplanationPart.model_fields if name != "time"}
-    return ExplanationPart(**values, time=utc(part.slot * step))
+def _part(part: Explanation, step: int) -> dict[str, Any]:
+    return {name: getattr(part, name) for name in PARTS} | {"time": utc(part.slot * step)}

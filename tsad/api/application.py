@@ -23,7 +23,7 @@ from tsad.api import (
     tokens,
 )  # fmt: skip
 from tsad.api import live as live_events
-from tsad.api.access import Buckets, Gate
+from tsad.api.access import Bearers, Buckets, Gate
 from tsad.api.desk import AtDesk, Beside, Desk, Viewer
 from tsad.api.limits import Hardened
 from tsad.api.live import Feed
@@ -50,7 +50,7 @@ def api(
     beside = beside or Beside()
     made.state.desk = Desk.of(database, clock, beside)
     made.state.feed = Feed(made.state.desk.overview, clock)
-    made.state.gate = Gate(made.state.desk.tokens, Buckets(config.requests_per_second, monotonic))
+    made.state.gate = Gate(Bearers(made.state.desk.tokens, monotonic), Buckets(config.requests_per_second, monotonic))
     made.state.door, made.state.bench = pushing.Door(beside.pushes), detection.Bench()
     answered(made)
     made.add_middleware(Hardened, most=config.max_body, larger=dict.fromkeys(pushing.PATHS, config.max_push))

@@ -1,28 +1,23 @@
 """What the API answers, as its specification describes it. Times are UTC; a number that is not known is null."""
 
 from datetime import datetime
-from math import isfinite
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from storage.incidents import IncidentState
 from storage.rulings import Standing
 from storage.tokens import Role
 from storage.types import AlertState, ModelState, Severity
 
-
-def _known(value: float | None) -> float | None:
-    return value if value is not None and isfinite(value) else None
-
-
-Number = Annotated[float | None, BeforeValidator(_known)]
+Number = float | None
+"""One that is not finite is written as null (pydantic's `ser_json_inf_nan`)."""
 
 
 class Resource(BaseModel):
     """Made from rows of the database."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, ser_json_inf_nan="null")
 
 
 class Share(Resource):

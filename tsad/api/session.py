@@ -8,7 +8,6 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Request, Response
-from fastapi.security import HTTPAuthorizationCredentials
 
 from tsad.api.access import COOKIE, Gate
 from tsad.api.problems import problem
@@ -31,7 +30,7 @@ class Begun(Resource):
 def begin(request: Request, response: Response, begun: Begun) -> Bearer:
     """Sets the cookie of the session; 401 where the token does not hold."""
     gate: Gate = request.app.state.gate
-    token = gate.admit(request, HTTPAuthorizationCredentials(scheme="Bearer", credentials=begun.token), "viewer")
+    token = gate.admit(request, gate.bearers.look_up(begun.token), True, "viewer")
     response.set_cookie(
         COOKIE, begun.token, path=PATH, secure=request.url.scheme == "https", httponly=True, samesite="strict"
     )

@@ -13,6 +13,7 @@ from streaming.settings import SECOND
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app, person
 from tsad.cli.terminal import configuration, note, print_line, show
 from tsad.operating import address
+from tsad.progress import frozen_heap
 from tsad.report import as_json, token_table
 from tsad.section import parse_duration
 from tsad.triage.following import Follower, triage_of
@@ -49,7 +50,7 @@ def serve(
     try:
         tell = telling(configured.delivery)
         triage = triage_of(opened, configured.triage, tell=tell)
-        with delivering(opened, configured), Follower(triage, configured.triage):
+        with delivering(opened, configured), Follower(triage, configured.triage), frozen_heap():
             beside = Beside(Path(configured.history), pushes, tell)
             answer(opened, configured.api, address(bind or configured.api.bind), note, beside)
     finally:
