@@ -123,12 +123,21 @@ def settled_mean(stretch: Floats, look_ahead: Ints) -> Floats:
 
     NaN for a window whose own slot, the first, was judged by no detector.
     """
-    last, each = look_ahead - 1, np.arange(len(look_ahead))
     silent = np.isnan(stretch)
-    # Accumulated, since it adds up in one order, which a reduction does not promise.
-    total = np.add.accumulate(np.where(silent, np.float32(0), stretch), axis=0, dtype=np.float64)[last, each]
-    count = np.add.accumulate(~silent, axis=0, dtype=np.int32)[last, each]
+    filled = np.where(silent, np.float32(0), stretch) if silent.any() else stretch
+    total, count = _up_to(filled, look_ahead, np.float64), _up_to(~silent, look_ahead, np.int32)
     count[:, silent[0].all(axis=0)] = 0
     with np.errstate(invalid="ignore", divide="ignore"):
         mean: Floats = np.ascontiguousarray(np.where(count > 0, total / count, np.nan), dtype=np.float32)
     return mean
+
+
+def _up_to(values: NDArray[Any], last: Ints, kind: type[np.number[Any]]) -> NDArray[Any]:
+    """D x B: the sums of the first `last` (D) of S x D x B values; added slot by slot, since a reduction promises no
+    order."""
+    total: NDArray[Any] = values[0].astype(kind)
+    found = total.copy()
+    for slot in range(1, int(last.max(initial=1))):
+        total += values[slot]
+        found[last == slot + 1] = total[last == slot + 1]
+    return found

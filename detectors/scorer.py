@@ -262,10 +262,13 @@ class Scorer:
     def _looked_ahead(self, entities: Codes, ends: Ints) -> Floats:
         """D x B: the mean ratios over the `settle` slots up to each of `ends` (B), of those that were judged."""
         ring, written = self._ring["ratios"], self._ring["slots"]
-        wanted: Ints = ends[:, None] + np.arange(1 - self.ensemble.settings.settle, 1)
-        at = (entities[:, None], wanted % ring.shape[1])
-        stretch = np.where((written[at] == wanted)[:, :, None], ring[at], np.float32(np.nan))
-        return settled_mean(stretch.transpose(1, 2, 0), self._look_ahead)
+        wanted: Ints = ends + np.arange(1 - self.ensemble.settings.settle, 1)[:, None]
+        at = entities.astype(np.int64) * ring.shape[1] + wanted % ring.shape[1]
+        stretch = ring.reshape(-1, ring.shape[2]).take(at, axis=0)
+        gone = written.reshape(-1).take(at) != wanted
+        if gone.any():
+            stretch[gone] = np.nan
+        return settled_mean(stretch.transpose(0, 2, 1), self._look_ahead)
 
     def _carry(self, old: "Scorer", entities: Codes) -> None:
         """Take over from `old` what stays meaningful of `entities`."""
