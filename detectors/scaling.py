@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.entity_arrays import EntityArrays, Field
+from detectors.entity_arrays import EntityArrays, Field, stretch
 from detectors.seasons import Doubles, Seasons, split
 from streaming.types import Codes, Floats, Ints, State
 
@@ -171,8 +171,9 @@ class Scaling:
         if not young.any():
             return self._apply(entities, values, season)
         if learn:
-            rows, taught = entities[young], values[young]
-            departures = None if season is None else season[young]
+            some: NDArray[np.bool_] | slice = slice(None) if young.all() else young
+            rows, taught = entities[some], values[some]
+            departures = None if season is None else season[some]
             for start in range(0, len(rows), _CHUNK):
                 part = slice(start, start + _CHUNK)
                 self._learn(rows[part], taught[part], None if departures is None else departures[part])
@@ -222,8 +223,9 @@ class Scaling:
         return season
 
     def _apply(self, entities: Codes, values: Floats, season: Floats | None) -> Floats:
-        scaled: Floats = values - self._map["origin"][entities]
-        scaled *= self._map["gain"][entities]
+        at = stretch(entities)
+        scaled: Floats = values - self._map["origin"][at]
+        scaled *= self._map["gain"][at]
         if season is not None:
             scaled -= season
         np.maximum(scaled, -self._limit, out=scaled)
@@ -231,10 +233,10 @@ class Scaling:
         return scaled
 
     def _learn(self, entities: Codes, values: Floats, season: Floats | None) -> None:
-        young = self._young
-        low, high, seen = young["low"][entities], young["high"][entities], young["seen"][entities]
+        young, at = self._young, stretch(entities)
+        low, high, seen = young["low"][at], young["high"][at], young["seen"][at]  # perhaps the rows themselves
         open_ = (seen < self.pace.adopt_rows) & ~np.isnan(values)
-        width: Floats = self._map["width"][entities]
+        width: Floats = self._map["width"][at]
         np.copyto(width, self._untold, where=seen == 0)  # of rows that were never put or learnt, nothing is kept
         if season is not None:
             values = values - width * season
@@ -244,8 +246,8 @@ class Scaling:
         np.copyto(low, np.fmin(low, np.fmax(values, lower, out=lower), out=lower), where=open_)
         np.copyto(high, np.fmax(high, np.fmin(values, upper, out=upper), out=upper), where=open_)
         seen += open_
-        young["low"][entities], young["high"][entities], young["seen"][entities] = low, high, seen
-        self._keep(entities, low, high, seen)
+        young["low"][at], young["high"][at], young["seen"][at] = low, high, seen
+        self._keep(at, low, high, seen)
 
     def _width(self, low: Floats, high: Floats, seen: NDArray[np.int32]) -> Floats:
         width = _width(low, high, seen, self.ranges.width, self.pace)
@@ -255,8 +257,8 @@ class Scaling:
         self._map.reach(entities)
         self._keep(entities, *(self._young[name][entities] for name in ("low", "high", "seen")))
 
-    def _keep(self, entities: Codes, low: Floats, high: Floats, seen: NDArray[np.int32]) -> None:
-        """The map of `entities`, of whom this was learnt."""
+    def _keep(self, at: Codes | slice, low: Floats, high: Floats, seen: NDArray[np.int32]) -> None:
+        """The map of the rows `at`, of which this was learnt."""
         width, unseen = self._width(low, high, seen), seen == 0
         origin = high - low
         origin -= width
@@ -267,8 +269,8 @@ class Scaling:
         np.copyto(origin, np.float32(0), where=unseen)
         np.copyto(gain, np.float32(1), where=unseen)
         kept = self._map
-        kept["origin"][entities], kept["gain"][entities], kept["width"][entities] = origin, gain, width
-        kept["learning"][entities] = (seen < self.pace.adopt_rows).any(axis=1)
+        kept["origin"][at], kept["gain"][at], kept["width"][at] = origin, gain, width
+        kept["learning"][at] = (seen < self.pace.adopt_rows).any(axis=1)
 
 
 def _width(low: Floats, high: Floats, seen: NDArray[np.int32], fleet: Floats, pace: Pace) -> Floats:
