@@ -46,23 +46,35 @@ class EntityArrays:
     def rows(self, entities: Codes) -> dict[str, NDArray[Any]]:
         """A copy of the rows of `entities`."""
         self.reach(entities)
-        return {name: array[entities] for name, array in self._arrays.items()}
+        at = stretch(entities)
+        if isinstance(at, slice):
+            return {name: array[at].copy() for name, array in self._arrays.items()}
+        return {name: array[at] for name, array in self._arrays.items()}
 
     def put_rows(self, entities: Codes, arrays: dict[str, NDArray[Any]]) -> None:
         """Overwrite the rows of `entities`; ValueError naming the array where a name or a shape is not ours."""
         if arrays.keys() != self._fields.keys():
             raise ValueError(f"rows need {sorted(self._fields)}, got {sorted(arrays)}")
         self.reach(entities)
+        at = stretch(entities)
         for name, values in arrays.items():
             if values.shape != (len(entities), *self._fields[name].shape):
                 raise ValueError(f"{name} must be {(len(entities), *self._fields[name].shape)}, got {values.shape}")
-            self._arrays[name][entities] = values
+            self._arrays[name][at] = values
 
     def forget(self, entities: Codes) -> None:
         """Empty the rows of `entities`."""
         self.reach(entities)
         for name, array in self._arrays.items():
             array[entities] = self._fields[name].empty
+
+
+def stretch(entities: Codes) -> Codes | slice:
+    """`entities` as an index of rows: a slice where they follow one another, which is read and written faster."""
+    count = len(entities)
+    if count and int(entities[-1]) - int(entities[0]) == count - 1 and bool((entities[1:] > entities[:-1]).all()):
+        return slice(int(entities[0]), int(entities[-1]) + 1)
+    return entities
 
 
 def _empty(field: Field, size: int) -> NDArray[Any]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.entity_arrays import EntityArrays, Field
+from detectors.entity_arrays import EntityArrays, Field, stretch
 from detectors.seasons import Doubles, Seasons, split
 from streaming.types import Codes, Floats, Ints, State
 
@@ -114,6 +114,7 @@ class Scaling:
     _map: EntityArrays = field(init=False)
     _smallest: Floats = field(init=False)
     _limit: Floats = field(init=False)
+    _untold: Floats = field(init=False)
     _hour: int | None = field(init=False, default=None)
     _around: tuple[Floats, Floats] = field(init=False, repr=False)
 
@@ -131,9 +132,10 @@ class Scaling:
             }
         )
         # Follows from the arrays above; kept, since most rows are frozen and need nothing else.
-        self._map = EntityArrays(
-            {"origin": Field(shape, np.float32), "gain": Field(shape, np.float32), "learning": Field((), np.bool_, 1)}
-        )
+        kept = {name: Field(shape, np.float32) for name in ("origin", "gain", "width")}
+        self._map = EntityArrays(kept | {"learning": Field((), np.bool_, 1)})
+        nothing = np.full((1, *shape), np.nan, np.float32)
+        self._untold = self._width(nothing, nothing, np.zeros(nothing.shape, np.int32))
 
     def bind(self, entities: Codes, trained: NDArray[np.int64]) -> None:
         """Rows `entities` are the trained entities at `trained` (-1 = unknown, which starts empty)."""
@@ -169,8 +171,9 @@ class Scaling:
         if not young.any():
             return self._apply(entities, values, season)
         if learn:
-            rows, taught = entities[young], values[young]
-            departures = None if season is None else season[young]
+            some: NDArray[np.bool_] | slice = slice(None) if young.all() else young
+            rows, taught = entities[some], values[some]
+            departures = None if season is None else season[some]
             for start in range(0, len(rows), _CHUNK):
                 part = slice(start, start + _CHUNK)
                 self._learn(rows[part], taught[part], None if departures is None else departures[part])
@@ -220,8 +223,9 @@ class Scaling:
         return season
 
     def _apply(self, entities: Codes, values: Floats, season: Floats | None) -> Floats:
-        scaled: Floats = values - self._map["origin"][entities]
-        scaled *= self._map["gain"][entities]
+        at = stretch(entities)
+        scaled: Floats = values - self._map["origin"][at]
+        scaled *= self._map["gain"][at]
         if season is not None:
             scaled -= season
         np.maximum(scaled, -self._limit, out=scaled)
@@ -229,17 +233,21 @@ class Scaling:
         return scaled
 
     def _learn(self, entities: Codes, values: Floats, season: Floats | None) -> None:
-        young = self._young
-        low, high, seen = young["low"][entities], young["high"][entities], young["seen"][entities]
+        young, at = self._young, stretch(entities)
+        low, high, seen = young["low"][at], young["high"][at], young["seen"][at]  # perhaps the rows themselves
         open_ = (seen < self.pace.adopt_rows) & ~np.isnan(values)
-        width = self._width(low, high, seen)
+        width: Floats = self._map["width"][at]
+        np.copyto(width, self._untold, where=seen == 0)  # of rows that were never put or learnt, nothing is kept
         if season is not None:
             values = values - width * season
-        room = np.where(seen < _FREE_ROWS, np.float32(np.inf), np.float32(_GROWTH) * width)
-        young["low"][entities] = np.where(open_, np.fmin(low, np.fmax(values, low - room)), low)
-        young["high"][entities] = np.where(open_, np.fmax(high, np.fmin(values, high + room)), high)
-        young["seen"][entities] = seen + open_
-        self._remap(entities)
+        room = np.float32(_GROWTH) * width
+        np.copyto(room, np.float32(np.inf), where=seen < _FREE_ROWS)
+        lower, upper = low - room, high + room
+        np.copyto(low, np.fmin(low, np.fmax(values, lower, out=lower), out=lower), where=open_)
+        np.copyto(high, np.fmax(high, np.fmin(values, upper, out=upper), out=upper), where=open_)
+        seen += open_
+        young["low"][at], young["high"][at], young["seen"][at] = low, high, seen
+        self._keep(at, low, high, seen)
 
     def _width(self, low: Floats, high: Floats, seen: NDArray[np.int32]) -> Floats:
         width = _width(low, high, seen, self.ranges.width, self.pace)
@@ -247,13 +255,22 @@ class Scaling:
 
     def _remap(self, entities: Codes) -> None:
         self._map.reach(entities)
-        low, high, seen = (self._young[name][entities] for name in ("low", "high", "seen"))
-        width = self._width(low, high, seen)
-        origin = low + (high - low - width) * np.float32(0.5)
+        self._keep(entities, *(self._young[name][entities] for name in ("low", "high", "seen")))
+
+    def _keep(self, at: Codes | slice, low: Floats, high: Floats, seen: NDArray[np.int32]) -> None:
+        """The map of the rows `at`, of which this was learnt."""
+        width, unseen = self._width(low, high, seen), seen == 0
+        origin = high - low
+        origin -= width
+        origin *= np.float32(0.5)
+        origin += low
+        gain = np.float32(1) / width
         # A channel without values has no place yet: NaN comes out for what never came in.
-        self._map["origin"][entities] = np.where(seen > 0, origin, np.float32(0))
-        self._map["gain"][entities] = np.where(seen > 0, np.float32(1) / width, np.float32(1))
-        self._map["learning"][entities] = (seen < self.pace.adopt_rows).any(axis=1)
+        np.copyto(origin, np.float32(0), where=unseen)
+        np.copyto(gain, np.float32(1), where=unseen)
+        kept = self._map
+        kept["origin"][at], kept["gain"][at], kept["width"][at] = origin, gain, width
+        kept["learning"][at] = (seen < self.pace.adopt_rows).any(axis=1)
 
 
 def _width(low: Floats, high: Floats, seen: NDArray[np.int32], fleet: Floats, pace: Pace) -> Floats:
@@ -262,15 +279,29 @@ def _width(low: Floats, high: Floats, seen: NDArray[np.int32], fleet: Floats, pa
 
     Without a fleet, the range of n values so far is taken for (n - 1) / (n + 1) of the whole, as of uniform values.
     """
-    own = np.nan_to_num(high - low)
+    own = _known(high - low)
     n = seen.astype(np.float32)
-    alone = own * (n + 1) / np.maximum(n - 1, 1)
-    prior = pace.prior_rows * (1 - n / np.float32(pace.adopt_rows))
-    width: Floats = np.where(np.isnan(fleet), alone, (n * own + prior * fleet) / (n + prior))
-    level = np.nan_to_num(np.maximum(np.abs(low), np.abs(high)))
-    floor = np.maximum(np.float32(_SHARE_OF_FLEET) * np.nan_to_num(fleet), np.float32(_SHARE_OF_LEVEL) * level)
-    np.maximum(width, floor, out=width)
+    prior = n / np.float32(pace.adopt_rows)
+    np.subtract(1, prior, out=prior)
+    prior *= pace.prior_rows
+    width: Floats = prior * fleet
+    width += n * own
+    prior += n
+    width /= prior
+    none = np.isnan(fleet)
+    if none.any():
+        np.copyto(width, own * (n + 1) / np.maximum(n - 1, 1), where=none)
+    level = _known(np.maximum(np.abs(low), np.abs(high)))
+    level *= np.float32(_SHARE_OF_LEVEL)
+    np.maximum(level, np.float32(_SHARE_OF_FLEET) * np.nan_to_num(fleet), out=level)
+    np.maximum(width, level, out=width)
     return width
+
+
+def _known(sizes: Floats) -> Floats:
+    """`sizes` (>= 0, overwritten) with 0 for NaN and the largest number for infinity."""
+    np.fmax(sizes, np.float32(0), out=sizes)
+    return np.minimum(sizes, np.finfo(np.float32).max, out=sizes)
 
 
 def _units(features: int, units: Sequence[float] | None) -> Floats:

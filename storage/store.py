@@ -11,6 +11,7 @@ from storage import schema
 from storage.engine import Database
 from storage.leases import Clock, held, utc_now
 from storage.outbox import Place, Post, fresh, numbers, told, unseen, write
+from storage.scoretable import ScoreTable
 from storage.types import (
     Alert,
     Announcement,
@@ -26,11 +27,13 @@ from storage.types import (
     StoreError,
     StreamRow,
 )
-from storage.upsert import Row, encode, upsert
+from storage.upsert import COPY_ROWS, Copied, Row, encode, upsert
 
 SNAPSHOTS_KEPT = 2
 
 Record = TypeVar("Record")
+Encoded = dict[str, list[Row] | Copied]
+"""Rows by table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ class Store:
         prepared = [(bundle, self._rows(bundle)) for bundle in ordered]
         return self._database.write(lambda connection: self._write(connection, prepared))
 
-    def _rows(self, bundle: Changes) -> dict[str, list[Row]]:
+    def _rows(self, bundle: Changes) -> Encoded:
         """The bundle in the driver's values, by table. Done ahead, so that the transaction is short."""
         place = (bundle.run, bundle.stream, bundle.partition)
         for alert in bundle.alerts:
@@ -100,10 +103,13 @@ class Store:
                 )
         shared = {"run": bundle.run, "stream": bundle.stream, "partition": bundle.partition, "saved_at": self._clock()}
         dialect = self._database.dialect
-        rows = {}
+        rows: Encoded = {}
         for kind in KINDS:
             records: Sequence[Any] = getattr(bundle, kind.field)
-            if records:
+            if isinstance(records, ScoreTable) and dialect.name == "postgresql" and len(records) >= COPY_ROWS:
+                copied = records.copied(kind.table, dialect, shared)
+                rows |= {kind.table.name: copied} if copied else {}
+            if records and kind.table.name not in rows:
                 rows[kind.table.name] = encode(kind.table, dialect, records, shared)
         if bundle.checkpoint is not None:
             rows["checkpoints"] = encode(schema.checkpoints, dialect, [bundle.checkpoint], shared)
@@ -111,7 +117,7 @@ class Store:
             rows["snapshots"] = encode(schema.snapshots, dialect, bundle.snapshots, shared)
         return rows
 
-    def _write(self, connection: Connection, prepared: list[tuple[Changes, dict[str, list[Row]]]]) -> Saved:
+    def _write(self, connection: Connection, prepared: list[tuple[Changes, Encoded]]) -> Saved:
         lost, kept = [], []
         for bundle, rows in prepared:
             place = (bundle.run, bundle.guard or bundle.stream, bundle.partition)
@@ -123,9 +129,7 @@ class Store:
         posts = {(b.run, b.stream, b.partition): [*unseen(connection, b), *fresh(connection, b)] for b, _ in kept}
         counts: dict[str, int] = {}
         for kind in (*KINDS, Kind("checkpoint", schema.checkpoints)):
-            batch = [row for _, rows in kept for row in rows.get(kind.table.name, ())]
-            upsert(connection, kind.table, batch, kind.keep)
-            counts |= {kind.table.name: len(batch)} if batch else {}
+            counts |= write_all(connection, kind, [part for _, rows in kept if (part := rows.get(kind.table.name))])
         stale: list[str] = []
         for bundle, rows in kept:
             if bundle.snapshots:
@@ -144,7 +148,7 @@ class Store:
         write(connection, place, posts, self._clock())
         return len(posts)
 
-    def _write_snapshots(self, connection: Connection, bundle: Changes, rows: list[Row]) -> list[str]:
+    def _write_snapshots(self, connection: Connection, bundle: Changes, rows: list[Row] | Copied) -> list[str]:
         """Add the rows, keep the newest two, and name the files that no row names any more."""
         table = schema.snapshots
         mine = of_partition(table, bundle.run, bundle.stream, bundle.partition)
@@ -226,6 +230,16 @@ class Store:
             return True
 
         return self._database.write(work)
+
+
+def write_all(connection: Connection, kind: Kind, parts: Sequence[list[Row] | Copied]) -> dict[str, int]:
+    """Write `parts`, whose keys differ; how many rows that were, by table (nothing where there are none)."""
+    ready = [part for part in parts if isinstance(part, Copied)]
+    batch = [row for part in parts if not isinstance(part, Copied) for row in part]
+    upsert(connection, kind.table, batch, kind.keep)
+    for part in ready:
+        upsert(connection, kind.table, part, kind.keep)
+    return {kind.table.name: sum(map(len, parts))} if parts else {}
 
 
 def replace_explanations(connection: Connection, explanations: Sequence[Explanation]) -> None:

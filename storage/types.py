@@ -5,6 +5,7 @@ alone, so it carries them itself). Times are aware datetimes in UTC; a naive one
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypedDict
@@ -349,7 +350,7 @@ class Changes:
     checkpoint: Checkpoint | None = None
     alerts: list[Alert] = field(default_factory=list)
     explanations: list[Explanation] = field(default_factory=list)
-    scores: list[ScoreRow] = field(default_factory=list)
+    scores: Sequence[ScoreRow] = field(default_factory=list)
     rollups: list[Rollup] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
+from storage.noted import NotedScores
 from streaming.types import State
 from tsad.cases import Case, Evidence
 from tsad.readings import HourlyScores
@@ -16,23 +14,6 @@ class Job:
 
     case: Case
     evidence: Evidence
-
-
-@dataclass(frozen=True, slots=True)
-class NotedScores:
-    """Judged windows worth a row: B entities, slots, scores and tail probabilities, B x D tails and votes.
-
-    What has one number a window is plain Python: numpy's own, one by one, cost more.
-    """
-
-    entities: list[str]
-    slots: list[int]
-    scores: list[float]
-    p: list[float]
-    tails: NDArray[np.float64]
-    votes: NDArray[np.bool_]
-    detectors: tuple[str, ...]
-    version: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.noted import NotedScores
 from streaming.stretches import Amended, ClosedSlot, LogCounts, Stretch, cells_of
 from streaming.types import Codes, Floats, Ints, Records, State, Topic
 from streaming.windower import Windower
@@ -15,7 +16,7 @@ from tsad.cases import Case, CaseBook, Evidence, Judged, stretches_of
 from tsad.circumstances import Circumstances
 from tsad.era import Era
 from tsad.finals import Finals
-from tsad.findings import Event, Findings, Job, NotedScores
+from tsad.findings import Event, Findings, Job
 from tsad.history import History
 from tsad.judge import EXTENDED, Change, Judge
 from tsad.readings import Readings, Rollups

@@ -1,22 +1,18 @@
 """From what a partition found to the rows that are kept: names, UTC times, JSON."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import repeat
 from math import isnan
 
-import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from storage.arrays import pack
-from storage.documents import dump_json
-from storage.types import Alert, Audit, EntityRow, EvictedState, Rollup, ScoreRow, Severity, Vote, alert_id
+from storage.types import Alert, Audit, EntityRow, EvictedState, Rollup, Severity, Vote, alert_id
 from streaming.roster import Roster
 from streaming.types import Floats
 from tsad.cases import Case, Evidence
 from tsad.episodes import severity
-from tsad.findings import Event, Findings, NotedScores
+from tsad.findings import Event, Findings
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NEGLIGIBLE = float(np.float32(0.001))
@@ -34,18 +30,6 @@ def votes_of(detectors: Sequence[str], tails: Sequence[float], votes: Sequence[b
     """Each detector's own tail probability and vote; NaN is no opinion."""
     opinions = zip(detectors, tails, votes, strict=True)
     return {name: {"p": None if isnan(tail) else tail, "voted": vote} for name, tail, vote in opinions}
-
-
-def votes_texts(
-    detectors: Sequence[str], tails: NDArray[np.float64], votes: NDArray[np.bool_]
-) -> Iterator[msgspec.Raw]:
-    """`votes_of` each of N windows as JSON, from N x D arrays: thousands a poll, so no object is made of any."""
-    order = sorted(range(len(detectors)), key=lambda place: detectors[place])
-    names = [dump_json(detectors[place]).replace("%", "%%") for place in order]
-    whole = "{" + ",".join(f'{name}:{{"p":%s,"voted":%s}}' for name in names) + "}"
-    columns = [column for place in order for column in (tails[:, place], votes[:, place])]
-    parts = [dump_json(column.tolist())[1:-1].split(",") if len(column) else [] for column in columns]
-    return (msgspec.Raw((whole % each).encode()) for each in zip(*parts, strict=True))
 
 
 def strongest(evidence: Evidence, count: int) -> list[int]:
@@ -134,17 +118,6 @@ class RowWriter:
             reason=case.reason,
             explained_by_event={} if case.account is None else case.account.told,
         )
-
-    def scores(self, noted: Sequence[NotedScores]) -> list[ScoreRow]:
-        """Score rows; of a window judged twice the later counts."""
-        rows: list[ScoreRow] = []
-        for part in noted:
-            times = {slot: self.time(slot) for slot in set(part.slots)}
-            rows += map(
-                ScoreRow, part.entities, part.slots, map(times.__getitem__, part.slots), part.scores, part.p,
-                votes_texts(part.detectors, part.tails, part.votes), repeat(part.version),
-            )  # fmt: skip
-        return rows
 
     def rollups(self, findings: Findings) -> list[Rollup]:
         """Hourly roll-ups."""

@@ -10,6 +10,7 @@ import structlog
 from storage import snapshots
 from storage.engine import Carrier, at_once
 from storage.read import Reader
+from storage.scoretable import ScoreTable
 from storage.store import Store
 from storage.types import (
     Alert,
@@ -302,7 +303,7 @@ class Runner:
             Checkpoint(dict(self.positions), windower.closed_through, dict(self.counts)),
             [writer.alert(case) for case in findings.cases.values()],
             explanations,
-            writer.scores(findings.scores),
+            ScoreTable(findings.scores, writer.time),
             writer.rollups(findings),
             self._dead + dead,
             [*self.director.fresh, *self.silence.fresh],

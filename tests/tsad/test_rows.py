@@ -5,11 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.documents import dump_json
+from storage.noted import NotedScores
+from storage.scoretable import ScoreTable
 from storage.types import ScoreRow
-from tsad.findings import NotedScores
-from tsad.rows import RowWriter, utc, votes_of, votes_texts
+from tsad.rows import RowWriter, utc, votes_of
 
 SECOND = 1_000_000_000
+TIME = RowWriter("live", "pods", 0, 60 * SECOND).time
 tails = st.one_of(st.floats(0, 1), st.just(float("nan")), st.just(1e-300))
 named = st.lists(st.text(max_size=5), min_size=1, max_size=4, unique=True)
 
@@ -18,11 +20,12 @@ named = st.lists(st.text(max_size=5), min_size=1, max_size=4, unique=True)
 def test_the_votes_of_many_windows_have_the_text_that_each_alone_has(
     names: list[str], rows: list[tuple[list[float], list[bool]]]
 ) -> None:
-    width = len(names)
+    width, count = len(names), len(rows)
     p = np.array([row[:width] for row, _ in rows], float).reshape(-1, width)
     votes = np.array([row[:width] for _, row in rows], bool).reshape(-1, width)
     expected = [dump_json(votes_of(names, *each)) for each in zip(p.tolist(), votes.tolist(), strict=True)]
-    assert list(map(dump_json, votes_texts(names, p, votes))) == expected
+    noted = NotedScores(["a"] * count, list(range(count)), [1.0] * count, [0.5] * count, p, votes, tuple(names), "m1")
+    assert [dump_json(row.votes) for row in ScoreTable([noted], TIME)] == expected
 
 
 def test_a_score_row_for_each_window_with_the_time_of_its_slot() -> None:
@@ -30,7 +33,8 @@ def test_a_score_row_for_each_window_with_the_time_of_its_slot() -> None:
         p, votes = np.array([[0.25, np.nan], [0.5, 1e-9]]), np.array([[True, False], [False, True]])
         return NotedScores(["a", "b"], [60, 61], [score, 0.75], [0.01, 0.02], p, votes, ("vote", "linear"), "m1")
 
-    rows = RowWriter("live", "pods", 0, 60 * SECOND).scores([noted(0.9), noted(1.5)])
+    rows = ScoreTable([noted(0.9), noted(1.5)], TIME)
+    assert len(rows) == 4
     assert [(row.entity, row.slot, row.score) for row in rows] == [
         ("a", 60, 0.9),
         ("b", 61, 0.75),
@@ -40,5 +44,5 @@ def test_a_score_row_for_each_window_with_the_time_of_its_slot() -> None:
     text = '{"linear":{"p":null,"voted":false},"vote":{"p":0.25,"voted":true}}'
     assert dump_json(rows[0].votes) == text
     assert rows[0] == ScoreRow("a", 60, utc(3600 * SECOND), 0.9, 0.01, rows[0].votes, "m1")
-    assert rows[1].time == utc(3660 * SECOND)
-    assert RowWriter("live", "pods", 0, 60 * SECOND).scores([]) == []
+    assert [row.time for row in rows[1:3]] == [utc(3660 * SECOND), utc(3600 * SECOND)]
+    assert list(ScoreTable([], TIME)) == []
