@@ -21,6 +21,10 @@ from storage.upsert import encode, upsert
 Standing = Literal["notify", "hold", "suppress", "withdraw"]
 
 
+class StaleError(StoreError):
+    """Rules were made of a version that is not the newest any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class RulebookRow:
     """A version of the rules: `rules` is their document, in force for alerts that last until `since` (event time) or
@@ -75,13 +79,17 @@ class Rulings:
         return self._database.read(lambda c: [record_of(RulebookRow, row) for row in c.execute(query).mappings()])
 
     def apply(
-        self, rules: dict[str, Any], by: str, cause: str, since: datetime | None = None, undoes: int | None = None
-    ) -> RulebookRow:
-        """A new version of the rules, in force from `since` on, else for all that is not over and all that comes."""
+        self, rules: dict[str, Any], by: str, cause: str, since: datetime | None = None, undoes: int | None = None,
+        after: int | None = None,
+    ) -> RulebookRow:  # fmt: skip
+        """A new version of the rules, in force from `since` on, else for all that is not over and all that comes.
+        StaleError where `after`, the version that they were made of, is not the newest."""
 
         def work(connection: Connection) -> RulebookRow:
             now = self._clock()
             last = connection.execute(sa.select(sa.func.max(rulebooks.c.version))).scalar() or 0
+            if after is not None and after != last:
+                raise StaleError(f"version {after} of the rules is not the newest, which is {last}")
             row = RulebookRow(last + 1, now, since or _not_over(connection) or now, by, cause, rules, undoes)
             record(connection, now, by, "apply rules", f"rules:{row.version}", {"cause": cause, "rules": rules})
             connection.execute(rulebooks.insert(), asdict(row))

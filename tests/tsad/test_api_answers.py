@@ -171,11 +171,35 @@ def test_a_maintenance_window_holds_back_what_lies_in_it(asking: Asking) -> None
     }  # fmt: skip
     [entry] = asking.found("/calendars")
     assert (entry["by"], entry["calendar"]["entity"], entry["calendar"]["rrule"]) == ("a responder", "web-*", None)
+    assert entry["next"] == [], "it is over: the clock says 16:40"
+    nightly = {"name": "n", "start": "2026-02-01T02:00", "rrule": "FREQ=DAILY", "duration": "1h"}
+    kept = made(asking, "PUT", "/calendars/n", "responder", nightly | {"timezone": "Europe/Berlin"})
+    assert [one["start"] for one in kept["next"]] == [f"2026-03-0{day}T02:00:00+01:00" for day in (2, 3, 4)]
+    assert [row["next"] == kept["next"] for row in asking.found("/calendars")] == [True, False]
     assert ask(asking, "PUT", "/calendars/other", "responder", window).status_code == 422
     assert ask(asking, "PUT", "/calendars/upgrade", "viewer", window).status_code == 403
     made(asking, "DELETE", "/calendars/upgrade", status=204)
     assert told(asking)["06:40"] == "notify confirmed"
     assert ask(asking, "DELETE", "/calendars/upgrade").status_code == 404
+
+
+def test_rules_that_were_made_of_an_older_version_are_refused(asking: Asking) -> None:
+    """Two who change them at once: the second one sees what the first one did."""
+    assert made(asking, "PUT", "/rules", "admin", {"rulebook": {}, "after": 0})["version"] == 1
+    late = ask(asking, "PUT", "/rules", "admin", {"rulebook": {"notify_on": "confirmed"}, "after": 0})
+    assert (late.status_code, late.json()["detail"]) == (409, "version 0 of the rules is not the newest, which is 1")
+    assert made(asking, "PUT", "/rules", "admin", {"rulebook": {}, "after": 1})["version"] == 2
+
+
+def test_a_fault_names_the_field_of_the_rule(asking: Asking) -> None:
+    rules = [{"name": "a"}, {"name": "b", "min_score": 0, "features": ["x", 1]}]
+    for path, method, body, place in (
+        ("/rules", "PUT", {"rulebook": {"rules": rules}}, "body.rulebook"),
+        ("/rules/preview", "POST", {"rules": rules}, "body.rules"),
+    ):
+        told = ask(asking, method, path, "admin", body)
+        assert told.status_code == 422
+        assert {one["field"] for one in told.json()["errors"]} == {f"{place}.1.min_score", f"{place}.1.features.1"}
 
 
 def test_an_event_is_told_once(asking: Asking) -> None:

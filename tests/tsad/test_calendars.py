@@ -138,3 +138,40 @@ def test_what_is_no_calendar_is_refused(parts: dict[str, Any], said: str) -> Non
 def test_a_leap_day_takes_place() -> None:
     leap = calendar(start="2026-03-01T00:00:00", rrule="FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29", duration="24h")
     assert leap.covers(utc("2028-02-29T12:00"), utc("2028-02-29T12:00"))
+
+
+def test_the_next_stretches_are_told_on_the_clock_of_the_zone() -> None:
+    """The one that is on comes first; summer time is theirs."""
+    told = [(str(begin), str(end)) for begin, end in weekly().coming(utc("2026-03-22T01:45"), 2)]
+    assert told == [
+        ("2026-03-22 02:30:00+01:00", "2026-03-22 03:30:00+01:00"),
+        ("2026-03-29 03:30:00+02:00", "2026-03-29 04:30:00+02:00"),
+    ]
+    over = calendar(end="2026-03-01T03:00:00")
+    assert over.coming(utc("2026-03-01T03:00"), 3) == []
+    assert len(over.coming(utc("2026-02-01"), 3)) == 1
+    assert len(weekly(rrule="FREQ=WEEKLY;COUNT=3").coming(utc("2026-03-23"), 3)) == 1
+
+
+def test_one_that_began_long_ago_goes_by_the_clock_of_today() -> None:
+    """The early ones are only counted; every second Sunday since 1970 stays every second one."""
+    old = weekly(start="1970-01-04T02:30:00", rrule="FREQ=WEEKLY;INTERVAL=2")
+    found = [begin for begin, _ in old.stretches(utc("2026-03-01"), utc("2026-04-13"))]
+    assert found == [utc(f"2026-{at}") for at in ("03-01T01:30", "03-15T01:30", "03-29T01:30", "04-12T00:30")]
+    long = weekly(rrule="FREQ=WEEKLY", duration="300d")
+    assert len(list(long.stretches(utc("2026-05-01"), utc("2026-05-01")))) == 7, "those that began before go on"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"start": "0001-01-01T00:00", "end": "0001-01-02T00:00", "timezone": "Europe/Berlin"},
+        {"start": "9999-12-30T00:00", "rrule": "FREQ=DAILY", "duration": "5d"},
+        {"end": "2201-01-01T00:00"},
+        {"rrule": "FREQ=DAILY", "duration": "5d", "expires": "9999-12-31T23:59:00-12:00"},
+    ],
+)
+def test_a_moment_that_no_clock_can_place_is_refused(parts: dict[str, Any]) -> None:
+    """Each alert would have met an OverflowError."""
+    with pytest.raises(ValidationError, match="must lie in the years 1970 to 2200"):
+        calendar(**parts)

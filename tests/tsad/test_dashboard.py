@@ -4,39 +4,26 @@ Screenshots are left in `build/screenshots`, to be looked at.
 """
 
 import json
-import signal
-import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from browser import chromium
-from playwright.sync_api import Browser, BrowserContext, Page, expect
-from servers import NoServerError
+from dashboards import HOSTILE, SHOTS, Site, go, ready, served, shown
+from playwright.sync_api import BrowserContext, expect
 
 from storage.incidents import Incidents
 from storage.leases import Leases, utc_now
 from storage.read import AlertFilter
 from storage.store import Store
-from storage.tokens import Tokens
 from storage.types import Alert, StreamRow
 from tests.storage.stored_samples import alert, empty, explanation
-from tests.tsad.command_line import finished, running_until, started
 from tests.tsad.streams import FIT_SLOTS, STREAM, ListApp, cells_with_anomalies, payloads, run_through
 from tsad.runner import Limits
 from tsad.triage.following import triage_of
 
-SHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
-PATIENCE = 90_000
-"""Milliseconds that a busy machine may take."""
-expect.set_options(timeout=PATIENCE)
 CHARTED = ("overview", "alert", "entity")
-CONTRAST = {"runOnly": ["color-contrast"]}
-HOSTILE = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script>"
 EVIDENCE: dict[str, Any] = {
     "slot": 13, "features": [HOSTILE, "memory"], "observed": [[1.0, None, 3.5], [0.0, 0.0, 9.0]], "lower": [0.5, None],
     "upper": [1.5, 1.0], "texts": {HOSTILE: HOSTILE}, "said": {"log.new": [HOSTILE]},
@@ -44,59 +31,14 @@ EVIDENCE: dict[str, Any] = {
 }  # fmt: skip
 
 
-@dataclass
-class Site:
-    """A running server, what it stands on, and a browser whose context has the session's cookie."""
+@dataclass(frozen=True)
+class Kept:
+    """What there is to look at."""
 
-    address: str
     store: Store
-    token: str
-    responder: str
     strongest: Alert
     hostile: Alert
     incident: str
-    browser: Browser
-    said: list[str] = field(default_factory=list)
-    context: BrowserContext = field(init=False)
-
-    def page(self, place: str = "#/", context: BrowserContext | None = None) -> Page:
-        """A page, loaded; what its console says is kept."""
-        page = (context or self.context).new_page()
-        page.on("console", lambda said: self.said.append(f"{said.type}: {said.text}"))
-        page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
-        page.goto(f"{self.address}/{place}")
-        ready(page)
-        return page
-
-    def errors(self) -> list[str]:
-        """What consoles complained of since the last look."""
-        found = [line for line in self.said if line.startswith(("error", "warning", "trace"))]
-        self.said.clear()
-        return found
-
-
-def ready(page: Page) -> None:
-    """Wait until a page is whole."""
-    page.wait_for_selector("main[data-ready]")
-
-
-def go(page: Page, place: str) -> None:
-    """To another page, as a link does."""
-    before = page.locator("main").get_attribute("data-ready")
-    page.evaluate("place => { location.hash = place; }", place)
-    page.wait_for_function("before => document.querySelector('main').dataset.ready !== before", arg=before)
-
-
-def signed_in(site: Site, **options: Any) -> BrowserContext:
-    """A context with the session's cookie, by the door that people take."""
-    context = site.browser.new_context(**options)
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    page.goto(f"{site.address}/#token={site.token}")
-    ready(page)
-    assert "token" not in page.url
-    page.close()
-    return context
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +50,8 @@ def app(make_shared: Any) -> ListApp:
 
 
 @pytest.fixture(scope="module")
-def site(app: ListApp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def kept(app: ListApp) -> Kept:
+    """The stream's alerts, and those of a hostile name."""
     Leases(app.database).acquire("fleet", [0], "host-a")
     store = Store(app.database, utc_now)
     store.put_stream(StreamRow("live", "fleet", 60 * 10**9, {}))
@@ -119,70 +62,45 @@ def site(app: ListApp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
     store.save([empty(alerts=[hostile, other], explanations=parts)])
     triage_of(app.database, app.config.triage, utc_now).all()
     incident = next(iter(Incidents(app.database).of_alerts([other.id]).values()))[0]
-    home = tmp_path_factory.mktemp("served")
-    told = {"database": app.config.database, "history": app.config.history}
-    (home / "tsad.toml").write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in told.items()))
-    token, responder = (Tokens(app.database).add(f"a {role}", role) for role in ("viewer", "responder"))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = started(home, "serve", "--bind", f"127.0.0.1:{port}")
-
-    def listens() -> bool:
-        with socket.socket() as line:
-            return line.connect_ex(("127.0.0.1", port)) == 0
-
-    running_until(process, listens)
     strongest = max(app.reader.alerts(AlertFilter(stream=STREAM, limit=None)), key=lambda one: one.score)
-    try:
-        with chromium() as browser:
-            made = Site(f"http://127.0.0.1:{port}", store, token, responder, strongest, hostile, incident, browser)
-            made.context = signed_in(made, viewport={"width": 1280, "height": 900})
-            yield made
-    except NoServerError as error:
-        pytest.skip(str(error))
-    finally:
-        process.send_signal(signal.SIGTERM)
-        told = finished(process).err
-        assert token not in told
+    return Kept(store, strongest, hostile, incident)
 
 
-def places(site: Site) -> dict[str, str]:
-    """Every page."""
+@pytest.fixture(scope="module")
+def site(app: ListApp, kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    home = tmp_path_factory.mktemp("served")
+    told = {"database": app.config.database, "history": str(app.config.history)}
+    with served(home, app.database, told) as made:
+        yield made
+
+
+def places(kept: Kept) -> dict[str, str]:
+    """Every page; those of settings have tests of their own."""
     return {
-        "overview": f"#/?stream={STREAM}", "alerts": "#/alerts", "alert": f"#/alerts/{site.strongest.id}",
-        "incidents": "#/incidents", "incident": f"#/incidents/{site.incident}",
+        "overview": f"#/?stream={STREAM}", "alerts": "#/alerts", "alert": f"#/alerts/{kept.strongest.id}",
+        "incidents": "#/incidents", "incident": f"#/incidents/{kept.incident}",
         "entities": f"#/entities?stream={STREAM}", "entity": f"#/entity?stream={STREAM}&entity=c", "models": "#/models",
     }  # fmt: skip
 
 
-def seen(site: Site, context: BrowserContext, look: str) -> None:
-    """Look at every page: it is whole, nothing complains, nothing is wider than the window, axe finds nothing grave."""
-    SHOTS.mkdir(parents=True, exist_ok=True)
+def seen(site: Site, kept: Kept, context: BrowserContext, look: str) -> None:
+    """Look at every page."""
     page = site.page("#/models", context)
-    for name, place in places(site).items():
+    for name, place in places(kept).items():
         go(page, place)
         if name in CHARTED:
             page.wait_for_selector(".plot svg.main-svg")
-        page.screenshot(path=SHOTS / f"{name}-{look}.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, look)
-        assert page.locator("h1").count() == 1, name
-        assert site.errors() == [], (name, look)
-        if look != "light" and name not in CHARTED:
-            continue  # its colours are those of the others
-        found = Axe().run(page, {"exclude": [[".plot"]]}, None if look == "light" else CONTRAST).response["violations"]
-        grave = [one for one in found if one["impact"] in ("serious", "critical")]
-        assert [(one["id"], one["nodes"][0]["html"][:200]) for one in grave] == [], (name, look)
-        assert site.errors() == [], (name, look)
+        shown(site, page, name, look, rules=look == "light" or name in CHARTED)  # the others have the same colours
     page.close()
 
 
-def test_every_page_is_whole(site: Site) -> None:
-    seen(site, site.context, "light")
+def test_every_page_is_whole(site: Site, kept: Kept) -> None:
+    seen(site, kept, site.as_a("viewer"), "light")
 
 
-def test_every_page_is_whole_on_a_phone_in_the_dark(site: Site) -> None:
-    context = signed_in(site, viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True)
-    seen(site, context, "phone-dark")
+def test_every_page_is_whole_on_a_phone_in_the_dark(site: Site, kept: Kept) -> None:
+    context = site.signed_in(viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True)
+    seen(site, kept, context, "phone-dark")
     context.close()
 
 
@@ -193,24 +111,24 @@ def test_a_token_is_asked_for_and_kept_where_no_script_reads_it(site: Site) -> N
     page.get_by_label("Token").fill("tsad_wrong")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_have_text("the token is unknown, has expired or was revoked")
-    page.get_by_label("Token").fill(site.token)
+    page.get_by_label("Token").fill(site.tokens["viewer"])
     page.keyboard.press("Enter")
     ready(page)
     assert page.locator("h1").inner_text() == "Alerts", "where one wanted to go"
     (cookie,) = context.cookies()
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
     kept = page.evaluate("[{...localStorage}, {...sessionStorage}, document.cookie]")
-    assert site.token not in json.dumps([page.url, kept])
+    assert site.tokens["viewer"] not in json.dumps([page.url, kept])
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("Token")).to_be_visible()
     assert context.cookies() == []
     context.close()
 
 
-def test_what_comes_from_outside_is_shown_as_text(site: Site) -> None:
+def test_what_comes_from_outside_is_shown_as_text(site: Site, kept: Kept) -> None:
     page = site.page("#/models")
     lists = ("#/alerts?stream=fleet", "#/incidents?stream=fleet", "#/?stream=fleet")
-    for place in (*lists, f"#/alerts/{site.hostile.id}"):
+    for place in (*lists, f"#/alerts/{kept.hostile.id}"):
         go(page, place)
         page.wait_for_selector(".charts .plot svg.main-svg" if "/alerts/" in place else ".row-sentence")
         assert HOSTILE in page.locator("main").inner_text()
@@ -220,16 +138,16 @@ def test_what_comes_from_outside_is_shown_as_text(site: Site) -> None:
     page.close()
 
 
-def test_alerts_come_and_change_while_one_looks(site: Site) -> None:
+def test_alerts_come_and_change_while_one_looks(site: Site, kept: Kept) -> None:
     page = site.page("#/alerts?stream=fleet")
     expect(page.locator("#live")).to_have_text("Live")
     expect(page.locator("#alerts > li")).to_have_count(2)
     fresh = alert("web-7", 20, severity="critical", sentence="cpu rose to 3")
-    site.store.save([empty(alerts=[fresh])])
+    kept.store.save([empty(alerts=[fresh])])
     expect(page.locator("#alerts > li")).to_have_count(3)
     first = page.locator("#alerts > li").first
     expect(first).to_contain_text("web-7")
-    site.store.save(
+    kept.store.save(
         [empty(alerts=[replace(fresh, state="resolved", last_time=fresh.last_time + timedelta(minutes=5))])]
     )
     expect(first.locator(".state")).to_have_text("resolved")
@@ -238,15 +156,14 @@ def test_alerts_come_and_change_while_one_looks(site: Site) -> None:
     page.close()
 
 
-def test_an_answer_acts_at_once_and_is_taken_back(site: Site) -> None:
+def test_an_answer_acts_at_once_and_is_taken_back(site: Site, kept: Kept) -> None:
     """By a responder; a viewer is told that he may not."""
-    place = f"#/alerts/{site.strongest.id}"
+    place = f"#/alerts/{kept.strongest.id}"
     page = site.page(place)
     expect(page.locator(".answers")).to_contain_text("A token of a responder can answer.")
     expect(page.get_by_role("button", name="False alarm")).to_have_count(0)
     page.close()
-    context = signed_in(replace(site, token=site.responder))
-    page = site.page(place, context)
+    page = site.page(place, site.as_a("responder"))
     answers = page.locator(".answers")
     expect(answers).to_contain_text("People are told of it")
     page.get_by_label("Note").fill(HOSTILE)
@@ -263,7 +180,7 @@ def test_an_answer_acts_at_once_and_is_taken_back(site: Site) -> None:
     expect(answers.locator(".marks .undone")).to_have_count(2)
     expect(answers).to_contain_text("People are told of it")
     assert site.errors() == []
-    context.close()
+    page.close()
 
 
 def test_the_keyboard_is_enough(site: Site) -> None:

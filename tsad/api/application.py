@@ -17,6 +17,7 @@ from tsad.api import (
     entity_charts,
     incidents,
     pushing,
+    review,
     rulings,
     session,
     streams,
@@ -36,6 +37,11 @@ REFUSED = {
     "401": "No token, or one that does not hold.", "403": "The token has another role.", "404": "There is none.",
     "422": "A value is not allowed.", "429": "Too many requests.", "503": "The database does not answer.",
 }  # fmt: skip
+ROUTERS = (
+    alerts.router, charts.router, entity_charts.router, incidents.router, streams.router, answers.router,
+    review.router, rulings.router, pushing.WRITE, session.router, tokens.router, live_events.router, detection.router,
+)  # fmt: skip
+"""Below the prefix, in the order of the specification."""
 
 
 def api(
@@ -56,18 +62,8 @@ def api(
     made.add_middleware(Hardened, most=config.max_body, larger=dict.fromkeys(pushing.PATHS, config.max_push))
     refused: dict[int | str, dict[str, Any]] = {code: problem(said) for code, said in REFUSED.items()}
     inner = APIRouter(prefix=PREFIX, responses=refused, dependencies=[Depends(known_parameters)])
-    inner.include_router(alerts.router)
-    inner.include_router(charts.router)
-    inner.include_router(entity_charts.router)
-    inner.include_router(incidents.router)
-    inner.include_router(streams.router)
-    inner.include_router(answers.router)
-    inner.include_router(rulings.router)
-    inner.include_router(pushing.WRITE)
-    inner.include_router(session.router)
-    inner.include_router(tokens.router)
-    inner.include_router(live_events.router)
-    inner.include_router(detection.router)
+    for router in ROUTERS:
+        inner.include_router(router)
 
     @inner.get("/openapi.json", include_in_schema=False)
     def told(_: Viewer) -> dict[str, Any]:

@@ -120,7 +120,8 @@ def answered(api: FastAPI) -> None:
 
 def _fault(error: Mapping[str, Any], secret: bool) -> FieldFault:
     """Where it stands, what is allowed and, unless it is `secret`, what was given."""
-    # where it stands, and which of several; behind that come names of types
-    place = ".".join(str(part) for depth, part in enumerate(error["loc"]) if depth < 2 or isinstance(part, int))
+    # where it stands, which of several, and the field of that one; behind that come names of types
+    place = error["loc"]
+    told = (part for depth, part in enumerate(place) if depth < 2 or int in (type(part), type(place[depth - 1])))
     given = "" if secret or error["type"] == "missing" else f", got {error['input']!r}"[:200]
-    return FieldFault(field=place, detail=f"{error['msg'].removeprefix('Value error, ')}{given}")
+    return FieldFault(field=".".join(map(str, told)), detail=f"{error['msg'].removeprefix('Value error, ')}{given}")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.events import ContextEvent
-from storage.rulings import CalendarRow, RulebookRow
+from storage.rulings import CalendarRow, RulebookRow, StaleError
 from storage.types import StoreError
 from tsad.api.alerts import Moment
 from tsad.api.cursors import Absent, Limit
@@ -21,6 +21,8 @@ from tsad.triage.rules import Rulebook
 from tsad.triage.standing import calendar_of
 
 router = APIRouter(tags=["rules"])
+COMING = 3
+"""Stretches of a calendar that are told."""
 NOT_THE_NEWEST: dict[int | str, dict[str, Any]] = {"409": problem("It is not the newest version.")}
 Sequence = Annotated[int, Field(ge=1, lt=1 << 63)]
 CalendarName = Annotated[str, Path(min_length=1, max_length=200, description="Its name.")]
@@ -48,6 +50,9 @@ class NewRules(BaseModel):
     since: Moment | None = Field(
         default=None, description="From that event time on; else for all that is not over and all that comes."
     )
+    after: int | None = Field(
+        default=None, ge=0, lt=1 << 31, description="The version that these were made of; it must be the newest."
+    )
 
 
 class Undo(BaseModel):
@@ -58,12 +63,20 @@ class Undo(BaseModel):
     version: int = Field(ge=1, description="It must be the newest.")
 
 
+class Stretch(Resource):
+    """From when until when, on the clock of a calendar's zone."""
+
+    start: datetime
+    end: datetime
+
+
 class CalendarEntry(Resource):
     """A calendar, and who put it in."""
 
     calendar: Calendar
     by: str
     saved_at: datetime
+    next: list[Stretch] = Field(description="That of now and the next ones, three at most; none where it is over.")
 
 
 class NewEvent(BaseModel):
@@ -113,15 +126,16 @@ def versions(desk: AtDesk, _: Viewer) -> list[RulesVersion]:
     return [_version(row) for row in reversed(desk.answers.standings.rulings.rulebooks())]
 
 
-@router.put("/rules", summary="Put rules in force", responses=NO_JSON)
+@router.put("/rules", summary="Put rules in force", responses=NO_JSON | NOT_THE_NEWEST)
 def apply(desk: AtDesk, token: Admin, new: NewRules) -> RulesVersion:
     """All of them: what is not said is gone. A new version, which can be taken back."""
-    return _version(desk.answers.rule(new.rulebook, token.name, new.cause, new.since))
+    try:
+        return _version(desk.answers.rule(new.rulebook, token.name, new.cause, new.since, new.after))
+    except StaleError as error:
+        raise ProblemError(HTTPStatus.CONFLICT, str(error)) from None
 
 
-@router.post(
-    "/rules/undo", summary="Take rules back", responses=NO_JSON | {"409": problem("It is not the newest version.")}
-)
+@router.post("/rules/undo", summary="Take rules back", responses=NO_JSON | NOT_THE_NEWEST)
 def undo(desk: AtDesk, token: Admin, undo: Undo) -> RulesVersion:
     """The version before becomes the next one."""
     try:
@@ -133,7 +147,8 @@ def undo(desk: AtDesk, token: Admin, undo: Undo) -> RulesVersion:
 @router.get("/calendars", summary="List calendars")
 def calendars(desk: AtDesk, _: Viewer) -> list[CalendarEntry]:
     """Maintenance windows and holidays, by name."""
-    return [_calendar(row) for row in desk.answers.standings.rulings.calendars()]
+    now = desk.clock()
+    return [_calendar(row, now) for row in desk.answers.standings.rulings.calendars()]
 
 
 @router.put("/calendars/{name:path}", summary="Put a calendar in force", responses=NO_JSON)
@@ -141,7 +156,7 @@ def put_calendar(desk: AtDesk, token: Responder, name: CalendarName, calendar: C
     """One of that name is replaced."""
     if calendar.name != name:
         raise ProblemError.of("body.name", f"it is not that of the path, {name!r}; got {calendar.name!r}")
-    return _calendar(desk.answers.put(calendar, token.name))
+    return _calendar(desk.answers.put(calendar, token.name), desk.clock())
 
 
 @router.delete("/calendars/{name:path}", summary="Take a calendar out", status_code=HTTPStatus.NO_CONTENT)
@@ -191,5 +206,7 @@ def _version(row: RulebookRow) -> RulesVersion:
     return RulesVersion(**told, rulebook=Rulebook.model_validate(row.rules))
 
 
-def _calendar(row: CalendarRow) -> CalendarEntry:
-    return CalendarEntry(calendar=calendar_of(row.calendar, row.name), by=row.by, saved_at=row.saved_at)
+def _calendar(row: CalendarRow, now: datetime) -> CalendarEntry:
+    calendar = calendar_of(row.calendar, row.name)
+    coming = [Stretch(start=start, end=end) for start, end in calendar.coming(now, COMING)]
+    return CalendarEntry(calendar=calendar, by=row.by, saved_at=row.saved_at, next=coming)

@@ -9,13 +9,14 @@ import typer
 from storage.incidents import IncidentRow, Incidents
 from storage.marks import Answer, Mark, MarkKind
 from storage.read import AlertFilter, Reader
-from storage.types import Alert
+from storage.types import LIVE, Alert
 from tsad.app import App
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app, person
 from tsad.cli.rules import read_rules
-from tsad.cli.terminal import answers_of, fail, note, opened, show, show_rows
+from tsad.cli.terminal import answers_of, fail, known_stream, note, opened, show, show_rows
 from tsad.section import parse_duration
 from tsad.triage.feedback import Change, proposals, replay
+from tsad.triage.review import recent, review
 from tsad.triage.rules import Rule
 from tsad.triage.standing import Standings
 from tsad.wording import counted
@@ -80,6 +81,30 @@ def list_answers(config: ConfigPath = CONFIG, database: DatabaseUrl = None, json
     with opened(config, database) as opened_app:
         rows = [_row(one) for one in answers_of(opened_app).standings.marks.feedback()]
     show_rows("Feedback", "id at by about target answer note", rows, "Nobody has answered.", json)
+
+
+@feedback.command("queue")
+def ask_about(
+    stream: Annotated[str | None, typer.Option(help="Only of this stream.")] = None,
+    days: Days = 30.0,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    config: ConfigPath = CONFIG,
+    database: DatabaseUrl = None,
+    json: AsJson = False,
+) -> None:
+    """Unanswered alerts, those first whose answers would teach most."""
+    with opened(config, database) as opened_app:
+        known_stream(opened_app, stream, LIVE)
+        found = review(answers_of(opened_app).standings, recent(opened_app.reader, stream, days), limit)
+    rows = [
+        {
+            "alert": one.alert.id[:12], "first_time": one.alert.first_time, "stream": one.alert.stream,
+            "entity": one.alert.entity, "score": round(one.alert.score, 2), "interest": round(one.place.interest, 3),
+            "why": one.place.why,
+        }
+        for one in found
+    ]  # fmt: skip
+    show_rows("Review", "alert first_time entity score why", rows, "Nothing is unanswered.", json)
 
 
 @feedback.command("propose")

@@ -62,10 +62,12 @@ class Answers:
         self._act(self.standings.reader.these(self.standings.marks.bearing(undone)), undone)
         return undone
 
-    def rule(self, book: Rulebook, by: str, cause: str, since: datetime | None = None) -> RulebookRow:
+    def rule(
+        self, book: Rulebook, by: str, cause: str, since: datetime | None = None, after: int | None = None
+    ) -> RulebookRow:
         """Put a version of the rules in force: for alerts that last until `since` or longer, else for all that are not
-        over and all that come."""
-        row = self.standings.rulings.apply(_document(book), by, cause, since)
+        over and all that come. StaleError where `after`, the version that it was made of, is not the newest."""
+        row = self.standings.rulings.apply(_document(book), by, cause, since, after=after)
         self.standings.again(since=row.since)
         return row
 

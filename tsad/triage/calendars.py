@@ -8,6 +8,7 @@ leapt (RFC 5545, 3.3.5), one that the clock shows twice the first time; a durati
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,10 @@ from tsad.section import MaybeDuration, Section, Zone
 SOON = timedelta(days=8 * 366)
 """Within so long a recurrence must take place: February 29th does."""
 LONGEST = 366 * 86_400 * SECOND
+YEARS = range(1970, 2201)
+"""Of which a calendar may speak: far from the ends of what a datetime holds, and few enough to count through."""
+ZONES = timedelta(days=2)
+"""More than the clocks of any two zones lie apart."""
 
 
 class Calendar(Section):
@@ -41,6 +46,10 @@ class Calendar(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> "Calendar":
+        for name in ("start", "end", "expires"):
+            moment = getattr(self, name)
+            if moment is not None and moment.year not in YEARS:
+                raise ValueError(f"{name} ({moment}) must lie in the years {YEARS[0]} to {YEARS[-1]}")
         if self.rrule is None and (self.end is None or self.duration is not None):
             raise ValueError("a stretch needs start and end; a recurring one rrule and duration")
         if self.rrule is None and self.end is not None and self._at(self.end) <= self._at(self.start):
@@ -93,17 +102,26 @@ class Calendar(Section):
             spans: Iterable[tuple[datetime, datetime]] = [(self._at(self.start), self._at(self.end))]
         else:
             length = timedelta(seconds=(self.duration or 0) / SECOND)
-            spans = ((begin, begin + length) for begin in self._beginnings())
+            spans = ((begin, begin + length) for begin in self._beginnings(first - length))
         for begin, end in spans:
             if begin > last:
                 return
             if end > first:
                 yield begin, end
 
-    def _beginnings(self) -> Iterator[datetime]:
-        """Of a recurrence, in UTC, in order."""
+    def coming(self, now: datetime, count: int) -> list[tuple[datetime, datetime]]:
+        """Its next stretches on the clock of its zone, that of `now` (UTC) among them."""
+        zone = ZoneInfo(self.timezone)
+        found = islice(self.stretches(now, now + SOON), count)
+        return [(begin.astimezone(zone), end.astimezone(zone)) for begin, end in found]
+
+    def _beginnings(self, after: datetime) -> Iterator[datetime]:
+        """Of a recurrence, in UTC, in order; some that lie before `after` are left out."""
         expires = None if self.expires is None else self._at(self.expires)
+        early = after.replace(tzinfo=None) - ZONES  # to place each on the clock takes longer than to count it
         for wall in self._rule():
+            if wall < early:
+                continue
             begin = self._at(wall)
             if expires is not None and begin >= expires:
                 return

@@ -1,10 +1,11 @@
 // The API. The session's cookie goes along by itself; what changes something carries a header that no other site can send.
 
 export class ApiError extends Error {
-  constructor(status, title, detail) {
+  constructor(status, title, detail, errors = []) {
     super(detail || title);
     this.status = status;
     this.title = title;
+    this.errors = errors;
   }
 }
 
@@ -30,6 +31,10 @@ export class ApiClient extends EventTarget {
     return this.ask("POST", path, body);
   }
 
+  put(path, body) {
+    return this.ask("PUT", path, body);
+  }
+
   delete(path) {
     return this.ask("DELETE", path);
   }
@@ -49,7 +54,7 @@ export class ApiClient extends EventTarget {
     if (answer.status === 204) return null;
     const told = await answer.json().catch(() => ({}));
     if (answer.ok) return told;
-    const error = new ApiError(answer.status, told.title || answer.statusText, told.detail);
+    const error = new ApiError(answer.status, told.title || answer.statusText, told.detail, told.errors);
     if (answer.status === 401 && path !== "/session") this.dispatchEvent(new Event("refused"));
     throw error;
   }

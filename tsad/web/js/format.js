@@ -21,6 +21,13 @@ export function span(seconds) {
   return `${Math.round(seconds)} s`;
 }
 
+/** A duration of the API, 3600s, as people write it: 1h. */
+export function written(duration) {
+  const seconds = Number.parseFloat(duration);
+  const [size, unit] = [[86400, "d"], [3600, "h"], [60, "m"]].find(([size]) => seconds && seconds % size === 0) || [1, "s"];
+  return `${seconds / size}${unit}`;
+}
+
 /** 12,345 */
 export function count(value) {
   return value === null || value === undefined ? "–" : value.toLocaleString("en");

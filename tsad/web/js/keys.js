@@ -5,13 +5,21 @@ import { go } from "./route.js";
 
 const SHORTCUTS = [
   ["j / k", "next, previous row of a list"], ["Enter", "open the row"], ["/", "to the search field"],
-  ["g o", "overview"], ["g i", "incidents"], ["g a", "alerts"], ["g e", "entities"], ["g m", "models"], ["u", "back"], ["?", "this help"],
+  ["g o", "overview"], ["g i", "incidents"], ["g a", "alerts"], ["g e", "entities"], ["g m", "models"], ["g s", "settings"], ["u", "back"], ["?", "this help"],
 ];
-const PAGES = { o: [], i: ["incidents"], a: ["alerts"], e: ["entities"], m: ["models"] };
+const PAGES = { o: [], i: ["incidents"], a: ["alerts"], e: ["entities"], m: ["models"], s: ["settings"] };
 
 let leading = false;
+let own = [];
 
-function step(by) {
+/** Keys of one page, as [key, what it does, work], until `signal` ends. */
+export function keysOfPage(keys, signal) {
+  own = keys;
+  signal.addEventListener("abort", () => { if (own === keys) own = []; });
+}
+
+/** To the next row, or the one before. */
+export function step(by) {
   const rows = [...document.querySelectorAll("#main .row-link")];
   if (!rows.length) return;
   const at = rows.indexOf(document.activeElement);
@@ -21,7 +29,7 @@ function step(by) {
 export function help() {
   const dialog = document.getElementById("help");
   fill(dialog, h("h2", { id: "help-title" }, "Keyboard"),
-    h("dl", { class: "keys" }, SHORTCUTS.map(([keys, what]) => h("div", {}, h("dt", {}, h("kbd", {}, keys)), h("dd", {}, what)))),
+    h("dl", { class: "keys" }, [...own, ...SHORTCUTS].map(([keys, what]) => h("div", {}, h("dt", {}, h("kbd", {}, keys)), h("dd", {}, what)))),
     h("button", { type: "button", onclick: () => dialog.close() }, "Close"));
   dialog.showModal();
 }
@@ -34,6 +42,7 @@ export function listen() {
     leading = false;
     if (led && event.key in PAGES) go(PAGES[event.key]);
     else if (event.key === "g") leading = true;
+    else if (own.some(([key]) => key === event.key)) own.find(([key]) => key === event.key)[2]();
     else if (event.key === "j") step(1);
     else if (event.key === "k") step(-1);
     else if (event.key === "u") history.back();

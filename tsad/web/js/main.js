@@ -25,8 +25,10 @@ async function show({ keepFocus = false } = {}) {
   document.title = `${page.title} · tsad`;
   for (const item of document.querySelectorAll("#nav a")) {
     const current = item.dataset.page === (path[0] === "entity" ? "entities" : path[0] || "");
-    if (current) item.setAttribute("aria-current", "page");
-    else item.removeAttribute("aria-current");
+    if (current) {
+      item.setAttribute("aria-current", "page");
+      item.parentElement.scrollLeft = item.offsetLeft - item.parentElement.clientWidth / 2; // on a phone not all have room
+    } else item.removeAttribute("aria-current");
   }
   fill(main, h("h1", {}, page.title), loading(page.title.toLowerCase()));
   if (!keepFocus) main.focus({ preventScroll: true });

@@ -1,37 +1,38 @@
 // One alert: what happened, why it is thought strange, and what it is like.
 
-import { answers } from "../answers.js";
-import { channel, draw, figure, together } from "../charts.js";
+import { answers, decision } from "../answers.js";
+import { together } from "../charts.js";
 import { client } from "../client.js";
 import { fill, h } from "../dom.js";
 import { number, percent, signed, span, time } from "../format.js";
 import { live } from "../live.js";
 import { empty, facts, loading, section, severity, state, table } from "../parts.js";
+import { pictures } from "../pictures.js";
 import { link } from "../route.js";
 
 export const title = "Alert";
 const SHOWN = 4;
 const RARE = new Set(["log.new", "log.rare", "log.severity.error", "log.severity.fatal"]); // lines in these stand out by themselves
 
-export async function show({ main, path, signal }) {
+export async function show({ main, path, signal, me }) {
   const alert = await client.get(`/alerts/${encodeURIComponent(path[1])}`, {}, signal);
   const curves = h("div", {}, loading("channels"));
   const past = h("div", {}, loading("similar alerts"));
   fill(main, heading(alert),
     h("div", { class: "columns wide-left" },
       h("div", {}, section("Channels", curves), logs(alert)),
-      h("div", {}, section("Why", why(alert)), answers(alert, signal), section("Detectors", votes(alert)), section("Facts", details(alert)))),
+      h("div", {}, section("Why", why(alert)), answers(`/alerts/${alert.id}`, decision, me, signal), section("Detectors", votes(alert)), section("Facts", details(alert)))),
     section("Similar earlier alerts", past));
-  const changed = ({ detail }) => { if (detail.id === alert.id) refresh(main, path, signal); };
+  const changed = ({ detail }) => { if (detail.id === alert.id) refresh({ main, path, signal, me }); };
   live.addEventListener("alert", changed, { signal });
   await Promise.all([channels(curves, alert, signal), similar(past, alert, signal)]);
 }
 
 /** It has changed meanwhile: offer it, and move nothing under a reader's eyes. */
-function refresh(main, path, signal) {
-  if (main.querySelector(".changed")) return;
-  const again = h("button", { type: "button", onclick: () => show({ main, path, signal }) }, "Show it as it is now");
-  main.prepend(h("p", { class: "changed", role: "status" }, "This alert has changed. ", again));
+function refresh(place) {
+  if (place.main.querySelector(".changed")) return;
+  const again = h("button", { type: "button", onclick: () => show(place) }, "Show it as it is now");
+  place.main.prepend(h("p", { class: "changed", role: "status" }, "This alert has changed. ", again));
 }
 
 function heading(alert) {
@@ -69,26 +70,14 @@ async function channels(place, alert, signal) {
     fill(place, empty("There are no curves.", "The alert waits to be explained, or is of a session."));
     return;
   }
-  const count = series.channels[0]?.observed.length || 0;
-  const end = Date.parse(series.end_time);
-  const step = series.step_seconds * 1000;
-  const x = Array.from({ length: count }, (_, at) => new Date(end - (count - 1 - at) * step).toISOString());
-  const half = step / 2;
-  const from = new Date(Math.max(Date.parse(alert.first_time) - half, Date.parse(x[0]) - half)).toISOString();
-  const to = new Date(Math.min(Date.parse(alert.last_time) + half, end + half)).toISOString();
   const list = h("div", { class: "charts" });
   const legend = h("p", { class: "hint legend" }, h("span", {}, h("i", { class: "band", "aria-hidden": "true" }), "expected"), h("span", {}, h("i", { class: "mark-swatch", "aria-hidden": "true" }), "anomalous"), " Drag to zoom, double-click to see all.");
   const more = h("button", { type: "button", onclick: () => { more.remove(); add(series.channels.slice(SHOWN)); } }, `Show ${series.channels.length - SHOWN} more channels`);
   fill(place, legend, list, series.channels.length > SHOWN ? more : null);
   const plots = [];
+  const picture = pictures(alert, series, alert.texts);
   async function add(some) {
-    const made = some.map((one) => {
-      const text = alert.texts[one.feature];
-      const chart = figure(h("span", {}, h("strong", {}, one.feature), text ? h("q", {}, text) : ""), `Values of ${one.feature}, expected ${number(one.lower)} to ${number(one.upper)}`, 150);
-      list.append(chart.element);
-      return draw(chart.plot, channel({ x, observed: one.observed, lower: one.lower, upper: one.upper, from, to })).then(() => chart.plot);
-    });
-    plots.push(...await Promise.all(made));
+    plots.push(...await picture(list, some));
     plots.forEach((plot) => plot.removeAllListeners?.("plotly_relayout"));
     together(plots);
   }
