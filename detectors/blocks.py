@@ -5,14 +5,14 @@ is the same bit for bit (DESIGN §3, "Alone = in a crowd"). So every product and
 last one padded with zeros.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.types import Floats, Windows
+from streaming.types import Codes, Floats, Ints, Windows
 
 BLOCK = 64
 """Windows in a block. 256 are a seventh cheaper where thousands are scored at once (26 and 30 µs a window of the
@@ -52,6 +52,14 @@ def least(values: NDArray[np.floating[Any]], count: int) -> NDArray[np.floating[
         found[:, place] = values[rows, at]
         values[rows, at] = np.inf
     return found
+
+
+def by_name(find: Callable[[str], int], entities: Codes, names: Sequence[str]) -> Ints:
+    """B numbers: what `find` says of the name of each of `entities` (codes into `names`). Asked of the windows' names
+    or of all, whichever are fewer: a stream has many entities, and a block of windows few."""
+    if len(names) <= len(entities):
+        return np.array([find(name) for name in names], np.int64)[entities]
+    return np.array([find(names[entity]) for entity in entities.tolist()], np.int64)
 
 
 def slot_runs(windows: Windows, most: int) -> Iterator[range]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import robust
-from detectors.blocks import has_gaps
+from detectors.blocks import by_name, has_gaps
 from detectors.types import Scores
 from streaming.types import Codes, Floats, Ints, State
 
@@ -103,8 +103,7 @@ class ResidualScale:
     def places(self, entities: Codes, names: Sequence[str]) -> Ints:
         """B: the row of `centre` and `spread` that belongs to each of `entities` (codes into `names`)."""
         known = {name: k for k, name in enumerate(self.names)}
-        each: Ints = np.array([known.get(name, -1) for name in names], dtype=np.int64)
-        return each[entities]
+        return by_name(lambda name: known.get(name, -1), entities, names)
 
     def state(self) -> State:
         """As plain data."""

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.blocks import by_name
 from detectors.types import Detector, Memory, Scope, Scores
 from streaming.types import State, Windows
 
@@ -130,8 +131,12 @@ class Scoped:
     def _places(self, windows: Windows, keys: list[str]) -> NDArray[np.int64]:
         """B: which of `keys` each window belongs to, -1 = none."""
         known = {key: index for index, key in enumerate(keys)}
-        each = [-1 if (key := self._key(name)) is None else known.get(key, -1) for name in windows.names]
-        return np.array(each, dtype=np.int64)[windows.entities]
+
+        def find(name: str) -> int:
+            key = self._key(name)
+            return -1 if key is None else known.get(key, -1)
+
+        return by_name(find, windows.entities, windows.names)
 
     def _fitted(self, windows: Windows) -> Detector:
         model = self._factory()

@@ -1,5 +1,6 @@
 """JSON and text as they are stored: one text for equal values."""
 
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -13,8 +14,19 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be stored as JSON")
 
 
+class Document(dict[str, Any]):
+    """A document that nobody changes once it was made, though it is stored again and again: its JSON is made once."""
+
+    @cached_property
+    def text(self) -> str:
+        """As `dump_json` has it."""
+        return dump_json(dict(self))
+
+
 def dump_json(value: Any) -> str:
     """JSON with sorted keys, so that equal values have equal text; NaN and infinity become null."""
+    if type(value) is Document:
+        return value.text
     return msgspec.json.encode(value, enc_hook=plain, order="deterministic").decode()
 
 

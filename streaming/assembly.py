@@ -40,6 +40,7 @@ class Assembly:
         self._declared = None if declared is None else tuple(declared)
         self._fields: list[str] = []
         self._known: set[str] = set()
+        self._width = 0
         self._learn(columns.names, rebuild=True)
 
     def values(self, rows: Sequence[Any], intake: Intake) -> tuple[Floats, dict[str, int]]:
@@ -60,8 +61,10 @@ class Assembly:
         Lists of floats that live for a whole poll are what the garbage collector and the cache suffer from most; so
         each row's numbers are packed as soon as they are read.
         """
-        typed, shape, astuple = self._typed, self._shape, msgspec.structs.astuple
         width = len(self._packed_names())
+        if width != self._width:
+            self._build(width)
+        typed, shape, astuple = self._typed, self._shape, msgspec.structs.astuple
         pack_packed, pack_named = _packer(width), _packer(len(self._fields))
         doubles = struct.Struct(f"{width}d").pack
 
@@ -130,6 +133,13 @@ class Assembly:
             return
         self._fields += fresh
         self._known |= set(fresh)
+        self._build(len(self._packed_names()))
+
+    def _build(self, width: int) -> None:
+        """The typed decoder, for the fields known by now and `width` packed numbers: a tuple of known length is read,
+        and packed, faster than a list. A record with another number is left to the careful decoder."""
+        self._width = width
+        packed: Any = tuple[(float | None,) * width] if width else list[float | None]  # type: ignore[misc]
         ids = [f"f{i}" for i in range(len(self._fields))]
         self._shape = msgspec.defstruct(
             "Values",
@@ -144,7 +154,7 @@ class Assembly:
                 ("entity", str),
                 ("time", Time),
                 ("values", self._shape | None, None),
-                ("v", list[float | None] | None, None),
+                ("v", packed | None, None),
                 ("labels", dict[str, str] | None, None),
             ],
             gc=False,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.types import Verdicts
+from storage.documents import Document
 from streaming.types import Codes, Floats, Ints, State
 from tsad.context import Bounds, Growth, Happening
 from tsad.judge import Track
@@ -87,6 +88,16 @@ class Told:
         return self.window is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a row shows of the evidence `of`; it is asked for with each slot that an alert lasts."""
+
+    of: Evidence
+    votes: Document
+    attribution: Document
+    channels: int
+
+
 @dataclass(slots=True)
 class Account:
     """How context events bear on an alert. `events`: those that it follows, newest first; `by`: the one that explains
@@ -137,7 +148,7 @@ class Case:
     """An alert in the making. `peak` is kept only where it is not the opening; `detected_ns` is the wall clock's.
 
     `reason` is its last change that was more than one slot more, `changes` how many of those there were. `asked` is the
-    slot of the last peak that was to be explained, since its episode had ended.
+    slot of the last peak that was to be explained, since its episode had ended. `shown` is kept of the last row alone.
     """
 
     row: int
@@ -153,6 +164,7 @@ class Case:
     changes: int = 0
     account: Account | None = None
     asked: int | None = None
+    shown: Shown | None = None
 
     @property
     def strongest(self) -> Evidence:

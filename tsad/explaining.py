@@ -8,6 +8,7 @@ import numpy as np
 from detectors.explain import Explanation as Shap
 from detectors.explain import Suspects
 from storage import arrays
+from storage.documents import Document
 from storage.types import Explanation
 from streaming.types import State, Windows
 from tsad.cases import Evidence, Told
@@ -94,7 +95,7 @@ def _answer(request: Request, shap: Shap, texts: Mapping[str, str]) -> Answer:
         by, shap = "vote", _by_shares(evidence, shap)
     rows = _decision_rows(request, shap, by) + _forecast_rows(request, shap, by)
     order = np.argsort(-np.abs(shap.values), kind="stable")[:SHOWN].tolist()
-    shown = {
+    shown: dict[str, object] = {
         "slot": evidence.slot,
         "features": [evidence.features[place] for place in order],
         "observed": observed_of(evidence, order),
@@ -105,7 +106,7 @@ def _answer(request: Request, shap: Shap, texts: Mapping[str, str]) -> Answer:
         "lines": quoted_lines(evidence, shap),
         "contributions": [[evidence.features[place], float(shap.values[place])] for place in order],
     }
-    return Answer(rows, Told(by, shap.sentence, shown))
+    return Answer(rows, Told(by, shap.sentence, Document(shown)))
 
 
 def quoted_lines(evidence: Evidence, shap: Shap) -> list[dict[str, str]]:

@@ -7,10 +7,11 @@ from math import isnan
 import numpy as np
 
 from storage.arrays import pack
+from storage.documents import Document
 from storage.types import Alert, Audit, EntityRow, EvictedState, Rollup, Severity, Vote, alert_id
 from streaming.roster import Roster
 from streaming.types import Floats
-from tsad.cases import Case, Evidence
+from tsad.cases import Case, Evidence, Shown
 from tsad.episodes import severity
 from tsad.findings import Event, Findings
 
@@ -57,12 +58,21 @@ def _numbers(values: Floats) -> list[float | None]:
     return [None if isnan(value) else value for value in values.tolist()]
 
 
+def shown_of(case: Case) -> Shown:
+    """What is shown of the case's strongest evidence."""
+    evidence = case.strongest
+    if case.shown is None or case.shown.of is not evidence:
+        votes = votes_of(evidence.detectors, evidence.tails.tolist(), evidence.votes.tolist())
+        case.shown = Shown(evidence, Document(votes), Document(attribution(evidence)), evidence.channels)
+    return case.shown
+
+
 def severity_of(case: Case) -> Severity:
     """The severity of the case as it stands: what a context event explains away is for information."""
     if case.account is not None and case.account.explains:
         return "info"
-    episode, evidence = case.track.episode, case.strongest
-    return severity(episode.score, evidence.channels, len(evidence.features), episode.last - episode.first + 1)
+    episode, features = case.track.episode, len(case.strongest.features)
+    return severity(episode.score, shown_of(case).channels, features, episode.last - episode.first + 1)
 
 
 class RowWriter:
@@ -84,7 +94,7 @@ class RowWriter:
 
     def alert(self, case: Case) -> Alert:
         """The case as it stands."""
-        episode, evidence, told = case.track.episode, case.strongest, case.told
+        episode, evidence, told, shown = case.track.episode, case.strongest, case.told, shown_of(case)
         merged = case.track.merged_into
         return Alert(
             run=self.run,
@@ -107,8 +117,8 @@ class RowWriter:
             detected_at=utc(case.detected_ns),
             ingested_at=utc(case.ingested_ns),
             amended_at=None if case.amended_ns is None else utc(case.amended_ns),
-            votes=votes_of(evidence.detectors, evidence.tails.tolist(), evidence.votes.tolist()),
-            attribution=attribution(evidence),
+            votes=shown.votes,
+            attribution=shown.attribution,
             explanation="pending" if told.pending else "done",
             explained_by=told.explained_by,
             sentence=told.sentence,

@@ -8,7 +8,10 @@ from storage.documents import dump_json
 from storage.noted import NotedScores
 from storage.scoretable import ScoreTable
 from storage.types import ScoreRow
-from tsad.rows import RowWriter, utc, votes_of
+from tsad.cases import Case, Evidence
+from tsad.episodes import Episode
+from tsad.judge import Track
+from tsad.rows import RowWriter, attribution, utc, votes_of
 
 SECOND = 1_000_000_000
 TIME = RowWriter("live", "pods", 0, 60 * SECOND).time
@@ -46,3 +49,27 @@ def test_a_score_row_for_each_window_with_the_time_of_its_slot() -> None:
     assert rows[0] == ScoreRow("a", 60, utc(3600 * SECOND), 0.9, 0.01, rows[0].votes, "m1")
     assert [row.time for row in rows[1:3]] == [utc(3660 * SECOND), utc(3600 * SECOND)]
     assert list(ScoreTable([], TIME)) == []
+
+
+def evidence(slot: int, shares: list[float], tail: float) -> Evidence:
+    """Of one window of three channels, judged by one detector."""
+    count = np.zeros(3, np.float32)
+    window = np.zeros((4, 3), np.float32)
+    return Evidence(
+        slot, "m1", ("a", "b", "c"), ("vote",), 1.5, 1e-6, 0.5, window, window, count, count,
+        np.array(shares, np.float32), np.array([tail]), np.array([tail < 1e-3]),
+    )  # fmt: skip
+
+
+def test_a_row_shows_the_evidence_that_is_the_strongest_by_then() -> None:
+    writer = RowWriter("live", "pods", 0, 60 * SECOND)
+    opening, peak, again = evidence(10, [1, 0, 0], 0.5), evidence(12, [0, 0.5, 0.5], 1e-6), evidence(12, [0, 1, 0], 0.1)
+    case = Case(0, "web-1", Track(10, Episode(10, 10, 10, 1.5, 1e-6)), opening)
+    for strongest, severity in ((opening, "info"), (opening, "info"), (peak, "warning"), (again, "info")):
+        case.peak = None if strongest is opening else strongest
+        alert = writer.alert(case)
+        assert alert.votes == votes_of(("vote",), strongest.tails.tolist(), strongest.votes.tolist())
+        assert alert.attribution == attribution(strongest)
+        assert alert.severity == severity
+    case.track.episode = Episode(10, 40, 12, 2.5, 1e-9)
+    assert writer.alert(case).severity == "critical"
