@@ -108,7 +108,7 @@ def archive_of(app: App, stream: str) -> Iterator[tuple[Archive, bool]]:
 def _stretches(app: App, stream: str) -> Stretches:
     """What nothing is learnt of: alerts, and what people said of those and of the time."""
     step = app.config.of(stream).step
-    return partial(Untaught.of(app.database).stretches, stream, step)
+    return partial(Untaught.of(app.database, app.config.triage.learn_after).stretches, stream, step)
 
 
 def _named(app: App, stream: str) -> Training:

@@ -76,6 +76,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "labels": "labels of entities that relate those with an equal value, such as rack",
         "correlation": "how alike the channels of two entities must move to be related",
         "alike": "how alike incidents of one type are",
+        "learn_after": "so many answers false or expected on alike alerts of an entity make such ones its new normal",
         "every": "how often `tsad serve` and `tsad triage` look for alerts that have changed",
     },
     LoggingConfig: {

@@ -1,4 +1,4 @@
-"""The table `[triage]` of `tsad.toml`: which alerts form one incident."""
+"""The table `[triage]` of `tsad.toml`: which alerts form one incident, and when answers teach models."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,13 +21,14 @@ class Bonds:
 
 
 class TriageConfig(Section):
-    """`[triage]`: how alerts become incidents."""
+    """`[triage]`: how alerts become incidents, and when answers a new normal."""
 
     gap: Duration = 600 * SECOND
     span: Duration = 6 * 3600 * SECOND
     labels: tuple[str, ...] = ()
     correlation: float = Field(default=0.9, gt=0, le=1)
     alike: float = Field(default=0.8, gt=0, le=1)
+    learn_after: int = Field(default=3, ge=1)
     every: Duration = 5 * SECOND
 
     def bonds(self) -> Bonds:
