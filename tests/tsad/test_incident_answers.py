@@ -111,6 +111,7 @@ def test_an_answer_is_one_on_each_alert_and_one_act(world: World, database: Data
     assert (act.action, act.target) == ("mark feedback", f"incident:{world.incident().id}")
     assert act.told["alerts"] == sorted([CPU.id, DISK.id])
     # an alert's own answer that comes later goes before it
+    world.clock.now += timedelta(seconds=1)
     mine = world.answers.say(DISK, "feedback", "bert", answer="true")
     assert world.reasons(*everything) == ["answered", "confirmed", "alike"]
     world.answers.unsay(mine.id, "bert")
@@ -200,6 +201,9 @@ def test_over_the_api(asked: tuple[World, Asking]) -> None:
     assert (made["answer"], made["by"], made["incident"]) == ("true", "a responder", world.incident().id)
     assert asking.found("/incidents/INC-1/marks") == [made]
     assert asking.found(f"/alerts/{DISK.id}/marks") == [made]
+    members = asking.found("/incidents/INC-1")["members"]
+    assert [one["decision"]["reason"] for one in members] == world.reasons(CPU, DISK)
+    assert [one["decision"] for one in members] == [asking.found(f"/alerts/{one['id']}")["decision"] for one in members]
     world.clock.now += timedelta(seconds=1)
     ask(asking, "POST", f"/alerts/{DISK.id}/marks", {"kind": "note", "note": "mine"})
     assert [one["incident"] for one in asking.found(f"/alerts/{DISK.id}/marks")] == [world.incident().id, None]
