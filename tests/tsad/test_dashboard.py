@@ -142,7 +142,7 @@ def test_alerts_come_and_change_while_one_looks(site: Site, kept: Kept) -> None:
     page = site.page("#/alerts?stream=fleet")
     expect(page.locator("#live")).to_have_text("Live")
     expect(page.locator("#alerts > li")).to_have_count(2)
-    fresh = alert("web-7", 20, severity="critical", sentence="cpu rose to 3")
+    fresh = alert("web-7", 20, severity="critical", sentence="cpu rose to 3", evidence=EVIDENCE)
     kept.store.save([empty(alerts=[fresh])])
     expect(page.locator("#alerts > li")).to_have_count(3)
     first = page.locator("#alerts > li").first

@@ -201,6 +201,9 @@ def test_over_the_api(asked: tuple[World, Asking]) -> None:
     assert (made["answer"], made["by"], made["incident"]) == ("true", "a responder", world.incident().id)
     assert asking.found("/incidents/INC-1/marks") == [made]
     assert asking.found(f"/alerts/{DISK.id}/marks") == [made]
+    members = asking.found("/incidents/INC-1")["members"]
+    assert [one["decision"]["reason"] for one in members] == world.reasons(CPU, DISK)
+    assert [one["decision"] for one in members] == [asking.found(f"/alerts/{one['id']}")["decision"] for one in members]
     world.clock.now += timedelta(seconds=1)
     ask(asking, "POST", f"/alerts/{DISK.id}/marks", {"kind": "note", "note": "mine"})
     assert [one["incident"] for one in asking.found(f"/alerts/{DISK.id}/marks")] == [world.incident().id, None]

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, AwareDatetime
 
 from storage.pages import DECIDED, AlertSort
 from storage.read import AlertFilter
-from storage.rulings import Standing
+from storage.rulings import DecisionRow, Standing
 from storage.types import LIVE, Alert, AlertState, Explanation, Severity
 from tsad.api.cursors import Absent, Cursor, Limit, read, refused, written
 from tsad.api.desk import AtDesk, Desk, Viewer
@@ -84,8 +84,8 @@ def alert(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertDetail:
     decided = desk.answers.standings.rulings.decisions([found.id]).get(found.id)
     told = {name: getattr(found, name) for name in ("partition", "ingested_at", "amended_at", "votes")}
     evidence = {name: found.evidence.get(name, empty) for name, empty in (("lines", []), ("said", {}), ("texts", {}))}
-    return AlertDetail.model_validate(told_of(found) | told | evidence | {
-        "decision": decided, "attribution": _shares(found.attribution), "incident": _incident(desk, found.id),
+    return AlertDetail.model_validate(told_of(found, decided) | told | evidence | {
+        "attribution": _shares(found.attribution), "incident": _incident(desk, found.id),
         "explanations": [_part(part, step) for part in parts],
     })  # fmt: skip
 
@@ -109,9 +109,10 @@ def _incident(desk: Desk, alert: str) -> IncidentRef | None:
     return None if found is None else IncidentRef(id=found[0], number=found[1], title=found[2])
 
 
-def told_of(alert: Alert) -> dict[str, Any]:
-    """What a list tells of an alert."""
-    return summary_of({name: getattr(alert, name) for name in Alert.__slots__} | {"id": alert.id})
+def told_of(alert: Alert, decided: DecisionRow | None = None) -> dict[str, Any]:
+    """What a list tells of an alert; `decided` of it."""
+    told = summary_of({name: getattr(alert, name) for name in Alert.__slots__} | {"id": alert.id})
+    return told | {"decision": decided}
 
 
 def summary_of(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,11 +71,13 @@ def incident(desk: AtDesk, _: Viewer, incident: IncidentId, run: Run = LIVE) -> 
     row = found_incident(desk, incident, run)
     kinds = desk.incidents.named([row.type] if row.type is not None else [])
     times = desk.incidents.times(row.type, row.first_time - MONTH, row.first_time) if row.type is not None else 0
+    members = desk.incidents.alerts(row.id, SHOWN)
+    decided = desk.answers.standings.rulings.decisions([one.id for one in members])
     moments = timeline([member_in(one) for one in desk.incidents.members([row.id])])
     return IncidentDetail(
         **_summary(row, kinds), suspects=[Suspect.model_validate(one) for one in row.suspects],
         timeline=[IncidentMoment.model_validate(moment) for moment in moments],
-        members=[AlertSummary(**told_of(one)) for one in desk.incidents.alerts(row.id, SHOWN)],
+        members=[AlertSummary.model_validate(told_of(one, decided.get(one.id))) for one in members],
         similar=[IncidentRef.model_validate(one) for one in desk.incidents.alike(row)], times_in_30_days=times,
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from tsad.api.alerts import Name, told_of
 from tsad.api.cursors import Limit
 from tsad.api.desk import AtDesk, Viewer
-from tsad.api.resources import AlertSummary, Decision
+from tsad.api.resources import AlertSummary
 from tsad.triage.review import recent
 from tsad.triage.review import review as chosen
 
@@ -31,10 +31,9 @@ def review(desk: AtDesk, _: Viewer, stream: Name = None, days: Days = 30.0, limi
     found = chosen(standings, recent(desk.reader, stream, days), limit)
     decided = standings.rulings.decisions([one.alert.id for one in found])
     return [
-        Asked(
-            **told_of(one.alert)
-            | {"decision": Decision.model_validate(made) if (made := decided.get(one.alert.id)) else None},
-            why=one.place.why, alike=one.place.alike, interest=one.place.interest,
+        Asked.model_validate(
+            told_of(one.alert, decided.get(one.alert.id))
+            | {"why": one.place.why, "alike": one.place.alike, "interest": one.place.interest}
         )
         for one in found
     ]  # fmt: skip

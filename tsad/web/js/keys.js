@@ -5,9 +5,9 @@ import { go } from "./route.js";
 
 const SHORTCUTS = [
   ["j / k", "next, previous row of a list"], ["Enter", "open the row"], ["/", "to the search field"],
-  ["g o", "overview"], ["g i", "incidents"], ["g a", "alerts"], ["g e", "entities"], ["g m", "models"], ["g s", "settings"], ["u", "back"], ["?", "this help"],
+  ["g o", "overview"], ["g i", "incidents"], ["g a", "alerts"], ["g r", "review"], ["g e", "entities"], ["g m", "models"], ["g s", "settings"], ["u", "back"], ["?", "this help"],
 ];
-const PAGES = { o: [], i: ["incidents"], a: ["alerts"], e: ["entities"], m: ["models"], s: ["settings"] };
+const PAGES = { o: [], i: ["incidents"], a: ["alerts"], r: ["review"], e: ["entities"], m: ["models"], s: ["settings"] };
 
 let leading = false;
 let own = [];

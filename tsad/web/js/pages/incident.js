@@ -1,5 +1,6 @@
 // One incident: what it is called, what moved first, who is suspected, and its alerts.
 
+import { answers, decisions } from "../answers.js";
 import { client } from "../client.js";
 import { fill, h } from "../dom.js";
 import { count, number, percent, span, time } from "../format.js";
@@ -9,12 +10,12 @@ import { link } from "../route.js";
 export const title = "Incident";
 const ARROWS = { 1: "↑ up", "-1": "↓ down", 0: "–" };
 
-export async function show({ main, path, signal }) {
+export async function show({ main, path, signal, me }) {
   const incident = await client.get(`/incidents/${encodeURIComponent(path[1])}`, {}, signal);
   fill(main, heading(incident),
     h("div", { class: "columns wide-left" },
       h("div", {}, section("Suspects", suspects(incident)), section("Alerts", h("ul", { class: "rows" }, incident.members.map(alertRow)))),
-      h("div", {}, section("What happened", timeline(incident)), section("Facts", details(incident)), section("Others like it", others(incident)))));
+      h("div", {}, answers(`/incidents/${incident.id}`, decisions, me, signal), section("What happened", timeline(incident)), section("Facts", details(incident)), section("Others like it", others(incident)))));
 }
 
 function heading(incident) {

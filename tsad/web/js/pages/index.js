@@ -8,13 +8,14 @@ import * as incident from "./incident.js";
 import * as incidents from "./incidents.js";
 import * as models from "./models.js";
 import * as overview from "./overview.js";
+import * as review from "./review.js";
 import * as settings from "./settings.js";
 import { empty } from "../parts.js";
 import { fill, h } from "../dom.js";
 
-export const NAVIGATION = [["", "Overview"], ["incidents", "Incidents"], ["alerts", "Alerts"], ["entities", "Entities"], ["models", "Models"], ["settings", "Settings"]];
+export const NAVIGATION = [["", "Overview"], ["incidents", "Incidents"], ["alerts", "Alerts"], ["review", "Review"], ["entities", "Entities"], ["models", "Models"], ["settings", "Settings"]];
 
-const PAGES = { "": overview, incidents, alerts, entities, entity, models, settings };
+const PAGES = { "": overview, incidents, alerts, entities, entity, models, review, settings };
 const NOWHERE = {
   title: "No such page",
   show: ({ main }) => fill(main, h("h1", {}, "No such page"), empty("There is nothing at this address.", "", h("a", { href: "#/" }, "To the overview"))),

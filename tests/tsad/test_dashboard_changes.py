@@ -1,39 +1,54 @@
-"""The pages of settings, and what a person changes there: a real browser and a real `tsad serve`."""
+"""Pages on which people change something, settings and the review queue: a real browser and a real `tsad serve`."""
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from dashboards import HOSTILE, SHOTS, Site, go, served, shown
 from playwright.sync_api import Locator, Page, expect
-from triaged import STEP, episode
+from triaged import STEP, at, episode
 
 from storage.engine import open_database
 from storage.leases import Leases
 from storage.store import Store
-from storage.types import LIVE, Changes, StreamRow
+from storage.types import LIVE, Alert, Changes, StreamRow
 from tsad.triage.answers import Answers
 from tsad.triage.calendars import Calendar
+from tsad.triage.following import triage_of
 from tsad.triage.rules import Rulebook
+from tsad.triage.settings import TriageConfig
 
 FIRST, SECOND = episode(slot=100), episode(slot=300, entity="web-2")
 DISK = episode(slot=400, moved={"disk": [10.0] * 12 + [12.5] * 4})
+
+
+def asked(place: int, name: str) -> Alert:
+    """One that is like no other, in slots of its own time."""
+    moved = {f"{name} rate": [10.0, 10.3, 9.8, 10.1] * 10 + [20.0] * 4}
+    made = episode(slot=int(at(place).timestamp()) // 60, stream="shop", entity=name, moved=moved)
+    times = {"first_time": at(place), "last_time": at(place + 3), "peak_time": at(place), "detected_at": at(place + 3)}
+    return replace(made, sentence=f"{name} rate rose to 20, where 9 to 11 was expected", **times)
+
+
+ASKED = [asked(500 + 60 * place, name) for place, name in enumerate(("till", "cart", "stock", HOSTILE))]
 TABS = {"calendars": "#/settings", "rules": "#/settings/rules", "tokens": "#/settings/tokens"}
 
 
 @pytest.fixture(scope="module")
 def site(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Three alerts, of which one was said to be false, a rule, and calendars of which one is hostile and one over."""
+    """Seven alerts, of which one was said to be false, a rule, and calendars of which one is hostile and one over."""
     home = tmp_path_factory.mktemp("settings")
     shutil.copy(sqlite_template, home / "tsad.db")
     database = open_database(f"sqlite:///{home}/tsad.db")
     store = Store(database)
-    store.put_stream(StreamRow(LIVE, "fleet", STEP, {}))
-    epoch = Leases(database).acquire("fleet", [0], "host")[0]
-    store.save([Changes(LIVE, "fleet", 0, epoch, alerts=[FIRST, SECOND, DISK])])
+    for stream, alerts in (("fleet", [FIRST, SECOND, DISK]), ("shop", ASKED)):
+        store.put_stream(StreamRow(LIVE, stream, STEP, {}))
+        epoch = Leases(database).acquire(stream, [0], "host")[0]
+        store.save([Changes(LIVE, stream, 0, epoch, alerts=alerts)])
+    triage_of(database, TriageConfig()).all()
     answers = Answers.of(database)
-    answers.standings.again()
     answers.say(FIRST, "feedback", "anna", answer="false", note=HOSTILE)
     answers.rule(Rulebook.model_validate({"rules": [{"name": f"no {HOSTILE}", "min_score": 1.2}]}), "anna", HOSTILE)
     nightly = {"rrule": "FREQ=DAILY", "duration": "1h", "timezone": "Europe/Berlin", "start": "2026-03-01T02:00"}
@@ -139,7 +154,7 @@ def test_a_responder_puts_a_calendar_in_changes_ends_and_removes_it(site: Site) 
 def test_an_admin_sees_what_rules_would_change_before_they_are_applied_and_takes_them_back(site: Site) -> None:
     page = site.page(TABS["rules"], site.as_a("admin"))
     proposed = page.locator(".setting", has_text="said false of alert")
-    expect(proposed).to_contain_text("Of 3 alerts of the last 30 days 0 would vanish and 0 would appear.")
+    expect(proposed).to_contain_text("Of 7 alerts of the last 30 days 0 would vanish and 0 would appear.")
     page.get_by_role("button", name="Add a rule").click()
     page.get_by_label("Name").fill("disk by 3")
     page.get_by_label("Features", exact=True).fill("disk*")
@@ -150,7 +165,7 @@ def test_an_admin_sees_what_rules_would_change_before_they_are_applied_and_takes
     page.get_by_label("Least deviation", exact=True).fill("3")
     page.get_by_role("button", name="See what it would change").click()
     tried = page.get_by_role("region", name="What it would change")
-    expect(tried).to_contain_text("Of 3 alerts of the last 30 days 1 would vanish and 0 would appear.")
+    expect(tried).to_contain_text("Of 7 alerts of the last 30 days 1 would vanish and 0 would appear.")
     tried.locator("summary").click()
     page.screenshot(path=SHOTS / "settings-rule-form-light.png", full_page=True)
     expect(tried.locator("tbody tr")).to_have_count(1)
@@ -213,4 +228,88 @@ def test_an_admin_makes_a_token_sees_it_once_and_revokes_it(site: Site) -> None:
     assert page.request.get(f"{site.address}/api/v1/me", headers={"Authorization": f"Bearer {token}"}).status == 401
     assert page.evaluate("window.hacked") is None
     assert [said for said in site.errors() if "409" not in said] == []
+    page.close()
+
+
+def test_twenty_are_reviewed_in_a_minute_by_the_keyboard(site: Site) -> None:
+    page = site.page("#/review?stream=shop", site.as_a("responder"))
+    rows = page.locator(".review-row")
+    expect(rows).to_have_count(4)
+    expect(rows.first.locator(".row-link")).to_be_focused()
+    expect(rows.first.locator(".plot svg.main-svg").first).to_be_visible()
+    expect(rows.first.locator(".reason")).to_have_text("like nothing answered yet")
+    shown(site, page, "review", "light")
+    page.keyboard.press("t")
+    expect(rows.nth(0).locator(".outcome")).to_contain_text("True")
+    expect(rows.nth(1).locator(".row-link")).to_be_focused()
+    expect(rows.nth(1).locator(".plot svg.main-svg").first).to_be_visible()
+    expect(page.locator(".plot")).to_have_count(1)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("f")
+    expect(rows.nth(2).locator(".outcome")).to_contain_text("False alarm")
+    expect(rows.nth(3).locator(".row-link")).to_be_focused()
+    page.keyboard.press("e")
+    expect(rows.nth(3).locator(".outcome")).to_contain_text("Expected")
+    expect(rows.nth(1).locator(".row-link")).to_be_focused()
+    expect(page.get_by_text("1 to go.")).to_be_visible()
+    page.keyboard.press("z")
+    expect(page.get_by_text("2 to go.")).to_be_visible()
+    expect(rows.nth(3).locator(".row-link")).to_be_focused()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("take the last answer back")
+    page.keyboard.press("Escape")
+    # "g e" goes to the entities, and answers nothing
+    page.keyboard.press("g")
+    page.keyboard.press("e")
+    expect(page.get_by_role("heading", name="Entities")).to_be_visible()
+    page.keyboard.press("e")
+    page.keyboard.press("u")
+    expect(rows).to_have_count(2)
+    for left in (1, 0):
+        rows.nth(1 - left).get_by_role("button", name="True").click()
+        expect(page.locator(".review-row:not(.answered)")).to_have_count(left)
+    page.get_by_role("button", name="Look for more").click()
+    expect(page.get_by_text("There is nothing to review.")).to_be_visible()
+    assert page.evaluate("window.hacked") is None
+    assert site.errors() == []
+    page.close()
+
+
+def test_a_viewer_sees_the_queue_and_its_faults(site: Site) -> None:
+    """On a phone, in the dark."""
+    context = site.signed_in(viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True)
+    page = site.page("#/review?stream=fleet", context)
+    rows = page.locator(".review-row")
+    expect(rows).to_have_count(2)
+    expect(page.get_by_text("A token of a responder can answer.")).to_be_visible()
+    expect(page.get_by_role("button", name="True")).to_have_count(0)
+    page.keyboard.press("t")
+    expect(rows.first.locator(".plot svg.main-svg").first).to_be_visible()
+    shown(site, page, "review", "phone-dark")
+    expect(page.locator(".answered")).to_have_count(0)
+    page.route("**/api/v1/review*", lambda route: route.abort())
+    page.reload()
+    expect(page.get_by_role("alert")).to_contain_text("tsad serve does not answer")
+    context.close()
+    site.errors()
+
+
+def test_an_incident_is_answered_as_a_whole_and_taken_back_as_one(site: Site) -> None:
+    page = site.page("#/incidents", site.as_a("responder"))
+    page.locator(".row-link", has_text="disk").click()
+    answers = page.locator(".answers")
+    expect(answers).to_contain_text("Of its 1 alert: 1 told of (confirmed).")
+    page.get_by_label("Note").fill(HOSTILE)
+    page.get_by_role("button", name="Expected").click()
+    expect(answers).to_contain_text("Of its 1 alert: 1 not told of (answered).")
+    expect(answers.locator(".marks q")).to_have_text(HOSTILE)
+    page.screenshot(path=SHOTS / "incident-answers-light.png", full_page=True)
+    page.locator(".alert-row .row-link").click()
+    expect(answers).to_contain_text("Nobody is told of it: answered")
+    answers.get_by_role("link", name="the whole incident").click()
+    page.get_by_role("button", name="Take back").click()
+    expect(answers).to_contain_text("Of its 1 alert: 1 told of (confirmed).")
+    expect(answers.locator(".marks .undone")).to_have_count(1)
+    assert page.evaluate("window.hacked") is None
+    assert site.errors() == []
     page.close()
