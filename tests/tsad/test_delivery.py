@@ -125,6 +125,13 @@ def test_nobody_is_told_of_what_is_explained_small_or_of_another_run(database: D
     assert [body["status"] for body in receiver.bodies] == ["firing", "withdrawn"]
 
 
+def test_the_end_of_what_was_too_small_to_be_told_is_not_told_either(database: Database, receiver: Receiver) -> None:
+    house = House(database, configured(ops={"kind": "webhook", "url": receiver.url}))
+    assert house.keep(episode(severity="info", state="open"), episode(slot=500, severity="info", state="resolved")) == 0
+    assert house.keep(episode(severity="info", state="resolved")) == 0
+    assert receiver.requests == []
+
+
 def test_a_receiver_that_is_down_hears_it_later_and_one_that_refuses_never(
     database: Database, receiver: Receiver
 ) -> None:
@@ -205,10 +212,11 @@ def test_slack_pagerduty_and_alertmanager(database: Database, receiver: Receiver
         "trigger", "k1", "warning",
     )  # fmt: skip
     assert page[1] == {"routing_key": "k1", "event_action": "resolve", "dedup_key": key}
-    assert [("endsAt" in one, one["labels"]["severity"]) for one in am[0]] == [
-        (True, "info"), (False, "warning"), (True, "critical"),
+    now = house.clock.now.isoformat()
+    assert [(one["endsAt"] > now, one["labels"]["severity"]) for one in am[0]] == [
+        (False, "info"), (True, "warning"), (False, "critical"),
     ]  # fmt: skip
-    assert all("endsAt" in one for one in am[1])
+    assert not any(one["endsAt"] > now for one in am[1])
     assert am[0][1]["labels"] == am[1][1]["labels"]
     headers = {path: headers for path, headers, _ in receiver.requests}
     assert headers["/am/api/v2/alerts"]["authorization"] == "Bearer t1"
