@@ -82,7 +82,7 @@ def test_a_webhook_hears_what_happens_to_an_alert_and_can_trust_it(database: Dat
     first, second = receiver.bodies
     assert (first["status"], first["severity"], first["entity"], first["version"]) == ("firing", "warning", "web-1", 1)
     assert first["text"] == "warning: web-1 (fleet): cpu rose <b>"
-    assert first["link"] == f"https://tsad.example/alerts/{first['id']}"
+    assert first["link"] == f"https://tsad.example/#/alerts/{first['id']}"
     assert (second["status"], second["key"]) == ("resolved", first["key"])
     _, headers, body = receiver.requests[0]
     at_ = headers["x-tsad-timestamp"]
@@ -204,7 +204,7 @@ def test_slack_pagerduty_and_alertmanager(database: Database, receiver: Receiver
     for path, _, body in receiver.requests:
         told.setdefault(path, []).append(json.loads(body))
     chat, page, am = told["/chat"], told["/page"], told["/am/api/v2/alerts"]
-    assert chat[0]["text"].startswith("warning on &lt;&lt;!channel&gt;&gt;: a &amp; b <https://tsad.example/alerts/")
+    assert chat[0]["text"].startswith("warning on &lt;&lt;!channel&gt;&gt;: a &amp; b <https://tsad.example/#/alerts/")
     assert chat[1]["text"].startswith("Resolved: ")
     assert chat[0]["attachments"][0]["color"] != chat[1]["attachments"][0]["color"]
     key = page[0]["dedup_key"]
@@ -239,7 +239,7 @@ def test_mail(database: Database) -> None:
     assert first["Subject"].startswith("[tsad] firing: warning: web")
     assert first["Message-ID"] != second["Message-ID"]
     assert first["References"] == second["References"], "mail programs show them as one thread"
-    assert "https://tsad.example/alerts/" in first.get_content()
+    assert "https://tsad.example/#/alerts/" in first.get_content()
 
 
 def test_mail_that_nobody_takes(database: Database) -> None:

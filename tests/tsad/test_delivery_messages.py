@@ -109,7 +109,7 @@ def test_the_body_says_what_there_is_and_is_json() -> None:
     [one] = said(route(), alert, link="https://x.org/")
     assert one.body["features"] == ["b", "c", "a"]
     assert (one.body["score"], one.body["sentence"]) == (1.235, "not explained yet")
-    assert one.body["link"] == f"https://x.org/alerts/{alert.id}"
+    assert one.body["link"] == f"https://x.org/#/alerts/{alert.id}"
     assert load_json(dump_json(one.body)) == one.body
     assert set(FIELDS) - set(one.body) == {"status"}
 

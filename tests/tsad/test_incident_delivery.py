@@ -232,7 +232,7 @@ def test_every_kind_of_receiver_takes_it_for_one_thing(database: Database, recei
     incident = place.incidents.find(last["key"])
     assert last["about"] == "incident"
     assert (last["status"], last["alerts"], last["entities"], last["entity"]) == ("resolved", 2, 2, "a")
-    assert last["link"] == f"https://tsad.example/incidents/{incident.id}"
+    assert last["link"] == f"https://tsad.example/#/incidents/{incident.id}"
     assert f"2 alerts (INC-{incident.number})" in last["text"]
     assert last["features"] == ["io"]
     mine = [one["event_action"] for one in page if one["dedup_key"] == incident.id]

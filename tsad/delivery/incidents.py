@@ -58,7 +58,7 @@ def body_of(row: IncidentRow, alerts: Sequence[Decided], severity: Severity, lin
         "first_time": row.first_time.isoformat(), "last_time": row.last_time.isoformat(), "features": features,
         "alerts": len(alerts), "entities": len({one.entity for one in alerts}), "merged_into": row.merged_into,
         "sentence": f"{title}; {counted(len(alerts), 'alert')} (INC-{row.number})",
-        "link": f"{link.rstrip('/')}/incidents/{row.id}" if link else "",
+        "link": f"{link.rstrip('/')}/#/incidents/{row.id}" if link else "",
     }  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def _body(alert: Alert, decision: DecisionRow, link: str | None) -> dict[str, An
         "reason": decision.reason,
         "first_time": alert.first_time.isoformat(), "last_time": alert.last_time.isoformat(), "features": features,
         "sentence": sentence_of(alert.sentence, alert.explained_by_event) or "not explained yet",
-        "link": f"{link.rstrip('/')}/alerts/{alert.id}" if link else "",
+        "link": f"{link.rstrip('/')}/#/alerts/{alert.id}" if link else "",
     }  # fmt: skip
 
 
