@@ -5,7 +5,7 @@ Who delivers claims a few messages for a while; one that died meanwhile leaves t
 least once, with the same dedup key, and those of one key in their order.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -33,7 +33,8 @@ GIVEN_UP = timedelta(days=3)
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """Something to tell on `route`: `body` is what targets make their messages of."""
+    """Something to tell on `route` of an alert, or of an incident (`alert_id` is its id then): `body` is what targets
+    make their messages of."""
 
     route: str
     key: str
@@ -41,6 +42,10 @@ class Telling:
     status: Status
     severity: Severity
     body: dict[str, Any]
+
+
+Gather = Callable[[Connection, Collection[str]], Iterable[Telling]]
+"""What there is to tell, as a transaction finds it, about these ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +66,21 @@ class Delivery:
     saved_at: datetime
 
 
+TURN = 0x7473_6164
+"""The number of the advisory lock that `alone` takes."""
+
+
+def alone(connection: Connection) -> None:
+    """Until this transaction ends no other one adds messages. On SQLite none writes at all."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(TURN)))
+
+
 def enqueue(connection: Connection, tellings: Iterable[Telling], now: datetime) -> int:
     """Add what says something new to its receiver; how many are to be sent. One that ends something which nobody was
     told of is not told; where that was an alert which came and went at once, its beginning goes before. Of alerts under
     one key the first, what is worse, and the end of the last are sent; the rest is `grouped`."""
+    alone(connection)
     last = connection.execute(sa.select(sa.func.max(deliveries.c.sequence))).scalar() or 0
     sent = 0
     for one in tellings:

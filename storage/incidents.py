@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from storage import schema, served
 from storage.columns import begins
+from storage.deliveries import Gather, alone, enqueue
 from storage.engine import Database, chunks
 from storage.leases import Clock, utc_now
 from storage.store import record_of
@@ -236,12 +237,14 @@ class Incidents:
             found |= {row["entity"]: row["labels"] for row in rows}
         return found
 
-    def write(self, run: str, told: Triaged, read: Mark) -> bool:
-        """Write a pass that has begun at the mark `read`; False, and nothing, where another one has ended since."""
+    def write(self, run: str, told: Triaged, read: Mark, gather: Gather = lambda _connection, _incidents: ()) -> bool:
+        """Write a pass that has begun at the mark `read`, and what there is to tell of its incidents (`gather`); False,
+        and nothing, where another one has ended since."""
         now, dialect = self._clock(), self._database.dialect
         placed = encode(served.incident_alerts, dialect, told.placed, {})
         rows = encode(served.incidents, dialect, told.incidents, {"saved_at": now})
         types = encode(served.incident_types, dialect, told.types, {})
+        changed = [*(row.id for row in told.incidents), *told.merged]
 
         def work(connection: Connection) -> bool:
             if not _first(connection, run, told.mark, read, now):
@@ -254,6 +257,8 @@ class Incidents:
             upsert(connection, served.incident_types, types, frozenset())
             for identity, into in sorted(told.merged.items()):
                 _merge(connection, identity, into, now)
+            alone(connection)
+            enqueue(connection, gather(connection, changed), now)
             return True
 
         return self._database.write(work)

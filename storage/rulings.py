@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -10,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from storage import schema
 from storage.acts import record
-from storage.deliveries import Telling, enqueue
+from storage.deliveries import Gather, Telling, alone, enqueue
 from storage.engine import Database, chunks
 from storage.leases import Clock, utc_now
 from storage.served import calendars, decisions, marks, rulebooks
@@ -134,9 +135,13 @@ class Rulings:
         self._database.write(work)
 
     def decide(
-        self, rows: Iterable[DecisionRow], tell: Callable[[DecisionRow], Iterable[Telling]] = lambda _: ()
+        self,
+        rows: Iterable[DecisionRow],
+        tell: Callable[[DecisionRow], Iterable[Telling]] = lambda _: (),
+        gather: Gather = lambda _connection, _alerts: (),
     ) -> list[DecisionRow]:
-        """Keep decisions, and what there is to `tell` of those that are news; which those are."""
+        """Keep decisions, and what there is to `tell` of those that are news and, by `gather`, of their alerts'
+        incidents; which those are."""
         wanted = {row.alert_id: row for row in rows}
 
         def work(connection: Connection) -> list[DecisionRow]:
@@ -144,7 +149,10 @@ class Rulings:
             news = [row for identity, row in wanted.items() if held.get(identity) != row]
             now = self._clock()
             upsert(connection, decisions, encode(decisions, connection.dialect, news, {"saved_at": now}), frozenset())
-            enqueue(connection, [one for row in news for one in tell(row)], now)
+            if news:
+                alone(connection)
+                mine = (one for row in news for one in tell(row))
+                enqueue(connection, chain(mine, gather(connection, [row.alert_id for row in news])), now)
             return news
 
         return self._database.write(work)

@@ -1,6 +1,7 @@
 """What is to be told: only what is news, once each, in order, and again until it is taken."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -142,3 +143,12 @@ def test_what_will_never_be_taken_is_given_up_at_once(database: Database) -> Non
     [row] = deliveries.listing(10)
     assert (row["state"], len(row["error"]), row["attempts"]) == ("failed", 2000, 1)
     assert "body" not in row
+
+
+def test_those_who_add_messages_at_once_take_turns(database: Database) -> None:
+    """Each message has a number of its own, whoever adds it."""
+    with ThreadPoolExecutor(4) as pool:
+        made = [pool.submit(told, database, Clock(), *(telling(alert=f"{n}-{m}") for m in range(5))) for n in range(12)]
+        assert sum(one.result() for one in made) == 60
+    rows = Deliveries(database).listing(100)
+    assert sorted(row["sequence"] for row in rows) == list(range(1, 61))

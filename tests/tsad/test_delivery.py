@@ -82,7 +82,7 @@ def test_a_webhook_hears_what_happens_to_an_alert_and_can_trust_it(database: Dat
     first, second = receiver.bodies
     assert (first["status"], first["severity"], first["entity"], first["version"]) == ("firing", "warning", "web-1", 1)
     assert first["text"] == "warning: web-1 (fleet): cpu rose <b>"
-    assert first["link"] == f"https://tsad.example/alerts/{first['id']}"
+    assert first["link"] == f"https://tsad.example/#/alerts/{first['id']}"
     assert (second["status"], second["key"]) == ("resolved", first["key"])
     _, headers, body = receiver.requests[0]
     at_ = headers["x-tsad-timestamp"]
@@ -123,6 +123,13 @@ def test_nobody_is_told_of_what_is_explained_small_or_of_another_run(database: D
     assert house.keep(episode(severity="critical")) == 1
     assert house.keep(episode(severity="warning")) == 1
     assert [body["status"] for body in receiver.bodies] == ["firing", "withdrawn"]
+
+
+def test_the_end_of_what_was_too_small_to_be_told_is_not_told_either(database: Database, receiver: Receiver) -> None:
+    house = House(database, configured(ops={"kind": "webhook", "url": receiver.url}))
+    assert house.keep(episode(severity="info", state="open"), episode(slot=500, severity="info", state="resolved")) == 0
+    assert house.keep(episode(severity="info", state="resolved")) == 0
+    assert receiver.requests == []
 
 
 def test_a_receiver_that_is_down_hears_it_later_and_one_that_refuses_never(
@@ -197,7 +204,7 @@ def test_slack_pagerduty_and_alertmanager(database: Database, receiver: Receiver
     for path, _, body in receiver.requests:
         told.setdefault(path, []).append(json.loads(body))
     chat, page, am = told["/chat"], told["/page"], told["/am/api/v2/alerts"]
-    assert chat[0]["text"].startswith("warning on &lt;&lt;!channel&gt;&gt;: a &amp; b <https://tsad.example/alerts/")
+    assert chat[0]["text"].startswith("warning on &lt;&lt;!channel&gt;&gt;: a &amp; b <https://tsad.example/#/alerts/")
     assert chat[1]["text"].startswith("Resolved: ")
     assert chat[0]["attachments"][0]["color"] != chat[1]["attachments"][0]["color"]
     key = page[0]["dedup_key"]
@@ -205,10 +212,11 @@ def test_slack_pagerduty_and_alertmanager(database: Database, receiver: Receiver
         "trigger", "k1", "warning",
     )  # fmt: skip
     assert page[1] == {"routing_key": "k1", "event_action": "resolve", "dedup_key": key}
-    assert [("endsAt" in one, one["labels"]["severity"]) for one in am[0]] == [
-        (True, "info"), (False, "warning"), (True, "critical"),
+    now = house.clock.now.isoformat()
+    assert [(one["endsAt"] > now, one["labels"]["severity"]) for one in am[0]] == [
+        (False, "info"), (True, "warning"), (False, "critical"),
     ]  # fmt: skip
-    assert all("endsAt" in one for one in am[1])
+    assert not any(one["endsAt"] > now for one in am[1])
     assert am[0][1]["labels"] == am[1][1]["labels"]
     headers = {path: headers for path, headers, _ in receiver.requests}
     assert headers["/am/api/v2/alerts"]["authorization"] == "Bearer t1"
@@ -231,7 +239,7 @@ def test_mail(database: Database) -> None:
     assert first["Subject"].startswith("[tsad] firing: warning: web")
     assert first["Message-ID"] != second["Message-ID"]
     assert first["References"] == second["References"], "mail programs show them as one thread"
-    assert "https://tsad.example/alerts/" in first.get_content()
+    assert "https://tsad.example/#/alerts/" in first.get_content()
 
 
 def test_mail_that_nobody_takes(database: Database) -> None:

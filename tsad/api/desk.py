@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from storage.acts import Acts
 from storage.context import ContextEvents
 from storage.engine import Database
+from storage.gathered import SILENT, Tell
 from storage.incidents import Incidents
 from storage.leases import Clock
 from storage.models import Models
@@ -22,7 +23,6 @@ from tsad.api.access import needs
 from tsad.api.problems import ProblemError
 from tsad.pushing import Pushes
 from tsad.triage.answers import Answers
-from tsad.triage.standing import Tell, nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Beside:
 
     history: Path = Path("tsad-history")
     pushes: Pushes = field(default_factory=Pushes)
-    tell: Tell = nothing
+    tell: Tell = SILENT
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What every answer carries, and how much a request may hold."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -29,19 +30,22 @@ class Hardened:
             await self._app(scope, receive, send)
             return
         most = self._larger.get(scope["path"], self._most)
-        told, held, begun = Headers(scope=scope).get("content-length", "0"), 0, False
+        told, held, begun, over = Headers(scope=scope).get("content-length", "0"), 0, False, False
         refusal = ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a request may have {most} bytes").response()
 
         async def heard() -> Message:
-            nonlocal held
+            nonlocal held, over
             message = await receive()
             held += len(message.get("body", b""))
-            if held > most:
+            over = held > most
+            if over:
                 raise _TooLargeError
             return message
 
         async def said(message: Message) -> None:
             nonlocal begun
+            if over and not begun:  # who reads the body takes its end for a fault of the body
+                return
             begun = True
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
@@ -52,11 +56,11 @@ class Hardened:
         if told.isdecimal() and int(told) > most:
             await refusal(scope, receive, said)
             return
-        try:
+        with suppress(_TooLargeError):
             await self._app(scope, heard, said)
-        except _TooLargeError:
-            if not begun:
-                await refusal(scope, receive, said)
+        if over and not begun:
+            over = False
+            await refusal(scope, receive, said)
 
 
 class _TooLargeError(Exception):

@@ -4,10 +4,12 @@ import socket
 from collections.abc import Callable
 
 import uvicorn
+from fastapi import FastAPI
 
 from storage.engine import Database
 from tsad.api.application import PREFIX, api
 from tsad.api.desk import Beside
+from tsad.api.patience import Patience, patient
 from tsad.operating import ApiConfig
 
 CONNECTIONS = 1000
@@ -25,13 +27,18 @@ def answer(
         address = f"http://{host}:{heard.getsockname()[1]}"
         note(f"answering on {address}{PREFIX}; the dashboard is {address}/")
         made = api(database, config, beside=beside)
-        settings = uvicorn.Config(
-            made, access_log=False, log_config=None, server_header=False, lifespan="off",
-            limit_concurrency=CONNECTIONS, timeout_keep_alive=KEPT_ALIVE, timeout_graceful_shutdown=CLOSING,
-        )  # fmt: skip
-        server = uvicorn.Server(settings)
-        made.state.feed.ending = lambda: server.should_exit
-        server.run([heard])
+        server_of(made).run([heard])
+
+
+def server_of(made: FastAPI, patience: Patience | None = None, kept_alive: int = KEPT_ALIVE) -> uvicorn.Server:
+    """The server of an application; `patience` with those who send or read slowly, `kept_alive` (s) with the silent."""
+    server = uvicorn.Server(uvicorn.Config(
+        made, http=patient(patience or Patience()), access_log=False, log_config=None, server_header=False,
+        lifespan="off", limit_concurrency=CONNECTIONS, timeout_keep_alive=kept_alive,
+        timeout_graceful_shutdown=CLOSING,
+    ))  # fmt: skip
+    made.state.feed.ending = lambda: server.should_exit
+    return server
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -1,5 +1,6 @@
 """`[delivery]` of `tsad.toml`: routes, and which addresses they may reach."""
 
+from fnmatch import fnmatchcase
 from ipaddress import ip_network
 from typing import Annotated, Literal
 
@@ -30,13 +31,13 @@ PAGERDUTY = "https://events.pagerduty.com/v2/enqueue"
 
 class RouteConfig(Section):
     """Where alerts of some streams, entities (globs) and severities go. `template` says what in words; of alerts of one
-    group the first and what is worse is told, and that all of them are over."""
+    group the first and what is worse is told, and that all of them are over; of an incident its own words."""
 
     kind: Kind
     stream: str = "*"
     entity: str = "*"
     min_severity: Severity = "warning"
-    group_by: Literal["alert", "entity", "stream"] = "alert"
+    group_by: Literal["alert", "entity", "stream", "incident"] = "alert"
     url: WebAddress | None = None
     secret: SecretStr | None = None
     key: SecretStr | None = None
@@ -49,6 +50,10 @@ class RouteConfig(Section):
     sender: str | None = None
     to: tuple[str, ...] = ()
     template: str = Field(default="{severity}: {entity} ({stream}): {sentence}", max_length=4000)
+
+    def lets_through(self, stream: str, entity: str) -> bool:
+        """Whether alerts of this stream and entity go there."""
+        return fnmatchcase(stream, self.stream) and fnmatchcase(entity, self.entity)
 
     @model_validator(mode="after")
     def _whole(self) -> "RouteConfig":

@@ -7,6 +7,7 @@ from typing import Any
 
 from storage.engine import Database
 from storage.incidents import IncidentRow, Incidents
+from storage.gathered import SILENT, Tell
 from storage.leases import Clock, utc_now
 from storage.marks import Answer, Mark, MarkKind
 from storage.rulings import CalendarRow, RulebookRow
@@ -15,7 +16,7 @@ from tsad.triage.calendars import Calendar
 from tsad.triage.facts import Facts
 from tsad.triage.likeness import likeness
 from tsad.triage.rules import Rulebook
-from tsad.triage.standing import Standings, Tell, nothing
+from tsad.triage.standing import Standings
 
 BACK = timedelta(days=30)
 """A calendar that is put in bears on alerts of so long ago."""
@@ -29,7 +30,7 @@ class Answers:
     incidents: Incidents
 
     @classmethod
-    def of(cls, database: Database, clock: Clock = utc_now, tell: Tell = nothing) -> "Answers":
+    def of(cls, database: Database, clock: Clock = utc_now, tell: Tell = SILENT) -> "Answers":
         """On an open database."""
         return cls(Standings.of(database, clock, tell), Incidents(database, clock))
 

@@ -1,7 +1,7 @@
 """One incident from its alerts: title, state, severity, who moved first, suspects, signature."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 
 from storage.incidents import IncidentRow, IncidentState
@@ -48,10 +48,14 @@ def state_of(members: Sequence[Member]) -> IncidentState:
 
 
 def severity_of(members: Sequence[Member]) -> Severity:
-    """That of the worst alert, one more where many entities are in it."""
-    worst = max(LEVELS.index(one.digest.severity) for one in members)
-    many = len({one.digest.entity for one in members}) >= MANY
-    return LEVELS[min(worst + many, len(LEVELS) - 1)]
+    """Of an incident with these alerts."""
+    return level_of((one.digest.severity for one in members), {one.digest.entity for one in members})
+
+
+def level_of(severities: Iterable[Severity], entities: Collection[str]) -> Severity:
+    """That of the worst alert (there is one at least), one more where many entities are in it."""
+    worst = max(LEVELS.index(one) for one in severities)
+    return LEVELS[min(worst + (len(entities) >= MANY), len(LEVELS) - 1)]
 
 
 def score_of(members: Sequence[Member]) -> float:

@@ -7,6 +7,7 @@ from threading import Event, Thread
 import structlog
 
 from storage.engine import Database
+from storage.gathered import SILENT, Tell
 from storage.incidents import Incidents
 from storage.leases import Clock, utc_now
 from storage.read import Reader
@@ -14,10 +15,10 @@ from storage.types import LIVE, StoreError
 from streaming.settings import SECOND
 from tsad.triage.passes import Passed, Triage
 from tsad.triage.settings import TriageConfig
-from tsad.triage.standing import Standings, Tell, nothing
+from tsad.triage.standing import Standings
 
 
-def triage_of(database: Database, config: TriageConfig, clock: Clock = utc_now, tell: Tell = nothing) -> Triage:
+def triage_of(database: Database, config: TriageConfig, clock: Clock = utc_now, tell: Tell = SILENT) -> Triage:
     """Triage of what a database holds; `tell` says what decisions make to be told."""
     reader, standings = Reader(database), Standings.of(database, clock, tell)
 

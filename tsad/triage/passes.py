@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from storage.gathered import SILENT
 from storage.incidents import IncidentRow, Incidents, Mark, Placed, Triaged
 from storage.types import LIVE, Alert
 from streaming.settings import SECOND
@@ -113,7 +114,8 @@ class Triage:
         grouped = self._grouped(run, changes)
         self._settle(run, [alert for alert, _ in told], grouped)
         result = self._result(run, mark, told[-1][1], grouped, changes)
-        written = self._store.write(run, result, mark)
+        tell = SILENT if self._standings is None else self._standings.tell
+        written = self._store.write(run, result, mark, tell.of_incidents)
         return Passed(len(told), len(result.incidents), not written)
 
     def all(self, run: str = LIVE, at_once: int = AT_ONCE, stopping: Callable[[], bool] = lambda: False) -> Passed:

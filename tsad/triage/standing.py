@@ -1,13 +1,15 @@
 """Keeps what was decided of alerts true: looks again at those that changed, and at those that a new word is about."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from storage import rulings as stored
 from storage.deliveries import Telling
 from storage.engine import Database
+from storage.gathered import SILENT, Tell
 from storage.leases import Clock, utc_now
 from storage.marks import Mark, Marks
 from storage.read import AlertFilter, Reader
@@ -24,17 +26,11 @@ ALWAYS = datetime.min.replace(tzinfo=UTC)
 """Before every alert."""
 Whose = tuple[str, str, str]
 """Run, stream and entity."""
-Tell = Callable[[Alert, DecisionRow], Iterable[Telling]]
-
-
-def nothing(_alert: Alert, _decision: DecisionRow) -> Iterable[Telling]:
-    """Where there is no route."""
-    return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Standings:
-    """The decisions of a database. `clock` is the wall's; `tell`: what a decision on an alert makes to be told."""
+    """The decisions of a database. `clock` is the wall's; `tell`: what decisions make to be told."""
 
     reader: Reader
     marks: Marks
@@ -43,7 +39,7 @@ class Standings:
     tell: Tell
 
     @classmethod
-    def of(cls, database: Database, clock: Clock = utc_now, tell: Tell = nothing) -> "Standings":
+    def of(cls, database: Database, clock: Clock = utc_now, tell: Tell = SILENT) -> "Standings":
         """On an open database."""
         return cls(Reader(database), Marks(database, clock), stored.Rulings(database, clock), clock, tell)
 
@@ -84,8 +80,12 @@ class Standings:
     def _settle(self, whose: Mapping[Whose, datetime]) -> list[DecisionRow]:
         news: list[DecisionRow] = []
         for alerts, rows in self._pages(whose, None):
-            news += self.rulings.decide(rows, lambda row, held=alerts: self.tell(held[row.alert_id], row))  # type: ignore[misc]
+            told = partial(self._told, alerts)
+            news += self.rulings.decide(rows, told, self.tell.of_alerts)
         return news
+
+    def _told(self, alerts: Mapping[str, Alert], row: DecisionRow) -> Iterable[Telling]:
+        return self.tell.alert(alerts[row.alert_id], row)
 
     def _pages(
         self, whose: Mapping[Whose, datetime], book: Rulebook | None
