@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from storage.engine import Database
-from storage.incidents import IncidentRow, Incidents
 from storage.gathered import SILENT, Tell
+from storage.incidents import IncidentRow, Incidents
 from storage.leases import Clock, utc_now
 from storage.marks import Answer, Mark, MarkKind
 from storage.rulings import CalendarRow, RulebookRow
