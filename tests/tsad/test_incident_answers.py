@@ -111,6 +111,7 @@ def test_an_answer_is_one_on_each_alert_and_one_act(world: World, database: Data
     assert (act.action, act.target) == ("mark feedback", f"incident:{world.incident().id}")
     assert act.told["alerts"] == sorted([CPU.id, DISK.id])
     # an alert's own answer that comes later goes before it
+    world.clock.now += timedelta(seconds=1)
     mine = world.answers.say(DISK, "feedback", "bert", answer="true")
     assert world.reasons(*everything) == ["answered", "confirmed", "alike"]
     world.answers.unsay(mine.id, "bert")

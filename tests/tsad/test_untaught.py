@@ -11,6 +11,9 @@ from storage.leases import Leases
 from storage.store import Store
 from storage.types import LIVE, Alert, Changes, StreamRow
 from tests.storage.stored_samples import Clock
+from tsad.app import App
+from tsad.background import _stretches
+from tsad.config import parse_config
 from tsad.triage.answers import Answers
 from tsad.triage.calendars import Calendar
 from tsad.triage.untaught import Untaught
@@ -93,6 +96,17 @@ def test_what_is_called_normal_again_and_again_is_the_new_normal(answers: Answer
     assert starts(database) == stays
     answers.unsay(marks.pop().id, "bert")
     assert starts(database) == [600, 650, 700, *stays]
+
+
+def test_a_refit_goes_by_what_is_configured(answers: Answers, database: Database, database_url: str) -> None:
+    keep(database, *AGAIN)
+    answers.say(AGAIN[0], "feedback", "anna", answer="false")
+    for learn_after, left in ((1, []), (2, [550, 600, 650, 700])):
+        told = {"database": database_url, "stream": {"fleet": {"step": "1m"}}, "triage": {"learn_after": learn_after}}
+        app = App.open(parse_config(told))
+        found = _stretches(app, "fleet")(FIRST + 450, FIRST + 1440)
+        app.close()
+        assert sorted(one.first_slot - FIRST for one in found) == left
 
 
 def test_answers_of_alerts_that_are_kept_no_longer_go_on_to_count(answers: Answers, database: Database) -> None:
