@@ -16,7 +16,7 @@ DURATION = re.compile(r"\s*(\d+(?:\.\d+)?(?:e[+-]?\d{1,3})?)\s*(ms|s|m|h|d)\s*")
 def parse_duration(value: object) -> int:
     """Nanoseconds of "500ms", "60s", "5m", "1h", "2d" or a number of seconds; ValueError otherwise."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    match = DURATION.fullmatch(f"{value}s" if number else str(value))
+    match = DURATION.fullmatch(f"{value or 0}s" if number else str(value))
     if match is None:
         raise ValueError(f"a duration such as '500ms', '60s', '5m', '1h', '2d' is needed, got {value!r}")
     exact = Decimal(match[1]) * UNITS[match[2]]
@@ -48,9 +48,11 @@ def _written(ns: int) -> str:
     return f"{Decimal(ns) / SECOND:f}s"
 
 
-SAID = {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,9})?(ms|s|m|h|d)$", "examples": ["60s", "5m", "1h"]}
-NOT_SAID = {"anyOf": [SAID, {"type": "null"}]}
-"""Durations for those who ask by a schema; more is taken."""
+_TEXT = {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,9})?(ms|s|m|h|d)$", "examples": ["60s", "5m", "1h"]}
+_SECONDS = {"type": "number", "minimum": 0, "maximum": 9e9}
+SAID = {"anyOf": [_TEXT, _SECONDS]}
+NOT_SAID = {"anyOf": [_TEXT, _SECONDS, {"const": False}, {"type": "null"}]}
+"""Durations for those who ask by a schema; a few more texts are taken."""
 Duration = Annotated[
     int, BeforeValidator(parse_duration), PlainSerializer(_written, when_used="json"), WithJsonSchema(SAID)
 ]

@@ -40,6 +40,8 @@ def stream_fault(**keys: Any) -> str:
         ("1.5h", 5400),
         (30, 30),
         (0.25, 0.25),
+        (-0.0, 0),
+        (1e-132, 0),
     ],
 )
 def test_a_duration_is_a_number_and_a_unit_or_seconds(said: object, seconds: float) -> None:

@@ -11,6 +11,7 @@ from triaged import START, STEP, at, episode
 
 from storage.acts import Acts
 from storage.engine import Database, open_database
+from storage.gathered import Tell
 from storage.incidents import IncidentRow, Incidents
 from storage.leases import Leases
 from storage.rulings import DecisionRow
@@ -50,8 +51,8 @@ class World:
 
     def __init__(self, database: Database) -> None:
         self.database, self.clock, self.told = database, Clock(at(5000)), list[tuple[str, str]]()
-        self.answers = Answers.of(database, self.clock, self.tell)
-        self.triage = triage_of(database, TriageConfig(), self.clock, self.tell)
+        self.answers = Answers.of(database, self.clock, Tell(self.tell))
+        self.triage = triage_of(database, TriageConfig(), self.clock, Tell(self.tell))
 
     def tell(self, alert: Alert, decision: DecisionRow) -> tuple[()]:
         self.told.append((alert.id, f"{decision.standing} {decision.reason}"))

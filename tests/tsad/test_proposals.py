@@ -79,11 +79,10 @@ def test_features_and_streams_are_apart() -> None:
     ]
 
 
-def test_the_last_answer_counts_and_nothing_of_incidents() -> None:
+def test_the_last_answer_counts_of_what_is_looked_at() -> None:
     one = spike(100, 5.0)
     changed = [answer(one, "false"), answer(one, "true", hour=1)]
     assert proposals(changed, [one]) == []
-    assert proposals([answer(one, "false", about="incident")], [one]) == []
     assert proposals([answer(one, "false")], []) == [], "it lies beyond the days that are looked at"
 
 

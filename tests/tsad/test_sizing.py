@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from brokers import configure_topic
 
@@ -33,7 +34,7 @@ def test_an_entity_takes_what_the_formula_says(make_app: Callable[..., Any]) -> 
     rings = partition.windower.ring.bytes_per_row + partition.era.plane.bytes_per_row
     # the raw ring may have spare columns
     assert 0 <= rings + LEARNT - need(config, 1, features).entity_bytes <= rings // 3
-    one = next(iter(partition.era.scorer.rows([0]).values()))
+    one = next(iter(partition.era.scorer.rows(np.zeros(1, np.int32)).values()))
     assert one.nbytes < LEARNT
 
 
