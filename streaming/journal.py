@@ -11,9 +11,11 @@ import os
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from struct import Struct
 from threading import Lock
@@ -28,6 +30,8 @@ SUFFIX = ".journal"
 SEGMENT_BYTES = 16 << 20
 """Bytes from which on the next entry begins another segment; only whole segments are dropped."""
 BLOCK = 4 << 20
+REMEMBERED = 50_000
+"""Messages, at most, that are known again: the newest of those since the beginning of the segment before the last."""
 
 
 class JournalError(Exception):
@@ -63,6 +67,7 @@ class _Waiting:
 
     format: Pushed
     payload: bytes
+    digest: bytes = b""
     done: bool = False
     fault: JournalError | None = None
 
@@ -70,7 +75,8 @@ class _Waiting:
 @dataclass
 class Journal:
     """Writes the journal in `folder`, up to `most` bytes. `clock` (ns) gives ingest timestamps; `sync` makes a file's
-    content last.
+    content last. `once`: a message that is there already, byte for byte, is not written again, as far as it is
+    remembered; that outlasts the writer.
 
     It is opened by the first message: then it takes the lock, and cuts what a killed writer left half written.
     """
@@ -80,11 +86,13 @@ class Journal:
     clock: Callable[[], int] = time.time_ns
     segment_bytes: int = SEGMENT_BYTES
     sync: Callable[[int], None] = os.fdatasync
+    once: bool = False
     _lock: int | None = None
     _segment: Segment | None = None
     _next: int = 0
     _end: int = 0
     _held: int = 0
+    _known: dict[bytes, None] = field(default_factory=dict)
     _queue: list[_Waiting] = field(default_factory=list)
     _queuing: Lock = field(default_factory=Lock)
     _committing: Lock = field(default_factory=Lock)
@@ -94,7 +102,7 @@ class Journal:
 
         JournalFullError where there is no room; JournalError where it cannot be written, and then nothing is promised.
         """
-        mine = _Waiting(format, payload)
+        mine = _Waiting(format, payload, _digest(format, payload) if self.once else b"")
         with self._queuing:
             self._queue.append(mine)
         with self._committing:
@@ -128,12 +136,16 @@ class Journal:
     def _write(self, batch: list[_Waiting]) -> None:
         segment = self._segment or self._open()
         now, parts, size, number = self.clock(), [], 0, self._next
+        fresh = dict[bytes, None]()
         for one in batch:
+            if self.once and (one.digest in self._known or one.digest in fresh):
+                continue
             entry = packed(Entry(number, now, one.format, one.payload))
             if self._full(size + len(entry)):
                 one.fault = JournalFullError(f"{self.folder} holds {self._held} bytes, and {self.most} are allowed")
                 continue
             parts.append(entry)
+            fresh[one.digest] = None
             size, number = size + len(entry), number + 1
         if not parts:
             return
@@ -144,6 +156,14 @@ class Journal:
         _write_all(segment.fd, b"".join(parts))
         self.sync(segment.fd)
         self._next, self._end, self._held = number, self._end + size, self._held + size
+        self._remember(fresh)
+
+    def _remember(self, digests: Iterable[bytes]) -> None:
+        """Know messages again that are on disk."""
+        if self.once:
+            self._known |= dict.fromkeys(digests)
+            for old in list(islice(self._known, max(len(self._known) - REMEMBERED, 0))):
+                del self._known[old]
 
     def _full(self, size: int) -> bool:
         if self._held + size > self.most:
@@ -160,21 +180,36 @@ class Journal:
             self._let_go()
             raise JournalError(f"{self.folder} is written by another process") from None
         self._held = held_in(self.folder)
+        self._known.clear()
         bases = bases_in(self.folder)
         while bases:
             found = opened(self.folder, bases[-1], os.O_RDWR)
             if found is not None:
+                self._recall(bases[-2:-1])
                 return self._go_on(found)
             if len(bases) == 1:
                 self._next = bases[0]
             place_of(self.folder, bases.pop()).unlink()  # killed while it began: nothing is in it
         return self._begin(self._next, uuid.uuid4().bytes)
 
+    def _recall(self, bases: Iterable[int]) -> None:
+        """Know the messages of whole segments again."""
+        for base in bases if self.once else ():
+            found = opened(self.folder, base)
+            if found is not None:
+                held = entries(found.fd, SEGMENT_HEAD.size, base)
+                self._remember([_digest(entry.format, entry.payload) for entry, _ in held])
+                os.close(found.fd)
+
     def _go_on(self, segment: Segment) -> Segment:
         self._segment = segment
         self._next, self._end = segment.base, SEGMENT_HEAD.size
+        digests = []
         for entry, end in entries(segment.fd, self._end, self._next):
             self._next, self._end = entry.number + 1, end
+            if self.once:
+                digests.append(_digest(entry.format, entry.payload))
+        self._remember(digests)
         if os.fstat(segment.fd).st_size > self._end:
             os.ftruncate(segment.fd, self._end)
         os.lseek(segment.fd, self._end, os.SEEK_SET)
@@ -199,6 +234,10 @@ class Journal:
                 with suppress(OSError):
                     os.close(fd)
         self._lock = self._segment = None
+
+
+def _digest(format: Pushed, payload: bytes) -> bytes:
+    return blake2b(payload, digest_size=16, person=format.encode()).digest()
 
 
 def packed(entry: Entry) -> bytes:

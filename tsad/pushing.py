@@ -38,7 +38,8 @@ class Pushes:
         """As configured. No file is touched before something is pushed."""
         most = bytes_of(config)
         journals = {
-            topic: {name: Journal(folder, most) for name, folder in found.items()}
+            # of metrics the same point counts once anyway, whatever the message
+            topic: {name: Journal(folder, most, once=topic == "logs") for name, folder in found.items()}
             for topic, found in taking(config).items()
         }
         return cls(journals, config.api.max_push)

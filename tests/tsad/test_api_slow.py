@@ -17,7 +17,7 @@ from tsad.api.dashboard import site
 from tsad.api.patience import Patience
 from tsad.api.serving import listening, server_of
 
-SHORT = Patience(head=0.4, body=0.8, unread=0.6)
+SHORT = Patience(head=1.0, body=1.5, unread=1.0)
 PACE = 0.02
 """Seconds between two bytes of who is slow."""
 
@@ -25,9 +25,9 @@ PACE = 0.02
 class Place:
     """A server, and how many connections it has."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, patience: Patience = SHORT) -> None:
         self.asking = Asking(database, requests_per_second=10_000, max_body=2000)
-        self.server = server_of(self.asking.made, SHORT, kept_alive=1)
+        self.server = server_of(self.asking.made, patience)
         self._heard = listening("127.0.0.1", 0)
         self.port = self._heard.getsockname()[1]
         self._thread = threading.Thread(target=self.server.run, args=([self._heard],))
@@ -126,14 +126,16 @@ def test_who_says_nothing_is_sent_away_without_a_word(place: Place) -> None:
     assert place.alone()
 
 
-@pytest.mark.parametrize("part", [b"G", b"GET /health/live HT", b"GET /health/live HTTP/1.1\r\nX-Slow: "])
-def test_a_head_that_does_not_end_is_not_waited_for(place: Place, part: bytes) -> None:
-    for how in (rest, dribble):
-        with place.line() as line:
-            line.sendall(part)
-            said = how(line)
-        assert status(said) == 408
-        assert problem(said) == "the head of a request has to come in 0.4 s"
+def test_a_head_that_does_not_end_is_not_waited_for(place: Place) -> None:
+    parts = [b"G", b"GET /health/live HT", b"GET /health/live HTTP/1.1\r\nX-Slow: "]
+    lines = [place.line() for _ in parts]
+    for line, part in zip(lines, parts, strict=True):
+        line.sendall(part)
+    said = [dribble(lines.pop()), *(rest(line) for line in lines)]
+    for line in lines:
+        line.close()
+    assert {status(one) for one in said} == {408}
+    assert {problem(one) for one in said} == {"the head of a request has to come in 1 s"}
     assert place.alone()
 
 
@@ -159,7 +161,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(place: Place, how: Callable
         line.sendall(place.head("PUT", "/api/v1/rules", *head, role="admin") + b"{")
         said = how(line)
         assert place.alone()
-    assert (status(said), problem(said)) == (408, "the body of a request has to come in 0.8 s")
+    assert (status(said), problem(said)) == (408, "the body of a request has to come in 1.5 s")
     assert not [one for one in logs if one["log_level"] == "error"], "that is no fault of ours"
     assert place.asking.found("/rules")["version"] == 0
 
@@ -207,9 +209,8 @@ def test_the_quick_are_answered_and_listeners_stay_while_the_slow_are_sent_away(
         for line in slow:
             line.sendall(place.head("POST", "/v1/logs", "Content-Length: 9", role="ingest")[:-2])
         with place.line() as quick:
-            for _ in range(20):
-                quick.sendall(place.head("GET", "/health/live"))
-                assert status(lives(quick)) == 200
+            quick.sendall(place.head("GET", "/health/live") * 20)
+            assert status(lives(quick)) == 200
         assert {rest(line)[:12] for line in slow} == {b"HTTP/1.1 408"}
         for line in slow:
             line.close()
@@ -220,19 +221,30 @@ def test_the_quick_are_answered_and_listeners_stay_while_the_slow_are_sent_away(
     assert place.alone()
 
 
-def test_what_comes_at_once_is_answered_in_order(place: Place) -> None:
+@pytest.fixture
+def calm(sqlite_template: Path, tmp_path: Path) -> Iterator[Place]:
+    """A server with the patience that it has."""
+    (tmp_path / "tsad.db").write_bytes(sqlite_template.read_bytes())
+    with (
+        closing(open_database(f"sqlite:///{tmp_path}/tsad.db")) as database,
+        closing(Place(database, Patience())) as made,
+    ):
+        yield made
+
+
+def test_what_comes_at_once_is_answered_in_order(calm: Place) -> None:
     """Pipelined: the second head is there before the first request was answered."""
-    with place.line() as line:
-        both = place.head("GET", "/health/live") + place.head("GET", "/api/v1/me", "Connection: close", role="viewer")
+    with calm.line() as line:
+        both = calm.head("GET", "/health/live") + calm.head("GET", "/api/v1/me", "Connection: close", role="viewer")
         line.sendall(both)
         said = rest(line)
     assert said.count(b"HTTP/1.1 200") == 2
     assert said.index(b'{"live":true}') < said.index(b'"a viewer"')
 
 
-def test_what_comes_in_parts_and_in_time_is_taken(place: Place) -> None:
-    with place.line() as line:
-        whole = place.head("GET", "/api/v1/me", "Connection: close", role="viewer")
+def test_what_comes_in_parts_and_in_time_is_taken(calm: Place) -> None:
+    with calm.line() as line:
+        whole = calm.head("GET", "/api/v1/me", "Connection: close", role="viewer")
         for start in range(0, len(whole), 40):
             line.sendall(whole[start : start + 40])
         assert status(rest(line)) == 200
@@ -243,12 +255,13 @@ def test_the_log_says_nothing_of_tokens_of_who_is_refused_or_slow(
 ) -> None:
     """In the address, in headers that are broken, in bodies that do not come: whatever the server's own log says."""
     token = dict(place.asking.bearer("admin"))["Authorization"].split()[1]
+    close = "Connection: close"
     requests = [
-        place.head("GET", f"/api/v1/alerts?token={token}"), place.head("GET", f"/{token}"),
-        place.head("GET", "/api/v1/alerts", f"Authorization: Basic {token}"),
-        place.head("GET", "/api/v1/alerts", f"Cookie: tsad={token}; tsad_session={token}"),
-        place.head("GET", "/api/v1/alerts", f"Upgrade: {token}", "Connection: upgrade"),
-        f"GET /{token} HTTP/9.9\r\n\r\n".encode(), f"{token}\r\n\r\n".encode(),
+        place.head("GET", f"/api/v1/alerts?token={token}", close), place.head("GET", f"/{token}", close),
+        place.head("GET", "/api/v1/alerts", f"Authorization: Basic {token}", close),
+        place.head("GET", "/api/v1/alerts", f"Cookie: tsad={token}; tsad_session={token}", close),
+        place.head("GET", "/api/v1/alerts", f"Upgrade: {token}", "Connection: upgrade, close"),
+        f"GET /{token} HTTP/9.9\r\n{close}\r\n\r\n".encode(), f"{token}\r\n\r\n".encode(),
         f"GET / HTTP/1.1\r\nAuthorization {token}\r\n\r\n".encode(), f"GET / HTTP/1.1\r\nX: {token}".encode(),
         place.head("POST", "/session", "Content-Length: 900") + f'{{"token": "{token}'.encode(),
     ]  # fmt: skip

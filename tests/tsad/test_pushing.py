@@ -22,6 +22,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from storage.engine import Database, open_database
+from storage.served import tokens
 from streaming.journal import Journal, bases_in, place_of
 from streaming.journalreader import JournalReader
 from streaming.json_records import RecordError
@@ -31,7 +32,7 @@ from tests.tsad.command_line import CONFIGURATION, finished, fresh_home, running
 from tests.tsad.pushes import by_slot, lines, otlp, otlp_json, remote_write
 from tests.tsad.streams import FIT_SLOTS, STREAM, cells_with_anomalies, differences, final_rows
 from tsad.app import App
-from tsad.config import load_config
+from tsad.config import load_config, parse_config
 from tsad.pushing import Pushes
 
 MIB = 1 << 20
@@ -205,6 +206,28 @@ def test_a_journal_that_another_process_writes_is_not_written(asking: Asking, fo
     assert str(folder) not in answer.text
     other.close()
     assert post(asking, "/v1/logs", LINES).status_code == 200
+
+
+def test_lines_that_are_sent_again_are_kept_once_also_after_a_restart(
+    tmp_path: Path, sqlite_database: Database
+) -> None:
+    """As an exporter does whose answer was lost: packed or not, the same bytes; other lines are others."""
+    config = parse_config({
+        "journal": str(tmp_path / "journal"),
+        "stream": {"web": {"telemetry": {"source": "push"}, "logs": {"source": "push"}}},
+    })  # fmt: skip
+    for _ in range(2):
+        pushes = Pushes.of(config)
+        asking = Asking(sqlite_database, pushes=pushes)
+        with asking.client:
+            for _ in range(2):
+                assert post(asking, "/v1/logs", LINES).status_code == 200
+                assert post(asking, "/v1/logs", gzip.compress(LINES), Content_Encoding="gzip").status_code == 200
+                assert post(asking, "/v1/metrics", MESSAGE).status_code == 200
+        pushes.close()
+        sqlite_database.write(lambda connection: connection.execute(tokens.delete()).rowcount)
+    assert held(tmp_path / "journal" / "web" / "logs") == [("otlp", LINES)]
+    assert held(tmp_path / "journal" / "web" / "telemetry") == [("otlp", MESSAGE)] * 4
 
 
 def test_bodies_are_held_within_bounds(asking: Asking) -> None:
