@@ -365,7 +365,7 @@ def truth(place: House, least: str) -> dict[str, tuple[str, str]]:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True,
+    max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True,
     phases=(Phase.explicit, Phase.generate),
 )  # fmt: skip
 @given(lives(), st.randoms(use_true_random=False), st.sampled_from(["info", "warning", "critical"]))
