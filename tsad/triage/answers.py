@@ -10,6 +10,7 @@ from storage.gathered import SILENT, Tell
 from storage.incidents import IncidentRow, Incidents
 from storage.leases import Clock, utc_now
 from storage.marks import Answer, Mark, MarkKind
+from storage.names import fit_name
 from storage.rulings import CalendarRow, RulebookRow
 from storage.types import Alert
 from tsad.triage.calendars import Calendar
@@ -40,8 +41,11 @@ class Answers:
     ) -> Mark:  # fmt: skip
         """A mark on an alert, or on an incident: then it bears on each of its alerts that stand. An answer that it is
         none, or expected, also bears on what comes after it and is alike.
-        ValueError where parts do not fit, a snooze is over already, or no alert of the incident stands."""
+        ValueError where parts do not fit, a snooze is over already, a note says nothing, or no alert of the incident
+        stands."""
         now = self.standings.clock()
+        if kind == "note" and not note.strip():
+            raise ValueError(f"a note needs words, got note = {note!r}"[:200])
         if until is not None and until <= now:
             raise ValueError(f"a snooze until {until.isoformat()} is over already")
         whole = isinstance(about, IncidentRow)
@@ -79,7 +83,8 @@ class Answers:
         return row
 
     def put(self, calendar: Calendar, by: str) -> CalendarRow:
-        """Put a calendar in force, also for alerts of the last 30 days."""
+        """Put a calendar in force, also for alerts of the last 30 days. ValueError where nothing may be called so."""
+        fit_name(calendar.name)
         document = calendar.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
         row = self.standings.rulings.put_calendar(calendar.name, document, by)
         self.standings.again(since=self.standings.clock() - BACK)
