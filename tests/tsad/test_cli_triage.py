@@ -166,11 +166,8 @@ def test_so_many_days_that_no_calendar_has_them_are_refused(folder: Path, comman
         assert "3660" in said.error
 
 
-def test_a_note_has_words_and_a_calendar_a_name_that_shows(folder: Path) -> None:
+def test_a_note_has_words(folder: Path) -> None:
     assert "a note needs words" in tsad(folder, "mark", FIRST.id, "note").error
-    said = tsad(folder, "calendars", "put", "a\nb", "--start", "2026-03-01T02:00", "--end", "2026-03-01T03:00")
-    assert "none that does not show" in said.error
-    assert "There are no calendars" in done(tsad(folder, "calendars", "list")).out
 
 
 def test_the_chain_is_verified(folder: Path) -> None:

@@ -124,7 +124,7 @@ def answered(api: FastAPI) -> None:
 def _fault(error: Mapping[str, Any], secret: bool, body: Any) -> FieldFault:
     """Where it stands, what is allowed and, unless it is `secret`, what was given."""
     place = error["loc"]
-    if error["type"] == "json_invalid":
+    if error["type"] == "json_invalid" and isinstance(place[-1], int):  # by FastAPI; pydantic says so itself
         return FieldFault(field="body", detail=f"no JSON: {error['ctx']['error']}, at character {place[-1]}")
     if error["type"] == "extra_forbidden":
         known = ", ".join(_keys(body, place[1:-1]))

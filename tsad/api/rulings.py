@@ -156,10 +156,7 @@ def put_calendar(desk: AtDesk, token: Responder, name: CalendarName, calendar: C
     """One of that name is replaced."""
     if calendar.name != name:
         raise ProblemError.of("body.name", f"it is not that of the path, {name!r}; got {calendar.name!r}")
-    try:
-        return _calendar(desk.answers.put(calendar, token.name), desk.clock())
-    except ValueError as error:
-        raise ProblemError.of("body.name", str(error)) from None
+    return _calendar(desk.answers.put(calendar, token.name), desk.clock())
 
 
 @router.delete("/calendars/{name:path}", summary="Take a calendar out", status_code=HTTPStatus.NO_CONTENT)

@@ -10,7 +10,6 @@ from storage.gathered import SILENT, Tell
 from storage.incidents import IncidentRow, Incidents
 from storage.leases import Clock, utc_now
 from storage.marks import Answer, Mark, MarkKind
-from storage.names import fit_name
 from storage.rulings import CalendarRow, RulebookRow
 from storage.types import Alert
 from tsad.triage.calendars import Calendar
@@ -89,8 +88,7 @@ class Answers:
         return row
 
     def put(self, calendar: Calendar, by: str) -> CalendarRow:
-        """Put a calendar in force, also for alerts of the last 30 days. ValueError where nothing may be called so."""
-        fit_name(calendar.name)
+        """Put a calendar in force, also for alerts of the last 30 days."""
         document = calendar.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
         row = self.standings.rulings.put_calendar(calendar.name, document, by)
         self.standings.again(since=self.standings.clock() - BACK)
