@@ -220,7 +220,8 @@ def test_tokens_are_made_listed_and_revoked(home: Path) -> None:
     [
         (("add", "x", "--role", "owner"), "'owner' is not one of"),
         (("add", "x", "--expires", "soon"), "soon"),
-        (("add", ""), "a name of 1 to 200 characters is needed, got ''"),
+        (("add", ""), "a name of 1 to 200 characters is needed"),
+        (("add", "a\nb"), "none that does not show, no space at its ends, not . or ..; got 'a\\nb'"),
         (("revoke", "nobody"), "there is no token 'nobody' in force"),
     ],
 )

@@ -102,7 +102,12 @@ def test_acknowledge_snooze_close_and_reopen(asking: Asking, clock: Clock) -> No
         ({"kind": "snooze"}, "an end belongs to a snooze"),
         ({"kind": "snooze", "until": "2020-01-01T00:00:00Z"}, "is over already"),
         ({"kind": "like"}, "body.kind"),
-        ({"kind": "note", "text": "x"}, "Extra inputs are not permitted"),
+        (
+            {"kind": "note", "text": "x"},
+            "Extra inputs are not permitted; there are: kind, answer, until, note, got 'x'",
+        ),
+        ({"kind": "note"}, "a note needs words, got note = ''"),
+        ({"kind": "note", "note": " \n"}, "a note needs words"),
         ({"kind": "note", "note": "x" * 10_001}, "body.note"),
     ],
 )
@@ -111,6 +116,40 @@ def test_what_cannot_be_said_is_refused(asking: Asking, body: dict[str, Any], sa
     assert answer.status_code == 422
     assert said in answer.text
     assert asking.found(f"/alerts/{FIRST.id}/marks") == []
+
+
+@pytest.mark.parametrize(
+    ("book", "said"),
+    [
+        (
+            {"rules": [{"name": "a", "foo": 1}]},
+            "body.rulebook.rules.0.foo: Extra inputs are not permitted; there are: name, ",
+        ),
+        (
+            {"rules": [{"name": "a"}, {"name": "b", "like": {"x": 1}}]},
+            "body.rulebook.rules.1.like.x: Extra inputs are not",
+        ),
+        ({"notify_on": "x"}, "body.rulebook.notify_on: Input should be 'open' or 'confirmed', got 'x'"),
+        (
+            {"rule": []},
+            "body.rulebook.rule: Extra inputs are not permitted; there are: notify_on, reopen, rules, got []",
+        ),
+        ({"reopen": "soon"}, "'2d' is needed, got 'soon'"),
+        ({"rules": 5}, "body.rulebook.rules: "),
+        (5, "body.rulebook: "),
+    ],
+)
+def test_what_is_wrong_with_rules_is_told_by_its_place(asking: Asking, book: Any, said: str) -> None:
+    told = ask(asking, "PUT", "/rules", "admin", {"rulebook": book}).json()["detail"]
+    assert said in told
+    assert told.count("got 'soon'") <= 1
+    assert asking.found("/rules")["version"] == 0
+
+
+def test_what_is_no_json_is_called_so(asking: Asking) -> None:
+    headers = asking.bearer("admin") | {"Content-Type": "application/json"}
+    answer = asking.client.put(f"{PREFIX}/rules", content=b'{"rulebook": ', headers=headers)
+    assert answer.json()["errors"] == [{"field": "body", "detail": "no JSON: Expecting value, at character 13"}]
 
 
 def test_rules_are_tried_applied_and_taken_back(asking: Asking) -> None:
@@ -194,7 +233,7 @@ def test_rules_that_were_made_of_an_older_version_are_refused(asking: Asking) ->
 def test_a_fault_names_the_field_of_the_rule(asking: Asking) -> None:
     rules = [{"name": "a"}, {"name": "b", "min_score": 0, "features": ["x", 1]}]
     for path, method, body, place in (
-        ("/rules", "PUT", {"rulebook": {"rules": rules}}, "body.rulebook"),
+        ("/rules", "PUT", {"rulebook": {"rules": rules}}, "body.rulebook.rules"),
         ("/rules/preview", "POST", {"rules": rules}, "body.rules"),
     ):
         told = ask(asking, method, path, "admin", body)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -95,7 +96,12 @@ def test_a_name_is_never_used_again_and_nobody_is_revoked_twice(asking: Asking) 
         ({"name": "x", "role": "owner"}, "body.role"),
         ({"name": "x", "expires_at": "2020-01-01T00:00:00Z"}, "body.expires_at: 2020-01-01T00:00:00+00:00 is over"),
         ({"name": "x", "expires_at": "90d"}, "body.expires_at"),
-        ({"name": "x", "token": "tsad_mine"}, "Extra inputs are not permitted"),
+        ({"name": "x", "token": "tsad_mine"}, "body.token: Extra inputs are not permitted; there are: name, role, exp"),
+        ({"name": "a\nb"}, "body.name: a name of 1 to 200 characters is needed, none that does not show"),
+        ({"name": "\x1b[31mred"}, "got '\\x1b[31mred'"),
+        ({"name": "\u202egnp"}, "got '\\u202egnp'"),
+        ({"name": " x"}, "no space at its ends"),
+        ({"name": ".."}, "not . or ..; got '..'"),
     ],
 )
 def test_what_is_no_token_is_refused(asking: Asking, body: dict[str, Any], said: str) -> None:
@@ -103,6 +109,14 @@ def test_what_is_no_token_is_refused(asking: Asking, body: dict[str, Any], said:
     assert answer.status_code == 422
     assert said in answer.json()["detail"]
     assert [row["name"] for row in ask(asking, "GET").json()] == ["a admin"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a/b", "...", "a b", "\u00fcn\u00ef-\u65e5\u672c", "<b>x</b>", "'; DROP TABLE tokens; --"]
+)
+def test_whoever_may_be_called_so_can_be_revoked(asking: Asking, name: str) -> None:
+    assert ask(asking, "POST", body={"name": name}).json()["name"] == name
+    assert ask(asking, "DELETE", f"/tokens/{quote(name, safe='')}").status_code == 204
 
 
 def test_an_admin_may_revoke_its_own_token(asking: Asking) -> None:

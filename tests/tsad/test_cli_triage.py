@@ -156,6 +156,20 @@ def test_calendars(folder: Path) -> None:
     assert "There are no calendars" in done(tsad(folder, "calendars", "list")).out
 
 
+@pytest.mark.parametrize("command", ["queue", "propose", "replay"])
+def test_so_many_days_that_no_calendar_has_them_are_refused(folder: Path, command: str) -> None:
+    more = ("--proposal", "x") if command == "replay" else ()
+    for days in ("1e9", "800000", "nan"):
+        said = tsad(folder, "feedback", command, "--days", days, *more)
+        assert said.code == 2
+        assert "--days" in said.error
+        assert "3660" in said.error
+
+
+def test_a_note_has_words(folder: Path) -> None:
+    assert "a note needs words" in tsad(folder, "mark", FIRST.id, "note").error
+
+
 def test_the_chain_is_verified(folder: Path) -> None:
     done(tsad(folder, "mark", FIRST.id, "close"))
     done(tsad(folder, "tokens", "add", "anna"))

@@ -167,7 +167,7 @@ def test_an_alert_that_comes_to_the_incident_by_another_is_held_too(world: World
     world.comes(NETWORK)
     assert world.incident().alerts == 4
     assert world.reasons(apart, NETWORK) == ["snoozed", "snoozed"]
-    with pytest.raises(ValueError, match="no alert of the incident stands any more"):
+    with pytest.raises(ValueError, match="no alert of INC-3 stands any more: it went into INC-1"):
         world.say("close", "INC-3")
 
 

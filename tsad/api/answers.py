@@ -21,6 +21,7 @@ from tsad.api.desk import AtDesk, Desk, Responder, Viewer
 from tsad.api.incidents import IncidentId, found_incident
 from tsad.api.problems import NO_JSON, ProblemError, problem
 from tsad.api.resources import Resource
+from tsad.triage.answers import GoneError
 from tsad.triage.feedback import Change, Replay, proposals, replay
 from tsad.triage.rules import Rule, Rulebook
 
@@ -110,10 +111,7 @@ def marks(desk: AtDesk, _: Viewer, alert: AlertId) -> list[Mark]:
 def mark_incident(desk: AtDesk, token: Responder, incident: IncidentId, said: Said, run: Run = LIVE) -> Mark:
     """Of all its alerts at once: it counts as if it had been said of each, and is taken back as one. What is
     acknowledged or snoozed stays so for alerts that join later; all else bears on those that are there."""
-    row = found_incident(desk, incident, run)
-    if not row.alerts:
-        raise ProblemError(HTTPStatus.CONFLICT, f"no alert of INC-{row.number} stands any more")
-    return _say(desk, token, row, said)
+    return _say(desk, token, found_incident(desk, incident, run), said)
 
 
 @router.get("/incidents/{incident}/marks", summary="What people said of an incident")
@@ -163,6 +161,8 @@ def proposed(
 def _say(desk: Desk, token: Token, about: Alert | IncidentRow, said: Said) -> Mark:
     try:
         made = desk.answers.say(about, said.kind, token.name, answer=said.answer, note=said.note, until=said.until)
+    except GoneError as error:
+        raise ProblemError(HTTPStatus.CONFLICT, str(error)) from None
     except ValueError as error:
         raise ProblemError.of("body", str(error)) from None
     return _told(made)

@@ -1,8 +1,9 @@
 """Errors as problem documents (RFC 9457): one form for everything that goes wrong."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from types import NoneType
 from typing import Any, get_args, get_origin
 
 import structlog
@@ -99,7 +100,9 @@ def answered(api: FastAPI) -> None:
     def not_allowed(request: Request, error: RequestValidationError) -> JSONResponse:
         secret = request.url.path.endswith("/session")  # what is sent there is a token, whatever is wrong with it
         # of what may be absent, that it is not absent is no news
-        faults = tuple(_fault(one, secret) for one in error.errors() if one["type"] != "none_required")
+        taken = request.scope["route"].dependant.body_params
+        body = taken[0].field_info.annotation if taken else None
+        faults = tuple(_fault(one, secret, body) for one in error.errors() if one["type"] != "none_required")
         said = "; ".join(f"{one.field}: {one.detail}" for one in faults)
         return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, said, errors=faults).response()
 
@@ -118,10 +121,30 @@ def answered(api: FastAPI) -> None:
         ).response()
 
 
-def _fault(error: Mapping[str, Any], secret: bool) -> FieldFault:
+def _fault(error: Mapping[str, Any], secret: bool, body: Any) -> FieldFault:
     """Where it stands, what is allowed and, unless it is `secret`, what was given."""
-    # where it stands, which of several, and the field of that one; behind that come names of types
     place = error["loc"]
-    told = (part for depth, part in enumerate(place) if depth < 2 or int in (type(part), type(place[depth - 1])))
-    given = "" if secret or error["type"] == "missing" else f", got {error['input']!r}"[:200]
-    return FieldFault(field=".".join(map(str, told)), detail=f"{error['msg'].removeprefix('Value error, ')}{given}")
+    if error["type"] == "json_invalid" and isinstance(place[-1], int):  # by FastAPI; pydantic says so itself
+        return FieldFault(field="body", detail=f"no JSON: {error['ctx']['error']}, at character {place[-1]}")
+    if error["type"] == "extra_forbidden":
+        known = ", ".join(_keys(body, place[1:-1]))
+        said = f"Extra inputs are not permitted; there are: {known}" if known else error["msg"]
+    else:
+        said = error["msg"].removeprefix("Value error, ")
+    # of a parameter: which it is, and which of several; behind that come names of types
+    told = (part for depth, part in enumerate(place) if depth < 2 or place[0] == "body" or isinstance(part, int))
+    given = f", got {error['input']!r}"[:200]
+    if secret or error["type"] == "missing" or said.endswith(given):
+        given = ""
+    return FieldFault(field=".".join(map(str, told)), detail=f"{said}{given}")
+
+
+def _keys(model: Any, place: Sequence[str | int]) -> list[str]:
+    """The keys that are allowed at a `place` of a body of this `model`; none where that is no model of ours."""
+    while get_origin(model) is not None:
+        model = next((part for part in get_args(model) if part is not NoneType), None)
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return []
+    names = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+    rest = [part for part in place if isinstance(part, str)]
+    return _keys(names.get(rest[0]), rest[1:]) if rest else list(names)

@@ -5,8 +5,9 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from storage.names import fit_name
 from storage.tokens import Role, TakenError
 from storage.types import NotThereError
 from tsad.api.alerts import Moment
@@ -34,7 +35,9 @@ class NewToken(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(min_length=1, max_length=200, pattern=r"\S", description="Whose it is: a person, a dashboard.")
+    name: Annotated[str, AfterValidator(fit_name)] = Field(
+        min_length=1, max_length=200, description="Whose it is: a person, a dashboard. Of characters that show."
+    )
     role: Role = Field(default="viewer", description="What it may.")
     expires_at: Moment | None = Field(default=None, description="From then on it is refused.")
 

@@ -29,7 +29,7 @@ feedback = typer.Typer(
 app.add_typer(feedback, name="feedback")
 Target = Annotated[str, typer.Argument(help="An alert's id, or its first characters; or an incident: INC-12.")]
 Note = Annotated[str, typer.Option(help="In words.")]
-Days = Annotated[float, typer.Option(min=0.001, help="Of history, back from the newest alert.")]
+Days = Annotated[float, typer.Option(min=0.001, max=3660, help="Of history, back from the newest alert.")]
 
 
 @app.command()

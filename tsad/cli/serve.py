@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from storage.engine import open_database
+from storage.names import fit_name
 from storage.tokens import Token, Tokens
 from streaming.settings import SECOND
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app, person
@@ -79,8 +80,10 @@ def add_token(
     json: AsJson = False,
 ) -> None:
     """Make a token and print it, this once: only its hash is kept."""
-    if not 0 < len(name.strip()) <= 200:
-        raise typer.BadParameter(f"a name of 1 to 200 characters is needed, got {name!r}")
+    try:
+        fit_name(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     until = None if expires is None else datetime.now(UTC) + _duration(expires)
     said = _tokens(config, database).add(name, role.value, until, person())
     print_line(as_json({"name": name, "role": role.value, "expires_at": until, "token": said}) if json else said)

@@ -22,6 +22,14 @@ BACK = timedelta(days=30)
 """A calendar that is put in bears on alerts of so long ago."""
 
 
+class GoneError(ValueError):
+    """Nothing of an incident stands that something could be said of."""
+
+    def __init__(self, incident: IncidentRow, heir: IncidentRow | None = None) -> None:
+        went = f": it went into INC-{heir.number}" if heir else ""
+        super().__init__(f"no alert of INC-{incident.number} stands any more{went}")
+
+
 @dataclass(frozen=True, slots=True)
 class Answers:
     """Takes down what `by` (a token's name, or the command line's user) says, with a row in the chain of acts."""
@@ -40,14 +48,15 @@ class Answers:
     ) -> Mark:  # fmt: skip
         """A mark on an alert, or on an incident: then it bears on each of its alerts that stand. An answer that it is
         none, or expected, also bears on what comes after it and is alike.
-        ValueError where parts do not fit, a snooze is over already, or no alert of the incident stands."""
+        ValueError where parts do not fit, a snooze is over already, or a note says nothing; GoneError where no alert
+        of the incident stands."""
         now = self.standings.clock()
+        if kind == "note" and not note.strip():
+            raise ValueError(f"a note needs words, got note = {note!r}"[:200])
         if until is not None and until <= now:
             raise ValueError(f"a snooze until {until.isoformat()} is over already")
         whole = isinstance(about, IncidentRow)
-        alerts = [about] if isinstance(about, Alert) else self.incidents.alerts(about.id)
-        if not alerts:
-            raise ValueError("no alert of the incident stands any more")
+        alerts = [about] if isinstance(about, Alert) else self._standing(about)
         looks = {alert.id: seen(alert) if kind == "feedback" else {} for alert in alerts}
         mark = Mark(
             kind=kind, about="incident" if whole else "alert", target=about.id, by=by, at=now, answer=answer, note=note,
@@ -89,6 +98,13 @@ class Answers:
         """Take a calendar out. StoreError where there is none."""
         self.standings.rulings.drop_calendar(calendar, by)
         self.standings.again(since=self.standings.clock() - BACK)
+
+    def _standing(self, incident: IncidentRow) -> list[Alert]:
+        alerts = self.incidents.alerts(incident.id)
+        if not alerts:
+            heirs = self.incidents.incidents([incident.merged_into] if incident.merged_into else [])
+            raise GoneError(incident, *heirs.values())
+        return alerts
 
     def _act(self, alerts: Sequence[Alert], mark: Mark) -> None:
         if mark.kind != "feedback":

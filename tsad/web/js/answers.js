@@ -62,7 +62,7 @@ function said(marks, path, may, again) {
   return h("ul", { class: "marks" }, marks.map((mark) => h("li", { class: mark.undone_at ? "undone" : "" },
     h("strong", {}, mark.answer || mark.kind), ` ${mark.by}, ${time(mark.at)} UTC`, mark.until ? `, until ${time(mark.until)} UTC` : "", of(mark.incident),
     mark.note ? h("q", {}, mark.note) : null, mark.undone_at ? ` taken back by ${mark.undone_by}` : null,
-    may && !mark.undone_at ? h("button", { type: "button", class: "quiet", onclick: () => act(() => client.delete(`/marks/${mark.id}`), "taken back", again) }, "Take back") : null)));
+    " ", may && !mark.undone_at ? h("button", { type: "button", class: "quiet", onclick: () => act(() => client.delete(`/marks/${mark.id}`), "taken back", again) }, "Take back") : null)));
 }
 
 function form(path, again) {

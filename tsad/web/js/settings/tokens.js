@@ -63,9 +63,9 @@ function show(place, { name, token }) {
 
 function listed(rows, me, again) {
   const order = [...rows].sort((a, b) => b.holds - a.holds);
-  return table("Tokens", ["Name", "Role", "Holds", "Until (UTC)", "Made (UTC)"], order.map((row) => h("tr", { class: row.holds ? "" : "ended" },
-    h("th", { scope: "row" }, row.name, row.name === me.name ? h("span", { class: "hint-inline" }, " (this session)") : ""), h("td", {}, row.role),
-    h("td", {}, row.holds ? revoking(row, again) : row.revoked_at ? "revoked" : "expired"),
+  return table("Tokens", ["Name", "Holds", "Role", "Until (UTC)", "Made (UTC)"], order.map((row) => h("tr", { class: row.holds ? "" : "ended" },
+    h("th", { scope: "row" }, row.name, row.name === me.name ? h("span", { class: "hint-inline" }, " (this session)") : ""),
+    h("td", {}, row.holds ? revoking(row, again) : row.revoked_at ? "revoked" : "expired"), h("td", {}, row.role),
     h("td", { class: "when" }, time(row.revoked_at || row.expires_at)), h("td", { class: "when" }, time(row.created_at)))));
 }
 
