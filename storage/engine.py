@@ -55,6 +55,10 @@ def transient(error: BaseException) -> bool:
     return state is None or state.startswith(POSTGRES_TRANSIENT)
 
 
+PAUSES = wait_exponential(multiplier=0.05, max=2.0) + wait_random_exponential(multiplier=0.025, max=1.0)
+TRANSIENT = retry_if_exception(transient)
+
+
 def chunks(values: Sequence[Value]) -> Iterable[Sequence[Value]]:
     """`values` as many as one question may hold at a time."""
     return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
@@ -95,6 +99,7 @@ class Database:
         )
         self._writer = engine.execution_options(writes=True)
         self._attempts = attempts
+        self._enough = stop_after_attempt(attempts)
         self._sleep = sleep
 
     @property
@@ -120,13 +125,9 @@ class Database:
             with engine.begin() as connection:
                 return work(connection)
 
+        stop = stop_all(self._enough, stop_after_delay(self.patience))
         tries = Retrying(
-            stop=stop_all(stop_after_attempt(self._attempts), stop_after_delay(self.patience)),
-            wait=wait_exponential(multiplier=0.05, max=2.0) + wait_random_exponential(multiplier=0.025, max=1.0),
-            retry=retry_if_exception(transient),
-            sleep=self._sleep,
-            before_sleep=self._again,
-            reraise=True,
+            stop=stop, wait=PAUSES, retry=TRANSIENT, sleep=self._sleep, before_sleep=self._again, reraise=True
         )
         key = next(_SERIAL)
         self._running[key] = time.monotonic()

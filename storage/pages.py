@@ -4,6 +4,7 @@ shift nothing, and a page costs the same wherever it lies."""
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
@@ -25,6 +26,11 @@ LISTED = (
     "sentence", "merged_into", "reason",
 )  # fmt: skip
 """What a list says of an alert: not its curves."""
+INCIDENTS_LISTED = (
+    "id", "run", "number", "stream", "title", "state", "severity", "severity_score", "score", "first_time", "last_time",
+    "entity", "feature", "alerts", "entities", "opened_at", "type", "likeness", "merged_into",
+)  # fmt: skip
+"""What a list says of an incident: not its suspects."""
 DECIDED = ("standing", "severity", "reason", "rule", "thread", "version")
 """And of what was decided of it, each with "decided_" before it."""
 
@@ -55,17 +61,32 @@ class Pages:
         what was `decided` of each (None: nothing yet), only those of some `standings` if said."""
         table, decided = schema.alerts, served.decisions
         keys = [table.c[sort.removeprefix("-")], table.c.id]
-        columns = [table.c[name] for name in LISTED]
-        more = [decided.c[name].label(f"decided_{name}") for name in DECIDED]
-        query = sa.select(*columns, *more).outerjoin(decided, decided.c.alert_id == table.c.id)
-        query = query.where(decided.c.standing.in_(standings)) if standings else query
+        query = _listed().where(decided.c.standing.in_(standings)) if standings else _listed()
         return self._page(query.where(*which.conditions()), keys, sort[0] == "-", after, limit)
 
+    def members(self, incident: str, limit: int) -> Listing:
+        """The alerts of an incident that stand, the first to begin first, as `alerts` tells of them."""
+        table, known = schema.alerts, served.incident_alerts
+        query = _listed().join(known, known.c.alert_id == table.c.id).where(known.c.incident == incident)
+        query = query.where(table.c.state != "retracted").order_by(known.c.first_time, known.c.alert_id).limit(limit)
+        return self._rows(query)
+
     def incidents(self, which: IncidentFilter, sort: IncidentSort, after: list[Any] | None, limit: int) -> Page:
-        """Incidents that `which` lets through, by beginning or by how bad they are, falling with a "-"."""
-        table = served.incidents
+        """Incidents that `which` lets through, by beginning or by how bad they are, falling with a "-"; with number and
+        title of the first of their type ("like_number", "like_title"), where that is known."""
+        table, kinds = served.incidents, served.incident_types
         keys = [table.c[sort.removeprefix("-")], table.c.id]
-        return self._page(sa.select(table).where(*which.conditions()), keys, sort[0] == "-", after, limit)
+        columns = [table.c[name] for name in INCIDENTS_LISTED]
+        like = [kinds.c[name].label(f"like_{name}") for name in ("number", "title")]
+        query = sa.select(*columns, *like).outerjoin(kinds, kinds.c.id == table.c.type)
+        return self._page(query.where(*which.conditions()), keys, sort[0] == "-", after, limit)
+
+    def alike(self, incident: str, kind: str | None, limit: int = 10) -> Listing:
+        """Id, number and title of the other incidents of a type, the newest first."""
+        table = served.incidents
+        query = sa.select(table.c.id, table.c.number, table.c.title)
+        query = query.where(table.c.type == kind, table.c.id != incident)
+        return self._rows(query.order_by(table.c.first_time.desc(), table.c.id).limit(limit)) if kind else []
 
     def entities(self, stream: str, contains: str | None, after: list[Any] | None, limit: int, run: str = LIVE) -> Page:
         """A stream's entities by name, of those whose name `contains` a text."""
@@ -95,11 +116,23 @@ class Pages:
             )
             place = sa.tuple_(*keys)
             query = query.where(place < last if falling else place > last)
-        names, found = self._database.read(lambda c: _read(c.execute(query)))
-        rows = [dict(zip(names, row, strict=True)) for row in found]
+        rows = self._rows(query)
         whole = len(rows) <= limit
         rows = rows[:limit]
         return Page(rows, None if whole else [_said(rows[-1][key.name]) for key in keys])
+
+    def _rows(self, query: sa.Select[Any]) -> Listing:
+        names, found = self._database.read(lambda connection: _read(connection.execute(query)))
+        return [dict(zip(names, row, strict=True)) for row in found]
+
+
+@cache
+def _listed() -> sa.Select[Any]:
+    """Alerts, each with what was decided of it."""
+    table, decided = schema.alerts, served.decisions
+    columns = [table.c[name] for name in LISTED]
+    more = [decided.c[name].label(f"decided_{name}") for name in DECIDED]
+    return sa.select(*columns, *more).select_from(table).outerjoin(decided, decided.c.alert_id == table.c.id)
 
 
 def _read(result: sa.CursorResult[Any]) -> tuple[list[str], Sequence[sa.Row[Any]]]:

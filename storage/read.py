@@ -105,19 +105,21 @@ class Reader:
         return self._records(Alert, which.query())
 
     def alert(self, identity: str) -> tuple[Alert, list[Explanation]]:
-        """The alert of this id, or of the only id that starts so, with its explanations (strongest first).
+        """The alert `only` finds, with its explanations (strongest first)."""
+        found, parts = self.only(identity), schema.explanations
+        query = sa.select(parts).where(parts.c.alert_id == found.id)
+        query = query.order_by(parts.c.slot, parts.c.target, sa.func.abs(parts.c.value).desc(), parts.c.feature)
+        return found, self._records(Explanation, query)
 
-        NotThereError if there is none, or more than one.
-        """
-        table, parts = schema.alerts, schema.explanations
+    def only(self, identity: str) -> Alert:
+        """The alert of this id, or of the only id that starts so. NotThereError if there is none, or more than one."""
+        table = schema.alerts
         start = begins(table.c.id, identity.lower())
         found = self._records(Alert, sa.select(table).where(start).order_by(table.c.id).limit(2))
         if len(found) != 1 or not identity:
             which = "starts more than one alert's id" if found else "is no alert's id"
             raise NotThereError(f"{self._database.name}: {identity!r} {which}")
-        query = sa.select(parts).where(parts.c.alert_id == found[0].id)
-        query = query.order_by(parts.c.slot, parts.c.target, sa.func.abs(parts.c.value).desc(), parts.c.feature)
-        return found[0], self._records(Explanation, query)
+        return found[0]
 
     def these(self, identities: Iterable[str]) -> list[Alert]:
         """Of the alerts with these ids those that there are, by id."""

@@ -1,6 +1,9 @@
 """What requests are answered from: the database of one configuration."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +26,8 @@ from tsad.api.access import needs
 from tsad.api.problems import ProblemError
 from tsad.pushing import Pushes
 from tsad.triage.answers import Answers
+
+REMEMBERED = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class Desk:
     tokens: Tokens
     history: Path
     clock: Clock
+    _streams: dict[str, tuple[datetime, dict[str, StreamRow]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, database: Database, clock: Clock, beside: Beside) -> "Desk":
@@ -62,21 +68,36 @@ class Desk:
 
     def alert(self, identity: str) -> tuple[Alert, list[Explanation]]:
         """An alert by its id, or the only one that begins so, and its explanations; else ProblemError."""
-        try:
+        with _found(identity):
             return self.reader.alert(identity)
-        except NotThereError:
-            said = f"there is no alert {identity!r}, or more than one begins so"
-            raise ProblemError(HTTPStatus.NOT_FOUND, said) from None
+
+    def only(self, identity: str) -> Alert:
+        """Likewise, without its explanations."""
+        with _found(identity):
+            return self.reader.only(identity)
 
     def stream(self, name: str, run: str) -> StreamRow:
-        """A stream of a run; ProblemError names those there are."""
-        rows = {row.stream: row for row in self.reader.streams(run)}
+        """A stream of a run, as it was at most `REMEMBERED` ago; ProblemError names those there are."""
+        at, rows = self._streams.get(run, (datetime.min.replace(tzinfo=UTC), dict[str, StreamRow]()))
+        if name not in rows or not timedelta(0) <= self.clock() - at < REMEMBERED:
+            at, rows = self.clock(), {row.stream: row for row in self.reader.streams(run)}
+            if name in rows:  # else anybody's words would be kept
+                self._streams[run] = (at, rows)
         if name not in rows:
             known = ", ".join(sorted(rows)[:20]) or "none"
             raise ProblemError.of(
                 "stream", f"run {run!r} has no stream {name!r}; it has: {known}", HTTPStatus.NOT_FOUND
             )
         return rows[name]
+
+
+@contextmanager
+def _found(identity: str) -> Iterator[None]:
+    try:
+        yield
+    except NotThereError:
+        said = f"there is no alert {identity!r}, or more than one begins so"
+        raise ProblemError(HTTPStatus.NOT_FOUND, said) from None
 
 
 async def _desk(request: Request) -> Desk:

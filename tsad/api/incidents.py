@@ -4,29 +4,22 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
+from msgspec.json import encode
 
-from storage.incidents import IncidentFilter, IncidentRow, IncidentState, TypeRow
-from storage.pages import IncidentSort
-from storage.store import record_of
+from storage.incidents import IncidentFilter, IncidentRow, IncidentState
+from storage.pages import INCIDENTS_LISTED, IncidentSort
 from storage.types import LIVE, NotThereError, Severity
-from tsad.api.alerts import Moment, Name, Run, told_of
+from tsad.api.alerts import Moment, Name, Run, summary_of
 from tsad.api.cursors import Absent, Cursor, Limit, read, refused, written
 from tsad.api.desk import AtDesk, Desk, Viewer
 from tsad.api.problems import ProblemError
-from tsad.api.resources import (
-    AlertSummary,
-    IncidentDetail,
-    IncidentMoment,
-    IncidentPage,
-    IncidentRef,
-    IncidentSummary,
-    Suspect,
-)
+from tsad.api.resources import IncidentDetail, IncidentPage, IncidentSummary
 from tsad.triage.passes import member_in
 from tsad.triage.telling import MONTH, timeline
 
 router = APIRouter(prefix="/incidents", tags=["incidents"])
+TOLD = tuple(name for name in IncidentSummary.model_fields if name in INCIDENTS_LISTED)
 SHOWN = 200
 """Alerts of an incident that are told at most."""
 IncidentId = Annotated[
@@ -38,7 +31,7 @@ IncidentId = Annotated[
 ]
 
 
-@router.get("", summary="List incidents")
+@router.get("", summary="List incidents", response_model=IncidentPage)
 def incidents(
     desk: AtDesk, _: Viewer, stream: Name = None, entity: Name = None,
     type: Annotated[str | Absent, Query(max_length=100, description="By the id of the first of its type.")] = None,
@@ -48,7 +41,7 @@ def incidents(
     until: Annotated[Moment | Absent, Query(description="Those that began before.")] = None,
     run: Run = LIVE, sort: Annotated[IncidentSort, Query(description="Falling with a minus.")] = "-first_time",
     limit: Limit = 50, cursor: Cursor = None,
-) -> IncidentPage:  # fmt: skip
+) -> Response:  # fmt: skip
     """Incidents that meet every condition given, by pages."""
     which = IncidentFilter(
         run=run, stream=stream, entity=entity, type=type, states=state or (), severities=severity or (), since=since,
@@ -58,28 +51,23 @@ def incidents(
         page = desk.pages.incidents(which, sort, read(cursor, sort), limit)
     except ValueError:
         raise refused() from None
-    rows = [record_of(IncidentRow, row) for row in page.rows]  # type: ignore[arg-type]
-    kinds = desk.incidents.named(row.type for row in rows if row.type is not None)
-    return IncidentPage(
-        items=[IncidentSummary(**_summary(row, kinds)) for row in rows], next_cursor=written(sort, page.last)
-    )
+    items = [_summary(row, row["like_number"], row["like_title"]) for row in page.rows]
+    return Response(encode({"items": items, "next_cursor": written(sort, page.last)}), media_type="application/json")
 
 
 @router.get("/{incident}", summary="One incident, with its alerts")
 def incident(desk: AtDesk, _: Viewer, incident: IncidentId, run: Run = LIVE) -> IncidentDetail:
     """Its suspects, what happened in which order, its alerts, and others of its type."""
     row = found_incident(desk, incident, run)
-    kinds = desk.incidents.named([row.type] if row.type is not None else [])
+    kind = desk.incidents.named([row.type] if row.type is not None else []).get(row.type or "")
     times = desk.incidents.times(row.type, row.first_time - MONTH, row.first_time) if row.type is not None else 0
-    members = desk.incidents.alerts(row.id, SHOWN)
-    decided = desk.answers.standings.rulings.decisions([one.id for one in members])
     moments = timeline([member_in(one) for one in desk.incidents.members([row.id])])
-    return IncidentDetail(
-        **_summary(row, kinds), suspects=[Suspect.model_validate(one) for one in row.suspects],
-        timeline=[IncidentMoment.model_validate(moment) for moment in moments],
-        members=[AlertSummary.model_validate(told_of(one, decided.get(one.id))) for one in members],
-        similar=[IncidentRef.model_validate(one) for one in desk.incidents.alike(row)], times_in_30_days=times,
-    )  # fmt: skip
+    first = (kind.number, kind.title) if kind is not None else (None, None)
+    told = _summary({name: getattr(row, name) for name in INCIDENTS_LISTED}, *first)
+    return IncidentDetail.model_validate(told | {
+        "suspects": row.suspects, "timeline": moments, "similar": desk.pages.alike(row.id, row.type),
+        "times_in_30_days": times, "members": [summary_of(one) for one in desk.pages.members(row.id, SHOWN)],
+    })  # fmt: skip
 
 
 def found_incident(desk: Desk, said: str, run: str) -> IncidentRow:
@@ -92,8 +80,9 @@ def found_incident(desk: Desk, said: str, run: str) -> IncidentRow:
         ) from None
 
 
-def _summary(row: IncidentRow, kinds: Mapping[str, TypeRow]) -> dict[str, Any]:
-    told = {name: getattr(row, name) for name in IncidentSummary.model_fields if name in IncidentRow.__slots__}
-    kind = kinds.get(row.type or "")
-    like = None if kind is None or kind.id == row.id else IncidentRef.model_validate(kind)
-    return told | {"new_type": row.type == row.id, "like": like}
+def _summary(row: Mapping[str, Any], like_number: int | None, like_title: str | None) -> dict[str, Any]:
+    """A row with `INCIDENTS_LISTED` as a summary tells it; number and title of the first of its type, where known."""
+    told, kind = {name: row[name] for name in TOLD}, row["type"]
+    another = kind not in (None, row["id"]) and like_number is not None
+    like = {"id": kind, "number": like_number, "title": like_title} if another else None
+    return told | {"new_type": kind == row["id"], "like": like}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tsad.api.problems import ProblemError
@@ -15,6 +15,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+RAW = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 """Nothing of it is kept, framed or guessed at, unless an answer says otherwise (the dashboard's own files)."""
 
 
@@ -48,9 +49,9 @@ class Hardened:
                 return
             begun = True
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                headers = message.setdefault("headers", [])
+                named = {name for name, _ in headers}
+                headers += [pair for pair in RAW if pair[0] not in named]
             await send(message)
 
         if told.isdecimal() and int(told) > most:

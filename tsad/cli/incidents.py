@@ -9,9 +9,8 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from storage.incidents import IncidentFilter, IncidentRow, Incidents
+from storage.incidents import IncidentFilter, Incidents
 from storage.pages import IncidentSort, Pages
-from storage.store import record_of
 from storage.types import LIVE
 from streaming.settings import SECOND
 from tsad.cli.alerts import Level, moment, row_of
@@ -74,8 +73,10 @@ def list_incidents(
         known_stream(opened_app, stream, run)
         order: IncidentSort = "-first_time" if sort is Order.NEWEST else "-severity_score"
         page = Pages(opened_app.database).incidents(which, order, None, limit)
-        found = [record_of(IncidentRow, row) for row in page.rows]  # type: ignore[arg-type]
-        kinds = Incidents(opened_app.database).named(row.type for row in found if row.type is not None)
+        store = Incidents(opened_app.database)
+        whole = store.incidents([row["id"] for row in page.rows])
+        found = [whole[row["id"]] for row in page.rows]
+        kinds = store.named(row.type for row in found if row.type is not None)
     rows = [incident_row(row, kinds) for row in found]
     show(rows, incident_table(rows), json)
 
