@@ -74,7 +74,7 @@ def api(
     made.include_router(dashboard.router)
 
     @made.get("/health/live", tags=["health"], summary="Whether it lives")
-    def live() -> dict[str, bool]:
+    async def live() -> dict[str, bool]:  # of no thread: it answers also while all of them wait for a database
         return {"live": True}
 
     @made.get(
