@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -95,3 +96,17 @@ def fresh_home(folder: Path, configuration: str = CONFIGURATION) -> Path:
     (folder / "history.jsonl").write_bytes(history)
     (folder / "live.jsonl").write_bytes(live)
     return folder
+
+
+def serving(home: Path) -> tuple[Process, int]:
+    """A server of its own process, and its port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = started(home, "serve", "--bind", f"127.0.0.1:{port}")
+
+    def listens() -> bool:
+        with socket.socket() as line:
+            return line.connect_ex(("127.0.0.1", port)) == 0
+
+    running_until(process, listens)
+    return process, port

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from servers import NoServerError
 
 from storage.engine import Database
 from storage.tokens import Tokens
-from tests.tsad.command_line import finished, running_until, started
+from tests.tsad.command_line import finished, serving
 
 SHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 PATIENCE = 90_000
@@ -101,15 +100,7 @@ def served(home: Path, database: Database, told: Mapping[str, str]) -> Iterator[
     """`tsad serve` in `home`, whose configuration says what is `told`; skips the test where there is no browser."""
     (home / "tsad.toml").write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in told.items()))
     tokens = {role: Tokens(database).add(f"a {role}", role) for role in ("viewer", "responder", "admin")}
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = started(home, "serve", "--bind", f"127.0.0.1:{port}")
-
-    def listens() -> bool:
-        with socket.socket() as line:
-            return line.connect_ex(("127.0.0.1", port)) == 0
-
-    running_until(process, listens)
+    process, port = serving(home)
     try:
         with chromium() as browser:
             yield Site(f"http://127.0.0.1:{port}", tokens, browser)

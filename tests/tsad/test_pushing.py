@@ -28,7 +28,7 @@ from streaming.journalreader import JournalReader
 from streaming.json_records import RecordError
 from streaming.unpacking import check_snappy, gunzipped
 from tests.tsad.asking import Asking
-from tests.tsad.command_line import CONFIGURATION, finished, fresh_home, running_until, started, tsad
+from tests.tsad.command_line import CONFIGURATION, finished, fresh_home, serving, started, tsad
 from tests.tsad.pushes import by_slot, lines, otlp, otlp_json, remote_write
 from tests.tsad.streams import FIT_SLOTS, STREAM, cells_with_anomalies, differences, final_rows
 from tsad.app import App
@@ -294,20 +294,6 @@ def home(tmp_path: Path) -> Path:
     said = tsad(home, "fit", STREAM, "--from", "history.jsonl")
     assert said.code == 0, said.err
     return home
-
-
-def serving(home: Path) -> tuple[Any, int]:
-    """A server of its own process, and its port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = started(home, "serve", "--bind", f"127.0.0.1:{port}")
-
-    def listens() -> bool:
-        with socket.socket() as line:
-            return line.connect_ex(("127.0.0.1", port)) == 0
-
-    running_until(process, listens)
-    return process, port
 
 
 def send(port: int, token: str, body: bytes) -> bool:
