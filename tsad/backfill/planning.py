@@ -1,0 +1,138 @@
+"""A run over history, cut into units: entities of tables, partitions of topics, else whole files."""
+
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from streaming.datasets import DataFile, Held, held, list_files
+from streaming.settings import TelemetryFormat
+from streaming.types import Topic
+from tsad.app import App
+from tsad.backfill.spec import File, Reading, Tables, Unit, Wanted
+from tsad.config import ConfigError, StreamConfig
+from tsad.history import HOUR
+
+UNIT_ROWS = 250_000
+"""Rows of a unit: some ten seconds of one core."""
+LEAST_ROWS = 20_000
+"""Fewer are not worth a unit of their own."""
+PARTS = 32
+"""Into so many units a smaller job is cut, so that any number of workers has something to do."""
+FILE_VALUES = 4_000_000
+"""Values of a file of results: a unit holds them in memory until it is written."""
+WEEK = 24 * 7
+READERS = 8
+"""Files that are looked into at a time."""
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A unit with what is known of its input; `fault` says why it cannot be done."""
+
+    unit: Unit
+    entities: int = 0
+    rows: int = 0
+    fault: str = ""
+
+
+@dataclass(slots=True)
+class _Entity:
+    """What a data set holds of an entity, and in which files (by number)."""
+
+    name: str
+    rows: int = 0
+    last: int = 0
+    files: list[int] = field(default_factory=list)
+
+
+def plan(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
+    """The units of what is `wanted` of the stream, for a model of so many `features`. The same input gives the same
+    units. ConfigError, ValueError or OSError where nothing of it can be read."""
+    given: dict[Topic, str | None] = {"telemetry": wanted.input, "logs": wanted.logs}
+    inputs = app.inputs(stream)
+    paths = {
+        topic: _absolute(path) for topic, path in inputs.paths({t: path for t, path in given.items() if path}).items()
+    }
+    form = inputs.config.format_of("telemetry") if "telemetry" in paths else None
+    if not isinstance(form, TelemetryFormat) or form.layout == "json":
+        reads: dict[Topic, Reading] = {topic: File(path) for topic, path in paths.items()}
+        return [Planned(Unit(reads, wanted.since, wanted.until))]
+    files = list_files(paths["telemetry"], form)
+    if "logs" in paths:  # lines are mined by partition, so that what stands beside them is one
+        reads = {"telemetry": Tables(paths["telemetry"], [tuple(file) for file in files]), "logs": File(paths["logs"])}
+        return [Planned(Unit(reads, wanted.since, wanted.until))]
+    return _of_tables(paths["telemetry"], files, form, wanted, inputs.config, features)
+
+
+def _absolute(path: str) -> str:
+    """For processes that stand elsewhere."""
+    return path if _URL.match(path) or path == "-" else str(Path(path).absolute())
+
+
+def _of_tables(
+    url: str, files: Sequence[DataFile], form: TelemetryFormat, wanted: Wanted, config: StreamConfig, features: int
+) -> list[Planned]:
+    """Units of some entities each."""
+    found: dict[str, _Entity] = {}
+    faults = []
+    for number, (file, parts) in enumerate(_surveyed(url, files, form, wanted)):
+        if isinstance(parts, str):
+            faults.append(Planned(Unit({"telemetry": Tables(url, [tuple(file)], [])}), fault=parts))
+            continue
+        for part in parts:
+            entity = found.setdefault(part.entity, _Entity(part.entity))
+            entity.rows, entity.last = entity.rows + part.rows, max(entity.last, part.last_ns)
+            entity.files.append(number)
+    if not found:
+        raise ConfigError(f"{url}: " + (faults[0].fault if faults else "no record of it lies in the asked range"))
+    everyone = sorted(found.values(), key=lambda entity: (entity.files[0], entity.name))
+    rows = sum(entity.rows for entity in everyone)
+    target = wanted.unit_rows or min(UNIT_ROWS, max(LEAST_ROWS, rows // PARTS))
+    through = max(entity.last for entity in everyone) // config.step
+    return [_unit(url, files, group, wanted, through, _span(len(group), features, config.step)) for group in _groups(everyone, target)] + faults
+
+
+def _surveyed(
+    url: str, files: Sequence[DataFile], form: TelemetryFormat, wanted: Wanted
+) -> Iterator[tuple[DataFile, list[Held] | str]]:
+    """What each file holds in the range, or what is wrong with it."""
+
+    def look(file: DataFile) -> list[Held] | str:
+        try:
+            return held(url, file, form, wanted.since, wanted.until)
+        except (ValueError, OSError) as error:
+            return " ".join(str(error).split())
+
+    with ThreadPoolExecutor(READERS) as pool:
+        yield from zip(files, pool.map(look, files), strict=True)
+
+
+def _groups(everyone: Sequence[_Entity], target: int) -> Iterator[list[_Entity]]:
+    """Neighbours of about `target` rows together: whose files are the same lie beside each other."""
+    group: list[_Entity] = []
+    for entity in everyone:
+        group.append(entity)
+        if sum(one.rows for one in group) >= target:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _unit(
+    url: str, files: Sequence[DataFile], group: Sequence[_Entity], wanted: Wanted, through: int, span: int
+) -> Planned:
+    """The unit of a group of entities."""
+    numbers = sorted({number for entity in group for number in entity.files})
+    read = Tables(url, [tuple(files[number]) for number in numbers], [entity.name for entity in group])
+    unit = Unit({"telemetry": read}, wanted.since, wanted.until, through, span)
+    return Planned(unit, len(group), sum(entity.rows for entity in group))
+
+
+def _span(entities: int, features: int, step: int) -> int:
+    """Hours of a file of results, so that a unit can hold it."""
+    an_hour = max(entities * features * HOUR // step, 1)
+    return min(max(FILE_VALUES // an_hour, 1), WEEK)

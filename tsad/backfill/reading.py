@@ -1,0 +1,36 @@
+"""The sources of a unit."""
+
+from functools import partial
+
+from streaming.bounded import Bounded
+from streaming.columns import Columns
+from streaming.datasets import DataFile, open_dataset
+from streaming.files import open_source
+from streaming.settings import TelemetryFormat
+from streaming.types import Source, Topic
+from tsad.app import App
+from tsad.backfill.spec import File, Reading, Tables, Unit
+from tsad.inputs import Inputs
+
+SORTED_BYTES = 32 << 20
+"""Rows of a unit that are sorted in memory; more is spilled to disk, so that memory does not grow with the history."""
+
+
+def sources_of(app: App, stream: str, unit: Unit, columns: Columns) -> dict[Topic, Source]:
+    """Opens what `unit` reads of the stream, within its bounds. SourceChanged where it is not what was planned."""
+    inputs = app.inputs(stream)
+    return {topic: _opened(inputs, topic, read, unit, columns) for topic, read in unit.reads.items()}
+
+
+def _opened(inputs: Inputs, topic: Topic, read: Reading, unit: Unit, columns: Columns) -> Source:
+    form, ahead = inputs.config.format_of(topic), inputs.config.max_ahead
+    if isinstance(read, File):
+        source = open_source(read.path, form, columns, max_ahead=ahead, clock=inputs.clock, memory_bytes=SORTED_BYTES)
+        return Bounded(source, unit.since, unit.until)
+    if isinstance(read, Tables) and isinstance(form, TelemetryFormat):
+        files = [DataFile(*file) for file in read.files]
+        return open_dataset(
+            read.url, files, form, columns, read.entities, unit.since, unit.until, max_ahead=ahead,
+            memory_bytes=SORTED_BYTES,
+        )  # fmt: skip
+    raise ValueError(f"{topic}: cannot be read from {type(read).__name__}")
