@@ -1,62 +1,53 @@
 """A part of a source: the records of a stretch of event time."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import compress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.types import Batch, Records, Source, Topic
+from streaming.types import Batch, Records, Source
 
 
-@dataclass
 class Bounded:
     """The records of `source` from `since` to before `until` (event time in ns; None = without bound). Positions, dead
     letters and all else are the source's."""
 
-    source: Source
-    since: int | None = None
-    until: int | None = None
-
-    @property
-    def topic(self) -> Topic:
-        """The source's topic."""
-        return self.source.topic
+    def __init__(self, source: Source, since: int | None = None, until: int | None = None) -> None:
+        self.topic = source.topic
+        self.truncated: tuple[int, int] | None = None
+        self._source, self._since, self._until = source, since, until
 
     @property
     def waiting(self) -> bool:
         """Whether a poll would find something at once."""
-        return self.source.waiting
-
-    @property
-    def truncated(self) -> tuple[int, int] | None:
-        """What is gone for good."""
-        return self.source.truncated
+        return self._source.waiting
 
     def poll(self, max_records: int = 5000) -> Batch | None:
         """The next batch without what lies beyond the bounds: perhaps an empty one. None at the end."""
-        batch = self.source.poll(max_records)
+        batch = self._source.poll(max_records)
         if batch is None:
             return None
         inside = np.ones(len(batch.times), np.bool_)
-        if self.since is not None:
-            inside &= batch.times >= self.since
-        if self.until is not None:
-            inside &= batch.times < self.until
+        if self._since is not None:
+            inside &= batch.times >= self._since
+        if self._until is not None:
+            inside &= batch.times < self._until
         return batch if inside.all() else kept(batch, inside)
 
     def position(self, next_position: int) -> dict[str, Any]:
         """The source's position."""
-        return self.source.position(next_position)
+        return self._source.position(next_position)
 
     def seek(self, position: dict[str, Any]) -> None:
         """Go on from `position`."""
-        self.source.seek(position)
+        self._source.seek(position)
+        self.truncated = self._source.truncated
 
     def close(self) -> None:
         """Close the source."""
-        self.source.close()
+        self._source.close()
 
 
 def kept(batch: Batch, keep: NDArray[np.bool_]) -> Batch:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,7 +34,15 @@ class Standing:
     failed: int = 0
     entities_done: int = 0
     rows_done: int = 0
+    alerts: int = 0
     seconds: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+    read: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Rows a second since this process began."""
+        return self.read / max(time.monotonic() - self.began, 1e-3)
 
     def count(self, row: UnitRow) -> None:
         """A unit has come to its end."""
@@ -43,6 +52,7 @@ class Standing:
         self.done += 1
         self.entities_done += row.entities
         self.rows_done += row.rows
+        self.alerts += row.alerts
         self.seconds += row.seconds
 
 
@@ -101,7 +111,9 @@ class Driver:
 
     def _begin(self) -> None:
         everyone = self._units.values()
-        self.standing = Standing(len(everyone), sum(one.entities for one in everyone), sum(one.rows for one in everyone))
+        self.standing = Standing(
+            len(everyone), sum(one.entities for one in everyone), sum(one.rows for one in everyone)
+        )
         for unit in everyone:
             if unit.state in ("finished", "failed"):
                 self.standing.count(unit)
@@ -131,9 +143,10 @@ class Driver:
         unit = self._units[outcome.number]
         if outcome.answer is not None:
             done = msgspec.json.decode(outcome.answer, type=Done)
+            entities, alerts = self._backfills.found(unit.run, self.row.stream, unit.unit)
             ended = replace(
-                unit, state="finished", rows=max(unit.rows, done.rows), alerts=done.alerts, seconds=done.seconds,
-                reason="",
+                unit, state="finished", entities=entities, rows=max(unit.rows, done.rows), alerts=alerts,
+                seconds=done.seconds, reason="",
             )  # fmt: skip
         else:
             again = outcome.crashed and unit.attempts < ATTEMPTS
@@ -142,6 +155,7 @@ class Driver:
         self._put(epoch, ended)
         if ended.state != "pending":
             self.standing.count(ended)
+            self.standing.read += ended.rows if ended.state == "finished" else 0
 
 
 def config_of(app: App) -> dict[str, Any]:

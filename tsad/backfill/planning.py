@@ -4,15 +4,19 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 
+from storage.types import LIVE, StreamRow
+from streaming.broker.part import extents
 from streaming.datasets import DataFile, Held, held, list_files
 from streaming.settings import TelemetryFormat
 from streaming.types import Topic
 from tsad.app import App
-from tsad.backfill.spec import File, Reading, Tables, Unit, Wanted
+from tsad.backfill.spec import File, Part, Reading, Tables, Unit, Wanted
 from tsad.config import ConfigError, StreamConfig
 from tsad.history import HOUR
+from tsad.layout import topics_found
 
 UNIT_ROWS = 250_000
 """Rows of a unit: some ten seconds of one core."""
@@ -52,19 +56,41 @@ def plan(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
     """The units of what is `wanted` of the stream, for a model of so many `features`. The same input gives the same
     units. ConfigError, ValueError or OSError where nothing of it can be read."""
     given: dict[Topic, str | None] = {"telemetry": wanted.input, "logs": wanted.logs}
+    said = {topic: path for topic, path in given.items() if path}
     inputs = app.inputs(stream)
-    paths = {
-        topic: _absolute(path) for topic, path in inputs.paths({t: path for t, path in given.items() if path}).items()
-    }
+    if inputs.on_kafka(said):
+        return _of_topics(app, stream, wanted)
+    paths = {topic: _absolute(path) for topic, path in inputs.paths(said).items()}
     form = inputs.config.format_of("telemetry") if "telemetry" in paths else None
     if not isinstance(form, TelemetryFormat) or form.layout == "json":
         reads: dict[Topic, Reading] = {topic: File(path) for topic, path in paths.items()}
         return [Planned(Unit(reads, wanted.since, wanted.until))]
     files = list_files(paths["telemetry"], form)
     if "logs" in paths:  # lines are mined by partition, so that what stands beside them is one
-        reads = {"telemetry": Tables(paths["telemetry"], [tuple(file) for file in files]), "logs": File(paths["logs"])}
+        reads = {"telemetry": Tables(paths["telemetry"], list(files)), "logs": File(paths["logs"])}
         return [Planned(Unit(reads, wanted.since, wanted.until))]
     return _of_tables(paths["telemetry"], files, form, wanted, inputs.config, features)
+
+
+def _of_topics(app: App, stream: str, wanted: Wanted) -> list[Planned]:
+    """A unit for each partition of the stream: what its topics hold by now. Messages with an event time from `since` on
+    were not written before that, but for clocks that go ahead."""
+    config = app.config.of(stream)
+    found = topics_found(app.config, stream)
+    every = [(name, number) for name, count in found.items() for number in range(count)]
+    since = None if wanted.since is None else wanted.since - config.max_ahead
+    held = extents(app.config.kafka.settings(), every, since)
+    if config.topic_pattern is None:
+        names = {topic: section.topic or "" for topic, section in config.sections.items()}
+        places = {n: {topic: (name, n) for topic, name in names.items()} for n in range(max(found.values()))}
+    else:
+        app.store.put_stream(StreamRow(LIVE, stream, config.step, {"profile": config.profile}))
+        numbered = app.places.numbers(stream, every)
+        places = {number: {config.topics[0]: place} for place, number in sorted(numbered.items(), key=itemgetter(1))}
+    return [
+        Planned(Unit({topic: Part(*place, *held[place]) for topic, place in of.items()}, wanted.since, wanted.until))
+        for _, of in sorted(places.items())
+    ]
 
 
 def _absolute(path: str) -> str:
@@ -80,7 +106,7 @@ def _of_tables(
     faults = []
     for number, (file, parts) in enumerate(_surveyed(url, files, form, wanted)):
         if isinstance(parts, str):
-            faults.append(Planned(Unit({"telemetry": Tables(url, [tuple(file)], [])}), fault=parts))
+            faults.append(Planned(Unit({"telemetry": Tables(url, [file], [])}), fault=parts))
             continue
         for part in parts:
             entity = found.setdefault(part.entity, _Entity(part.entity))
@@ -92,7 +118,10 @@ def _of_tables(
     rows = sum(entity.rows for entity in everyone)
     target = wanted.unit_rows or min(UNIT_ROWS, max(LEAST_ROWS, rows // PARTS))
     through = max(entity.last for entity in everyone) // config.step
-    return [_unit(url, files, group, wanted, through, _span(len(group), features, config.step)) for group in _groups(everyone, target)] + faults
+    return [
+        _unit(url, files, group, wanted, through, _span(len(group), features, config.step))
+        for group in _groups(everyone, target)
+    ] + faults
 
 
 def _surveyed(
@@ -127,7 +156,7 @@ def _unit(
 ) -> Planned:
     """The unit of a group of entities."""
     numbers = sorted({number for entity in group for number in entity.files})
-    read = Tables(url, [tuple(files[number]) for number in numbers], [entity.name for entity in group])
+    read = Tables(url, [files[number] for number in numbers], [entity.name for entity in group])
     unit = Unit({"telemetry": read}, wanted.since, wanted.until, through, span)
     return Planned(unit, len(group), sum(entity.rows for entity in group))
 

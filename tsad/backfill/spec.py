@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from streaming.datasets import DataFile
 from streaming.types import Topic
 
 
@@ -17,7 +18,7 @@ class Tables(msgspec.Struct, tag="tables", frozen=True):
     """The rows of `entities` (None = of all) in the files of a data set, each with its path, size and stamp."""
 
     url: str
-    files: list[tuple[str, int, str]]
+    files: list[DataFile]
     entities: list[str] | None = None
 
 
@@ -84,6 +85,5 @@ class Done(msgspec.Struct, frozen=True):
 
     rows: int
     windows: int
-    alerts: int
     dead_letters: int
     seconds: float

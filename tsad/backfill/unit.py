@@ -34,7 +34,7 @@ def do(app: App, shelf: ModelShelf, asked: Request) -> Done:
     """Judge what the unit reads, to its end."""
     began, unit = time.monotonic(), asked.unit
     runner = app.partition_runner(
-        asked.stream, asked.number, partial(sources_of, app, asked.stream, unit), asked.run,
+        asked.stream, asked.number, partial(sources_of, app, asked.stream, asked.number, unit), asked.run,
         Limits(POLL, EXPLAINED, None), Historic(asked.version, unit.through, unit.span), shelf,
     )  # fmt: skip
     try:
@@ -45,7 +45,7 @@ def do(app: App, shelf: ModelShelf, asked: Request) -> Done:
             source.close()
     dead = sum(count for name, count in runner.counts.items() if name.startswith("dead:"))
     progress = runner.progress
-    return Done(progress.rows, progress.windows, progress.alerts, dead, time.monotonic() - began)
+    return Done(progress.rows, progress.windows, dead, time.monotonic() - began)
 
 
 def _run(runner: Runner) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
-CALLS: dict[str, str] = {}
+CALLS = {"unit": "tsad.backfill.unit:answer"}
 """What can be asked for, by name: "module:function" of str -> str."""
 
 
