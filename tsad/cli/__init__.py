@@ -15,6 +15,7 @@ from tsad.cli.notify import notify
 from tsad.cli.quality import evaluate
 from tsad.cli.registers import db, dead_letters, detectors, models
 from tsad.cli.rules import audit, calendars, rules
+from tsad.cli.runs import runs
 from tsad.cli.serve import serve, tokens
 from tsad.cli.setup import check, init
 from tsad.cli.streams import demo, fit, run, try_file
@@ -53,6 +54,7 @@ __all__ = [
     "rekey",
     "rules",
     "run",
+    "runs",
     "serve",
     "templates",
     "tokens",

@@ -48,6 +48,16 @@ def fail(text: str, code: int = FAILED) -> NoReturn:
     sys.exit(code)
 
 
+def agreed(question: str, yes: bool) -> None:
+    """Go on where `yes` was said, or is said now; else end, with nothing done."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        fail(f"{question} Say --yes to do so")
+    if not typer.confirm(question, err=True):
+        fail("nothing was changed")
+
+
 @contextmanager
 def fail_on(expected: tuple[type[Exception], ...], codes: Mapping[type[Exception], int]) -> Iterator[None]:
     """Turn the expected errors of the block, and wrong usage, into one line each and an exit code."""
