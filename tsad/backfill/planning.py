@@ -9,7 +9,9 @@ from pathlib import Path
 
 from storage.types import LIVE, StreamRow
 from streaming.broker.part import extents
-from streaming.datasets import DataFile, Held, held, list_files
+from streaming.datasets import DataFile, held, list_files
+from streaming.files import KIND_OF_SUFFIX, kind_of
+from streaming.holdings import Held
 from streaming.settings import TelemetryFormat
 from streaming.types import Topic
 from tsad.app import App
@@ -62,7 +64,7 @@ def plan(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
         return _of_topics(app, stream, wanted)
     paths = {topic: _absolute(path) for topic, path in inputs.paths(said).items()}
     form = inputs.config.format_of("telemetry") if "telemetry" in paths else None
-    if not isinstance(form, TelemetryFormat) or form.layout == "json":
+    if not isinstance(form, TelemetryFormat) or not _holds_tables(paths["telemetry"]):
         reads: dict[Topic, Reading] = {topic: File(path) for topic, path in paths.items()}
         return [Planned(Unit(reads, wanted.since, wanted.until))]
     files = list_files(paths["telemetry"], form)
@@ -96,6 +98,16 @@ def _of_topics(app: App, stream: str, wanted: Wanted) -> list[Planned]:
 def _absolute(path: str) -> str:
     """For processes that stand elsewhere."""
     return path if _URL.match(path) or path == "-" else str(Path(path).absolute())
+
+
+def _holds_tables(path: str) -> bool:
+    """Whether there are tables at `path`: what is no file or folder of this machine is for the data set to say."""
+    place = Path(path)
+    if _URL.match(path) or not place.exists():
+        return path != "-"
+    below = place.rglob("*") if place.is_dir() else [place]
+    known = (file for file in below if {*file.suffixes} & KIND_OF_SUFFIX.keys())
+    return any(kind_of(file) != "lines" for file in known)
 
 
 def _of_tables(
