@@ -12,8 +12,8 @@ import pytest
 
 from storage.backfills import Backfills
 from tests.tsad.command_line import CONFIGURATION, fresh_home, tsad
-from tests.tsad.histories import Here, assert_same, backfilled, planned, rows_of
-from tests.tsad.streams import FEATURES, FIT_SLOTS, SLOTS, START, STREAM, cells_with_anomalies, payloads
+from tests.tsad.histories import assert_same, backfilled, planned, rows_of
+from tests.tsad.streams import FEATURES, FIT_SLOTS, SLOTS, START, cells_with_anomalies
 from tsad.app import App
 from tsad.backfill.spec import Wanted
 from tsad.config import load_config
@@ -55,7 +55,11 @@ def watched_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cells = cells_with_anomalies()
     later = {key: values for key, values in cells.items() if key[1] >= FIT_SLOTS}
     # `b` falls silent and `c` comes late: what becomes of an entity must not depend on who else is in its unit
-    later = {key: v for key, v in later.items() if not (key[0] == "b" and key[1] > 385) and not (key[0] == "c" and key[1] < 310)}
+    later = {
+        key: v
+        for key, v in later.items()
+        if not (key[0] == "b" and key[1] > 385) and not (key[0] == "c" and key[1] < 310)
+    }
     for name, part in (("history", {key: v for key, v in cells.items() if key[1] < FIT_SLOTS}), ("live", later)):
         pq.write_table(table(part), home / f"{name}.parquet")
     for arguments in (("fit", "s", "--from", "history.parquet"), ("run", "s", "--source", "live.parquet")):
