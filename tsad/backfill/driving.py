@@ -35,6 +35,7 @@ class Standing:
     entities_done: int = 0
     rows_done: int = 0
     alerts: int = 0
+    peak_bytes: int = 0
     seconds: float = 0.0
     began: float = field(default_factory=time.monotonic)
     read: int = 0
@@ -143,6 +144,7 @@ class Driver:
         unit = self._units[outcome.number]
         if outcome.answer is not None:
             done = msgspec.json.decode(outcome.answer, type=Done)
+            self.standing.peak_bytes = max(self.standing.peak_bytes, done.peak_bytes)
             entities, alerts = self._backfills.found(unit.run, self.row.stream, unit.unit)
             ended = replace(
                 unit, state="finished", entities=entities, rows=max(unit.rows, done.rows), alerts=alerts,

@@ -20,12 +20,13 @@ from tsad.config import ConfigError, StreamConfig
 from tsad.history import HOUR
 from tsad.layout import topics_found
 
-UNIT_ROWS = 250_000
-"""Rows of a unit: some ten seconds of one core."""
+UNIT_ROWS = 1_000_000
+"""Rows of a unit at most: some ten seconds to a minute of one core. Each slot costs something, however few entities it
+has, so that fewer units are cheaper."""
 LEAST_ROWS = 20_000
 """Fewer are not worth a unit of their own."""
-PARTS = 32
-"""Into so many units a smaller job is cut, so that any number of workers has something to do."""
+PARTS = 12
+"""Into about so many units a smaller job is cut, so that a few workers have something to do to the end."""
 FILE_VALUES = 4_000_000
 """Values of a file of results: a unit holds them in memory until it is written."""
 WEEK = 24 * 7

@@ -81,9 +81,10 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """What came of a unit."""
+    """What came of a unit; `peak_bytes`: the most memory that its process has held so far."""
 
     rows: int
     windows: int
     dead_letters: int
     seconds: float
+    peak_bytes: int

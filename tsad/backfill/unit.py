@@ -13,6 +13,7 @@ from tsad.app import App
 from tsad.backfill.reading import sources_of
 from tsad.backfill.spec import Done, Request
 from tsad.config import validated
+from tsad.console import peak_memory
 from tsad.models import ModelShelf
 from tsad.progress import Historic, Limits, frozen_heap
 from tsad.runner import Runner
@@ -45,7 +46,7 @@ def do(app: App, shelf: ModelShelf, asked: Request) -> Done:
             source.close()
     dead = sum(count for name, count in runner.counts.items() if name.startswith("dead:"))
     progress = runner.progress
-    return Done(progress.rows, progress.windows, dead, time.monotonic() - began)
+    return Done(progress.rows, progress.windows, dead, time.monotonic() - began, peak_memory())
 
 
 def _run(runner: Runner) -> None:
