@@ -10,6 +10,7 @@ import pyarrow as pa
 from streaming.columns import Columns
 from streaming.decode import MAX_RECORD_BYTES
 from streaming.files import kind_of
+from streaming.gathering import take
 from streaming.intake import Intake
 from streaming.rowgroups import batches, row_groups
 from streaming.selection import NOBODY, Selection
@@ -17,8 +18,9 @@ from streaming.settings import TelemetryFormat
 from streaming.stores import Stored
 from streaming.tabledecode import RowPayloads, TableDecoder
 from streaming.tables import CsvFeed, RowReader, numeric_fields, open_parquet, wide_features
-from streaming.types import Batch, Records
+from streaming.types import Records
 
+_LINES = 8192
 Constants = dict[str, str | None]
 
 
@@ -55,7 +57,7 @@ class Reader:
 
     def decode(
         self, table: Any, features: Sequence[str], intake: Intake, position: int, ingested: int, name: str
-    ) -> Batch:
+    ) -> Records:
         """The wanted rows of a table, whose payloads begin at `position`; dead letters name the table."""
         keep = self.selection.mask(table)
         if keep is not None:
@@ -65,7 +67,7 @@ class Reader:
         positions = np.arange(position, position + len(intake.payloads), dtype=np.int64)
         batch = self.decoder.decode(table, features, intake, positions, ingested)
         if self.format.time is None and self.selection.ranged:
-            batch = _take(batch, self.selection.inside(batch.times))
+            batch = take(batch, self.selection.inside(batch.times))
         dead = [replace(letter, detail=f"{name}: {letter.detail}") for letter in batch.dead]
         return replace(batch, dead=dead) if dead else batch
 
@@ -84,7 +86,7 @@ class BatchFeed:
     ) -> None:
         self._reader = reader
         self._name = name
-        self._features = features
+        self.features = features
         self._rows = RowReader(given)
         self._ingested = ingested
         self.constants = constants
@@ -93,10 +95,10 @@ class BatchFeed:
         """Up to `max_records` rows as a table, None at the end."""
         return self._rows.read(max_records)
 
-    def decode(self, raw: Any, position: int) -> Batch:
+    def decode(self, raw: Any, position: int) -> Records:
         """The wanted rows of `raw` as a batch that begins at `position`."""
         table, intake = self.parse(raw)
-        return self._reader.decode(table, self._features, intake, position, self._ingested, self._name)
+        return self._reader.decode(table, self.features, intake, position, self._ingested, self._name)
 
     def parse(self, raw: Any) -> tuple[Any, Intake]:
         """`raw` with the constants; the intake has accepted all of it."""
@@ -119,8 +121,16 @@ class ParquetPart(BatchFeed):
         features = reader.features(file, [*schema.names, *constants], lambda: numeric_fields(schema))
         columns = [name for name in reader.wanted(features) if name in schema.names]
         self.groups = row_groups(self.file, reader.selection)
-        given = batches(self.file, self.groups, columns, str(file))
-        super().__init__(reader, str(file), features, given, file.modified, constants)
+        self._columns = columns
+        self._name = str(file)
+        super().__init__(reader, self._name, features, self._batches(self.groups), file.modified, constants)
+
+    def chunks(self, group: int) -> Iterator[Any]:
+        """The raw rows of one row group, a table at a time."""
+        return (pa.Table.from_batches([batch]) for batch in self._batches([group]) if len(batch))
+
+    def _batches(self, groups: Sequence[int]) -> Iterator[Any]:
+        return batches(self.file, groups, self._columns, self._name)
 
     def close(self) -> None:
         """Close the file."""
@@ -136,10 +146,15 @@ class CsvPart(CsvFeed):
         self.constants: Constants = {}
         super().__init__(file, reader.decoder, MAX_RECORD_BYTES)
 
-    def decode(self, raw: list[bytes], position: int) -> Batch:
+    def chunks(self, _group: int) -> Iterator[list[bytes]]:
+        """All lines, some at a time."""
+        while lines := self.read(_LINES):
+            yield lines
+
+    def decode(self, raw: list[bytes], position: int) -> Records:
         """The wanted rows of `raw` as a batch that begins at `position`."""
         table, intake = self.parse(raw)
-        return self._reader.decode(table, self._features, intake, position, self._ingested, self._name)
+        return self._reader.decode(table, self.features, intake, position, self._ingested, self._name)
 
     def parse(self, raw: list[bytes]) -> tuple[Any, Intake]:
         """`raw` as a table of the rows that are whole, with the constants."""
@@ -153,8 +168,8 @@ class CsvPart(CsvFeed):
 
     def _kinds(self) -> dict[str, Any]:
         form = self._reader.format
-        values = {form.value} if form.layout == "long" else set(self._features)
-        wanted = [name for name in self._reader.wanted(self._features) if name in self._form.columns]
+        values = {form.value} if form.layout == "long" else set(self.features)
+        wanted = [name for name in self._reader.wanted(self.features) if name in self._form.columns]
         return {name: pa.float64() if name in values else pa.string() for name in wanted}
 
 
@@ -175,17 +190,3 @@ def with_constants(table: Any, constants: Constants) -> Any:
     for name, value in constants.items():
         table = table.append_column(name, pa.repeat(pa.scalar(value, pa.string()), len(table)))
     return table
-
-
-def _take(batch: Records, keep: Any) -> Records:
-    names, codes = list(batch.names), batch.codes[keep]
-    used, numbered = np.unique(codes, return_inverse=True)
-    return replace(
-        batch,
-        names=[names[k] for k in used],
-        codes=numbered.astype(np.int32),
-        times=batch.times[keep],
-        values=batch.values[keep],
-        positions=batch.positions[keep],
-        ingested=batch.ingested[keep],
-    )

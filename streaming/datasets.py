@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from streaming.checksum import Identity
 from streaming.columns import Columns
-from streaming.datafeeds import BatchFeed, Reader, open_part
+from streaming.datafeeds import BatchFeed, CsvPart, ParquetPart, Reader, open_part
 from streaming.decode import MAX_AHEAD
 from streaming.files import KIND_OF_SUFFIX, ArrivalSource, kind_of
 from streaming.holdings import Held, holdings
@@ -19,6 +19,7 @@ from streaming.selection import Selection
 from streaming.settings import TelemetryFormat
 from streaming.sorted_source import SortedSource
 from streaming.stores import Store, Stored
+from streaming.sweep import Piece, SweptSource, peak_bytes, pieces
 from streaming.tables import Feed, numeric_fields
 from streaming.types import Batch, Source, SourceChanged
 
@@ -88,14 +89,24 @@ def open_dataset(
     store = Store(url)
     reader = Reader(Selection(form, entities, since_ns, until_ns), columns, max_ahead)
 
-    def open_feed(file: Stored) -> Feed:
-        if form.entity is None and not reader.selection.has_entity(reader.decoder.default_entity):
-            return BatchFeed(reader, file.path, [], iter(()), 0, {})
-        with _named(file.path):
-            return open_part(reader, _open(store, DataFile(file.path, file.size, str(file.modified))))
-
     paths = [Stored(store.files, file.path, file.size, int(file.stamp)) for file in files]
-    source = _Parts(url, paths, reader, open_feed, _Plan(url, files, reader.selection))
+    plan = _Plan(url, files, reader.selection)
+
+    def open_file(number: int) -> ParquetPart | CsvPart:
+        with _named(paths[number].path):
+            return open_part(reader, _open(store, files[number]))
+
+    if form.layout != "long":
+        found = _pieces(paths, reader, open_file)
+        if peak_bytes(found) <= memory_bytes:
+            return SweptSource(url, found, paths, open_file, reader, plan)
+
+    def open_feed(file: Stored) -> Feed:
+        if not _may_hold(file, reader):
+            return BatchFeed(reader, file.path, [], iter(()), 0, {})
+        return open_file(paths.index(file))
+
+    source = _Parts(url, paths, reader, open_feed, plan)
     return SortedSource(source, columns, form.layout == "long", memory_bytes)
 
 
@@ -136,6 +147,25 @@ def open_batches(
 def table_format(format: TelemetryFormat) -> TelemetryFormat:
     """The format of tables: those of a stream of JSON are wide, with the columns `entity` and `time`."""
     return replace(format, layout="wide") if format.layout == "json" else format
+
+
+def _may_hold(file: Stored, reader: Reader) -> bool:
+    """Whether the entity of a file whose rows name none is wanted."""
+    if reader.format.entity is not None:
+        return True
+    reader.decoder.begin(file.name, 0)
+    return reader.selection.has_entity(reader.decoder.default_entity)
+
+
+def _pieces(paths: Sequence[Stored], reader: Reader, open_file: Callable[[int], ParquetPart | CsvPart]) -> list[Piece]:
+    """What the files consist of; each is opened for a moment."""
+    found = []
+    for number, file in enumerate(paths):
+        if _may_hold(file, reader):
+            part = open_file(number)
+            found += pieces(number, part, file, reader)
+            part.close()
+    return found
 
 
 class _Parts(ArrivalSource):

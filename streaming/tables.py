@@ -67,7 +67,7 @@ class CsvFeed:
         self._limit = max_record_bytes
         self._ingested = modified_ns(path)
         self._form = CsvForm(path)
-        self._features = self._find_features(path)
+        self.features = self._find_features(path)
         self._types = self._kinds()
         self._lines = LineReader(open_bytes(path), str(path), max_record_bytes)
         self._lines.read(1)
@@ -80,7 +80,7 @@ class CsvFeed:
         """`raw` as a batch that begins at `position`."""
         table, intake = self.parse(raw)
         positions = np.arange(position, position + len(raw), dtype=np.int64)
-        return self._decoder.decode(table, self._features, intake, positions, self._ingested)
+        return self._decoder.decode(table, self.features, intake, positions, self._ingested)
 
     def parse(self, raw: list[bytes]) -> tuple[Any, Intake]:
         """`raw` as a table of the rows that are whole; the intake has accepted those and refused the others."""
@@ -106,7 +106,7 @@ class CsvFeed:
         """The columns to read, with the Arrow type of each."""
         form = self._decoder.format
         texts = [form.entity, form.time, *([form.name] if form.layout == "long" else [])]
-        values = [form.value] if form.layout == "long" else self._features
+        values = [form.value] if form.layout == "long" else self.features
         kinds = dict.fromkeys(texts, pa.string()) | dict.fromkeys(values, pa.float64())
         return {name: kind for name, kind in kinds.items() if name in self._form.columns}
 
