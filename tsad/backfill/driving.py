@@ -110,6 +110,11 @@ class Driver:
         self._backfills.end(run, epoch, state)
         return state
 
+    @property
+    def failed(self) -> list[UnitRow]:
+        """The units that have failed."""
+        return [unit for unit in self._units.values() if unit.state == "failed"]
+
     def _begin(self) -> None:
         everyone = self._units.values()
         self.standing = Standing(

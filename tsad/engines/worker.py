@@ -3,6 +3,7 @@ output. It ends when its parent does, however that ends, and goes before its par
 """
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -40,7 +41,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     with suppress(OSError):  # Linux only
         Path("/proc/self/oom_score_adj").write_text(OUT_OF_MEMORY)
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    )
     tasks: SimpleQueue[str] = SimpleQueue()
     with os.fdopen(_own_output(), "w", encoding="utf-8") as answers:
         print(READY, file=answers, flush=True)
