@@ -83,6 +83,7 @@ def backfill(
     """
     wanted = Wanted(source, logs, query, _ns(since), _ns(until), unit_rows)
     with opened(config, database, needed=True, create=True) as opened_app, opened_app.claim():
+        opened_app.config.of(stream)
         versions = [version_of(opened_app, stream, one) for one in (model, *([compare] if compare else []))]
         if dry_run:
             _tell_plan(
