@@ -9,6 +9,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from storage import schema
 from storage.engine import Database, chunks
 from storage.leases import Clock, utc_now
 from storage.served import backfill_units, backfills
@@ -78,6 +79,15 @@ class Backfills:
         """The run's units by number."""
         query = sa.select(backfill_units).where(backfill_units.c.run == run).order_by(backfill_units.c.unit)
         return self._database.read(lambda connection: [UnitRow(**row) for row in connection.execute(query).mappings()])
+
+    def found(self, run: str, stream: str, unit: int) -> tuple[int, int]:
+        """How many entities a unit has met, and alerts that it has opened and not taken back."""
+        counts = [
+            sa.select(sa.func.count()).where(table.c.run == run, table.c.stream == stream, table.c.partition == unit)
+            for table in (schema.entities, schema.alerts)
+        ]
+        entities, alerts = counts[0], counts[1].where(schema.alerts.c.state != "retracted")
+        return self._database.read(lambda one: (one.execute(entities).scalar_one(), one.execute(alerts).scalar_one()))
 
     def add(self, run: str, stream: str, version: str, spec: dict[str, Any], units: Sequence[UnitRow]) -> BackfillRow:
         """A run with its `units`, which nobody drives yet. StoreError for a name that cannot be used, or is."""

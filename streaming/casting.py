@@ -89,5 +89,5 @@ def _numbers_of_text(array: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]
 
 
 def _float64(array: Any) -> NDArray[np.float64]:
-    filled = pc.fill_null(array, float("nan"))
+    filled = pc.fill_null(array, float("nan")) if array.null_count else array
     return np.asarray(filled.to_numpy(zero_copy_only=False), dtype=np.float64)

@@ -3,12 +3,23 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from streaming.types import SourceChanged
 
 PREFIX_BYTES = 1 << 16
 """Bytes at the start of a growing file that its checksum covers."""
 _CHUNK_BYTES = 1 << 20
+
+
+class Identity(Protocol):
+    """What tells whether an input is the one that a position belongs to."""
+
+    def text(self) -> str:
+        """What a position remembers of it."""
+
+    def check(self, expected: str) -> None:
+        """SourceChanged, by name, unless it is still what had this text."""
 
 
 class Checksum:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from streaming.checksum import Checksum, PrefixChecksum
+from streaming.checksum import Checksum, Identity, PrefixChecksum
 from streaming.columns import Columns
 from streaming.decode import MAX_AHEAD, MAX_RECORD_BYTES, Decoder
 from streaming.decoders import PayloadDecoder, decoder_of
@@ -22,7 +22,7 @@ from streaming.rowtables import empty_batch
 from streaming.settings import LogFormat, TelemetryFormat
 from streaming.sorted_source import MEMORY_BYTES, SortedSource
 from streaming.tabledecode import TableDecoder
-from streaming.tables import CsvFeed, Feed, ParquetFeed, open_bytes
+from streaming.tables import CsvFeed, Feed, File, ParquetFeed, open_bytes
 from streaming.types import Batch, Source, SourceChanged, Topic
 
 Kind = Literal["lines", "csv", "parquet"]
@@ -85,19 +85,19 @@ class LinesFeed:
 class ArrivalSource:
     """Files one after another, each in the order of its rows. A position's row counts raw rows, bad ones too.
 
-    A source without any row gives one batch with the dead letter `empty`, then ends. With `may_grow` (one file of
-    lines) the checksum covers its start, else every byte. Standard input (`paths` empty) has no position: to seek in
-    it does nothing.
+    A source without any row gives one batch with the dead letter `empty`, then ends. `paths` are what `open_feed`
+    opens, `checksum` tells whether they are still the same. Standard input (`paths` empty) has no position: to seek
+    in it does nothing.
     """
 
     def __init__(
         self,
         name: str,
         topic: Topic,
-        paths: Sequence[Path],
+        paths: Sequence[Any],
         decoder: Decoder,
-        open_feed: Callable[[Path], Feed],
-        may_grow: bool,
+        open_feed: Callable[[Any], Feed],
+        checksum: Identity,
     ) -> None:
         self.topic: Topic = topic
         self.waiting = True
@@ -106,7 +106,7 @@ class ArrivalSource:
         self._name = name
         self._paths = list(paths)
         self._open_feed = open_feed
-        self._checksum = PrefixChecksum(paths[0]) if may_grow else Checksum(paths)
+        self._checksum = checksum
         self._seen = 0
         self._told_empty = False
         self._feeds = self._open_all()
@@ -236,9 +236,9 @@ def open_source(
     arrival = "arrival" if kinds == {"lines"} and not Path(path).is_dir() else "time"
     in_order = (format.order or arrival) == "time"
     topic: Topic = "logs" if isinstance(format, LogFormat) else "telemetry"
-    source = ArrivalSource(
-        path, topic, paths, decoder, open_feed, may_grow=kinds == {"lines"} and len(paths) == 1 and not in_order
-    )
+    may_grow = kinds == {"lines"} and len(paths) == 1 and not in_order
+    checksum = PrefixChecksum(paths[0]) if may_grow else Checksum(paths)
+    source = ArrivalSource(path, topic, paths, decoder, open_feed, checksum)
     if not in_order:
         return source
     long = isinstance(format, TelemetryFormat) and format.layout == "long"
@@ -258,9 +258,9 @@ def first_line(format: TelemetryFormat | LogFormat) -> Begins:
     return begins
 
 
-def kind_of(path: Path) -> Kind:
+def kind_of(path: File) -> Kind:
     """What the file's suffix (before .gz) says; ValueError names those that are known."""
-    suffix = Path(path.stem if path.suffix == ".gz" else path.name).suffix.lower()
+    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     if suffix not in KIND_OF_SUFFIX:
         raise ValueError(f"{path}: unknown suffix {suffix!r}; {', '.join(KIND_OF_SUFFIX)} (.gz behind) can be read")
     return KIND_OF_SUFFIX[suffix]

@@ -52,6 +52,12 @@ class Intake:
         self.place = np.array(place, dtype=np.int64)
         self.good = np.ones(len(place), bool)
 
+    def keep(self, rows: NDArray[np.bool_], refused: bool) -> None:
+        """Go on with some of the rows (M booleans) alone, and without the payloads refused so far unless `refused`."""
+        self.place, self.good = self.place[rows], self.good[rows]
+        if not refused:
+            self._rejects.clear()
+
     def refuse(self, payload: int, error: RecordError) -> None:
         """The payload of this number has not become a row."""
         self._rejects[payload] = error

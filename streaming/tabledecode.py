@@ -41,7 +41,7 @@ class TableDecoder(Decoder):
         if self.format.time is None:
             times = (positions[intake.place] - self.row_base) * SECOND
         else:
-            times = intake.judge_times(self.times, self._times(table), seen)
+            times = intake.judge_times(self.times, times_of(table, str(self.format.time)), seen)
         blocks = self._long(table, intake) if self.format.layout == "long" else self._wide(table, features, intake)
         for block in blocks:
             reject_infinite(block, intake)
@@ -67,7 +67,7 @@ class TableDecoder(Decoder):
     def _entities(self, table: Any, intake: Intake) -> tuple[list[str], Codes]:
         if self.format.entity is None:
             return [self.default_entity], np.zeros(len(table), dtype=np.int32)
-        column, bad = _strings(_column(table, self.format.entity))
+        column, bad = strings_of(column_of(table, self.format.entity))
         for row in np.flatnonzero(bad).tolist():
             intake.reject(row, "bad_encoding", f"{self.format.entity}: not UTF-8")
         coded = pc.dictionary_encode(pc.fill_null(column, ""))
@@ -80,13 +80,6 @@ class TableDecoder(Decoder):
             intake.reject(row, "bad_entity" if name else "missing_entity", said)
         return names, codes
 
-    def _times(self, table: Any) -> Any:
-        column = _column(table, str(self.format.time))
-        if not _is_text(column.type):
-            return column
-        column, _ = _strings(column)
-        return pc.if_else(is_null_word(column), None, column)
-
     def _wide(self, table: Any, features: Sequence[str], intake: Intake) -> list[Block]:
         matrix = np.empty((len(table), len(features)), dtype=np.float32)
         for k, name in enumerate(features):
@@ -95,7 +88,7 @@ class TableDecoder(Decoder):
 
     def _long(self, table: Any, intake: Intake) -> list[Block]:
         values = self._numbers(table, self.format.value, intake)
-        column, _ = _strings(_column(table, self.format.name))
+        column, _ = strings_of(column_of(table, self.format.name))
         coded = pc.dictionary_encode(pc.fill_null(column, ""))
         names = coded.dictionary.to_pylist()
         codes = np.asarray(coded.indices.to_numpy(zero_copy_only=False))
@@ -106,8 +99,8 @@ class TableDecoder(Decoder):
         return [Block(at, [name], values[at, None]) for at, name in zip(rows, names, strict=True)]
 
     def _numbers(self, table: Any, name: str, intake: Intake) -> Any:
-        column = _column(table, name)
-        strings, garbled = _strings(column) if _is_text(column.type) else (column, None)
+        column = column_of(table, name)
+        strings, garbled = strings_of(column) if is_text(column.type) else (column, None)
         values, bad = numbers(strings)
         if garbled is not None:
             bad |= garbled
@@ -140,16 +133,27 @@ class RowPayloads(Sequence[bytes]):
         return json.dumps({name: str(self._table[name][i]) for name in self._table.column_names}).encode()
 
 
-def _column(table: Any, name: str) -> Any:
+def times_of(table: Any, name: str) -> Any:
+    """The times of a table as an Arrow array; words for an empty cell are null."""
+    column = column_of(table, name)
+    if not is_text(column.type):
+        return column
+    column, _ = strings_of(column)
+    return pc.if_else(is_null_word(column), None, column)
+
+
+def column_of(table: Any, name: str) -> Any:
+    """A table's column as one array."""
     return table[name].combine_chunks() if isinstance(table[name], pa.ChunkedArray) else table[name]
 
 
-def _is_text(kind: Any) -> bool:
+def is_text(kind: Any) -> bool:
+    """Whether cells of this Arrow type are text, or may be."""
     inner = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_binary(inner))
 
 
-def _strings(column: Any) -> tuple[Any, Any]:
+def strings_of(column: Any) -> tuple[Any, Any]:
     """A column as strings, and which of its cells are not UTF-8."""
     if pa.types.is_binary(column.type):
         return texts(column)

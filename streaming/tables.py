@@ -17,13 +17,17 @@ from streaming.intake import Intake
 from streaming.json_records import RecordError
 from streaming.linereader import LineReader
 from streaming.settings import TelemetryFormat
+from streaming.stores import Stored
 from streaming.tabledecode import RowPayloads, TableDecoder
 from streaming.types import Batch
 
+File = Path | Stored
 HEAD_ROWS = 1000
 """Rows of a CSV file that tell which of its columns hold numbers."""
 DELIMITERS = ",;\t|"
 _PARQUET_ROWS = 8192
+BUFFER_BYTES = 1 << 18
+"""Of a column that are read at once: a row group may be larger than memory."""
 
 
 class Feed(Protocol):
@@ -39,11 +43,16 @@ class Feed(Protocol):
         """Close the file."""
 
 
-def open_bytes(path: Path) -> IO[bytes]:
+def open_bytes(path: File) -> IO[bytes]:
     """The file at `path`, decompressed if it ends in .gz."""
     if path.suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
+        return cast(IO[bytes], gzip.open(path if isinstance(path, Path) else path.open("rb"), "rb"))
     return path.open("rb")
+
+
+def modified_ns(path: File) -> int:
+    """When the file at `path` was written, in ns."""
+    return path.stat().st_mtime_ns if isinstance(path, Path) else path.modified
 
 
 class CsvFeed:
@@ -53,17 +62,13 @@ class CsvFeed:
     features, every column is one whose first 1,000 rows hold more numbers than other text.
     """
 
-    def __init__(self, path: Path, decoder: TableDecoder, max_record_bytes: int) -> None:
+    def __init__(self, path: File, decoder: TableDecoder, max_record_bytes: int) -> None:
         self._decoder = decoder
         self._limit = max_record_bytes
-        self._ingested = path.stat().st_mtime_ns
+        self._ingested = modified_ns(path)
         self._form = CsvForm(path)
-        self._features = wide_features(path, decoder.format, self._form.columns, self._numeric_columns(path))
-        form = decoder.format
-        named = (form.entity, form.time, form.name if form.layout == "long" else None)
-        texts = [name for name in named if name is not None]
-        values = [form.value] if form.layout == "long" else self._features
-        self._types = dict.fromkeys(texts, pa.string()) | dict.fromkeys(values, pa.float64())
+        self.features = self._find_features(path)
+        self._types = self._kinds()
         self._lines = LineReader(open_bytes(path), str(path), max_record_bytes)
         self._lines.read(1)
 
@@ -73,6 +78,12 @@ class CsvFeed:
 
     def decode(self, raw: list[bytes], position: int) -> Batch:
         """`raw` as a batch that begins at `position`."""
+        table, intake = self.parse(raw)
+        positions = np.arange(position, position + len(raw), dtype=np.int64)
+        return self._decoder.decode(table, self.features, intake, positions, self._ingested)
+
+    def parse(self, raw: list[bytes]) -> tuple[Any, Intake]:
+        """`raw` as a table of the rows that are whole; the intake has accepted those and refused the others."""
         intake = Intake(raw, self._limit)
         too_long = [i for i, line in enumerate(raw) if len(line) > self._limit]
         for i in too_long:
@@ -85,22 +96,28 @@ class CsvFeed:
             said = f"not a row of {len(self._form.columns)} cells parted by {self._form.delimiter!r}, as the header has"
             intake.refuse(i, RecordError("broken_row", said))
         intake.accept(place)
-        positions = np.arange(position, position + len(raw), dtype=np.int64)
-        return self._decoder.decode(table, self._features, intake, positions, self._ingested)
+        return table, intake
 
     def close(self) -> None:
         """Close the file."""
         self._lines.close()
 
-    def _numeric_columns(self, path: Path) -> list[str]:
-        table = self._form.head(path)
-        return [name for name in self._form.columns if holds_numbers(table[name].combine_chunks())]
+    def _kinds(self) -> dict[str, Any]:
+        """The columns to read, with the Arrow type of each."""
+        form = self._decoder.format
+        texts = [form.entity, form.time, *([form.name] if form.layout == "long" else [])]
+        values = [form.value] if form.layout == "long" else self.features
+        kinds = dict.fromkeys(texts, pa.string()) | dict.fromkeys(values, pa.float64())
+        return {name: kind for name, kind in kinds.items() if name in self._form.columns}
+
+    def _find_features(self, path: File) -> list[str]:
+        return wide_features(path, self._decoder.format, self._form.columns, self._form.numeric_columns(path))
 
 
 class CsvForm:
     """The header of a CSV file, and how its lines become columns. ValueError when it has none that can be used."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: File) -> None:
         lines = csv_lines(path, 1)
         header = lines[0].decode("utf-8", "replace") if lines else ""
         self.delimiter = max(DELIMITERS, key=header.count)
@@ -112,9 +129,14 @@ class CsvForm:
         if twice:
             raise ValueError(f"{path}: the header names {twice} more than once; column names must differ")
 
-    def head(self, path: Path, rows: int = HEAD_ROWS) -> Any:
+    def head(self, path: File, rows: int = HEAD_ROWS) -> Any:
         """The first rows that can be parsed, as a table of binary columns."""
         return self.parse(csv_lines(path, rows + 1)[1:], dict.fromkeys(self.columns, pa.binary()))[0]
+
+    def numeric_columns(self, path: File) -> list[str]:
+        """The columns whose first rows hold more numbers than other text."""
+        table = self.head(path)
+        return [name for name in self.columns if holds_numbers(table[name].combine_chunks())]
 
     def parse(self, lines: Sequence[bytes], types: Mapping[str, Any]) -> tuple[Any, list[int]]:
         """The columns `types` as a table, and the numbers of the lines that are its rows; the other lines are broken.
@@ -165,20 +187,11 @@ class CsvForm:
         return table if len(table) == len(lines) else None
 
 
-class ParquetFeed:
-    """A Parquet file. In layout "wide", without declared features, every numeric column is one."""
+class RowReader:
+    """Arrow batches, read in as many rows as are asked for."""
 
-    def __init__(self, path: Path, decoder: TableDecoder) -> None:
-        self._decoder = decoder
-        self._ingested = path.stat().st_mtime_ns
-        self._file = open_parquet(path)
-        schema = self._file.schema_arrow
-        numeric = [field.name for field in schema if _is_numeric(field.type)]
-        self._features = wide_features(path, decoder.format, schema.names, numeric)
-        form = decoder.format
-        named = [form.entity, form.time, *((form.name, form.value) if form.layout == "long" else self._features)]
-        columns = [name for name in schema.names if name in named]
-        self._batches: Iterator[Any] = self._file.iter_batches(_PARQUET_ROWS, columns=columns)
+    def __init__(self, batches: Iterator[Any]) -> None:
+        self._batches = batches
         self._held: list[Any] = []
 
     def read(self, max_records: int) -> Any:
@@ -192,6 +205,26 @@ class ParquetFeed:
         self._held = rest.to_batches() if len(rest) else []
         return table[:max_records] if len(table) else None
 
+
+class ParquetFeed:
+    """A Parquet file. In layout "wide", without declared features, every numeric column is one."""
+
+    def __init__(self, path: Path, decoder: TableDecoder) -> None:
+        self._decoder = decoder
+        self._ingested = modified_ns(path)
+        self._file = open_parquet(path)
+        schema = self._file.schema_arrow
+        numeric = numeric_fields(schema)
+        self._features = wide_features(path, decoder.format, schema.names, numeric)
+        form = decoder.format
+        named = [form.entity, form.time, *((form.name, form.value) if form.layout == "long" else self._features)]
+        columns = [name for name in schema.names if name in named]
+        self._rows = RowReader(self._file.iter_batches(_PARQUET_ROWS, columns=columns))
+
+    def read(self, max_records: int) -> Any:
+        """Up to `max_records` rows as a table, None at the end."""
+        return self._rows.read(max_records)
+
     def decode(self, raw: Any, position: int) -> Batch:
         """`raw` as a batch that begins at `position`."""
         intake = Intake(RowPayloads(raw))
@@ -204,7 +237,7 @@ class ParquetFeed:
         self._file.close()
 
 
-def csv_lines(path: Path, count: int) -> list[bytes]:
+def csv_lines(path: File, count: int) -> list[bytes]:
     """The first `count` lines of a file."""
     reader = LineReader(open_bytes(path), str(path))
     try:
@@ -213,15 +246,15 @@ def csv_lines(path: Path, count: int) -> list[bytes]:
         reader.close()
 
 
-def open_parquet(path: Path) -> Any:
+def open_parquet(path: File) -> Any:
     """The Parquet file at `path`; ValueError if it is none."""
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path if isinstance(path, Path) else path.open("rb"), buffer_size=BUFFER_BYTES)
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: cannot be read as Parquet: {error}") from error
 
 
-def wide_features(path: Path, form: TelemetryFormat, columns: Sequence[str], numeric: Sequence[str]) -> list[str]:
+def wide_features(path: File, form: TelemetryFormat, columns: Sequence[str], numeric: Sequence[str]) -> list[str]:
     """The feature columns of a table ([] in layout "long"); ValueError where a named column is not there."""
     if form.layout == "json":
         raise ValueError(f"{path}: a table needs layout 'wide' or 'long', not 'json'")
@@ -247,6 +280,11 @@ def holds_numbers(cells: Any) -> bool:
     _, bad = numbers(strings)
     empty = int(np.count_nonzero(is_null_word(strings).to_numpy(zero_copy_only=False)))
     return 2 * int(bad.sum()) <= len(cells) - empty
+
+
+def numeric_fields(schema: Any) -> list[str]:
+    """The columns of an Arrow schema that hold numbers."""
+    return [field.name for field in schema if _is_numeric(field.type)]
 
 
 def _is_numeric(kind: Any) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from brokers import broker
+from metric_servers import MetricServer, Scripted, prometheus, scripted, victoria
 from secured import Secured, secured
 from servers import NoServerError, postgresql
 
@@ -51,6 +52,23 @@ def kafka_server() -> Iterator[str]:
             yield address
     except NoServerError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session", params=[prometheus, victoria], ids=["prometheus", "victoria"])
+def metric_server(request: pytest.FixtureRequest) -> Iterator[MetricServer]:
+    """A running Prometheus, and a VictoriaMetrics; skipped, saying why, where there is none."""
+    try:
+        with request.param() as found:
+            yield found
+    except NoServerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def scripted_server() -> Iterator[Scripted]:
+    """A server that answers queries as it is told."""
+    with scripted() as told:
+        yield told
 
 
 @pytest.fixture(scope="session")

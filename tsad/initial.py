@@ -60,6 +60,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
     },
     ApiConfig: {
         "bind": "address of `tsad serve`",
+        "processes": "that answer there, one for each core it may take",
         "requests_per_second": "by each token",
         "max_body": "bytes of a request",
         "max_push": "bytes of a pushed one, packed and unpacked",

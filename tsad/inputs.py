@@ -141,8 +141,8 @@ class Inputs:
             logs.quote, grouped, logs.depth,
         )  # fmt: skip
 
-    def windower(self, rejects: Mapping[Topic, DeadLetters]) -> Windower:
-        """The windower; what it refuses goes to `rejects`."""
+    def windower(self, rejects: Mapping[Topic, DeadLetters], through: int | None = None) -> Windower:
+        """The windower; what it refuses goes to `rejects`. At the end it closes slots up to `through`."""
         config = self.config
         return Windower(
             config.timing(),
@@ -150,6 +150,7 @@ class Inputs:
             lambda topic, position, reason, detail: rejects[topic].add(position, reason, detail, None),  # type: ignore[arg-type]
             topics=config.topics,
             log_coverage=config.logs.coverage if config.logs else "stream",
+            through=through,
         )
 
     def collect(

@@ -128,8 +128,7 @@ class Runner:
         self.listen()
         if batch is not None and not len(batch.codes):
             self.explanations.of_waiting()  # nothing else to do
-        closed = self.partition.windower.closed_through
-        if closed is not None and (self.snapshot_slot is None or closed - self.snapshot_slot >= self._every):
+        if self._due:
             self.snapshot()
         return True
 
@@ -174,9 +173,13 @@ class Runner:
         return explain and self.explanations.catch_up()
 
     @property
-    def _every(self) -> int:
+    def _due(self) -> bool:
+        """Whether it is time for a snapshot."""
+        every, closed = self.limits.snapshot_every, self.partition.windower.closed_through
+        if closed is None or every is None:
+            return False
         # staggered, so that the partitions of a stream do not all write at once
-        return self.limits.snapshot_every + (self.writer.partition * 7) % 60
+        return self.snapshot_slot is None or closed - self.snapshot_slot >= every + (self.writer.partition * 7) % 60
 
     def finish(self) -> None:
         """At the end of the input: the open hours, every explanation that waits, and a snapshot."""
@@ -352,19 +355,20 @@ class Runner:
         return rows
 
     def snapshot(self) -> None:
-        """Keep everything in memory as a file that the database names; the next start goes on from it."""
+        """Keep everything in memory as a file that the database names; the next start goes on from it. Where none is
+        kept, only what is known of entities and templates."""
         slot = self.partition.windower.closed_through
         if slot is None or slot == self.snapshot_slot:
             return
         with self.meter.stage("history"):
             self.aside(self.partition.history.flush)
-        writer = self.writer
-        parts = parts_of(self.partition, self.inputs())
-        place = (writer.run, writer.stream, writer.partition)
-        with self.meter.stage("snapshot"):
-            file, checksum = self.aside(partial(snapshots.write, self.models_url, *place, slot=slot, parts=parts))
+        place = (self.writer.run, self.writer.stream, self.writer.partition)
         changes = Changes(*place, self.epoch)
-        changes.snapshots.append(SnapshotRow(slot, dict(self.positions), file, checksum))
+        if self.limits.snapshot_every is not None:
+            parts = parts_of(self.partition, self.inputs())
+            with self.meter.stage("snapshot"):
+                file, checksum = self.aside(partial(snapshots.write, self.models_url, *place, slot=slot, parts=parts))
+            changes.snapshots.append(SnapshotRow(slot, dict(self.positions), file, checksum))
         changes.entities += every_entity(self.partition.windower.roster)
         if self.intake is not None:
             changes.templates += [Template(*row) for row in self.intake.miner.templates()]

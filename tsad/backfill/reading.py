@@ -1,0 +1,48 @@
+"""The sources of a unit."""
+
+from streaming.bounded import Bounded
+from streaming.broker.part import PartSource
+from streaming.columns import Columns
+from streaming.datasets import open_dataset
+from streaming.files import open_source
+from streaming.settings import TelemetryFormat
+from streaming.types import Source, Topic
+from tsad.app import App
+from tsad.backfill.spec import File, Part, Reading, Tables, Unit
+from tsad.inputs import Inputs
+from tsad.rereading import belonging_of
+
+SORTED_BYTES = 32 << 20
+"""Rows of a unit that are sorted in memory; more is spilled to disk, so that memory does not grow with the history."""
+
+
+def sources_of(app: App, stream: str, number: int, unit: Unit, columns: Columns) -> dict[Topic, Source]:
+    """Opens what `unit` reads of the stream, within its bounds. SourceChanged where it is not what was planned."""
+    inputs = app.inputs(stream)
+    return {
+        topic: _of_topic(app, stream, topic, read, number, unit, columns)
+        if isinstance(read, Part)
+        else _opened(inputs, topic, read, unit, columns)
+        for topic, read in unit.reads.items()
+    }
+
+
+def _of_topic(app: App, stream: str, topic: Topic, part: Part, number: int, unit: Unit, columns: Columns) -> Source:
+    """What belongs to the stream's partition `number` in its part of a topic."""
+    place = (part.topic, part.partition)
+    settings, decoder = app.config.kafka.settings(), app.inputs(stream).decoder(topic, columns)
+    source = PartSource(topic, settings, place, part.first, part.end, decoder, belonging_of(app, stream, number))
+    return Bounded(source, unit.since, unit.until)
+
+
+def _opened(inputs: Inputs, topic: Topic, read: Reading, unit: Unit, columns: Columns) -> Source:
+    form, ahead = inputs.config.format_of(topic), inputs.config.max_ahead
+    if isinstance(read, File):
+        source = open_source(read.path, form, columns, max_ahead=ahead, clock=inputs.clock, memory_bytes=SORTED_BYTES)
+        return Bounded(source, unit.since, unit.until)
+    if isinstance(read, Tables) and isinstance(form, TelemetryFormat):
+        return open_dataset(
+            read.url, read.files, form, columns, read.entities, unit.since, unit.until, max_ahead=ahead,
+            memory_bytes=SORTED_BYTES,
+        )  # fmt: skip
+    raise ValueError(f"{topic}: cannot be read from {type(read).__name__}")
