@@ -15,10 +15,10 @@ from storage.engine import Database
 from storage.pages import LISTED
 from storage.read import Listing
 from storage.served import backfill_units, backfills
-from storage.types import LIVE, NotThereError
+from storage.types import LIVE, NotThereError, Severity
 
 ALERTS, HOURS, UNITS = schema.alerts, schema.score_rollups, backfill_units
-SEVERITIES = ("critical", "warning", "info")
+SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
 
 
 @dataclass(frozen=True, slots=True)

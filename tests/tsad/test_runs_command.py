@@ -112,6 +112,15 @@ def test_runs_of_which_nothing_says_what_they_read_are_compared_with_a_remark(ow
     assert row["model_version"]
 
 
+def test_a_run_is_written_as_a_page(with_runs: Path, tmp_path: Path) -> None:
+    said = tsad(with_runs, "runs", "report", "june", "--out", str(tmp_path / "june.html"), "--compare", "june.new")
+    assert (said.code, said.out) == (0, "")
+    assert f"wrote {tmp_path / 'june.html'}" in said.err
+    page = (tmp_path / "june.html").read_text(encoding="utf-8")
+    for part in ("<h1>Run june</h1>", "part-2.parquet: cut &lt;off&gt;", "Compared with june.new", "Only june: the"):
+        assert part in page
+
+
 def test_a_run_goes_with_all_that_it_wrote(own: Path) -> None:
     live = tsad(own, "alerts", "--json").json
 

@@ -76,3 +76,21 @@ def compare_runs(
     show(found.figures(), comparison_tables(found, limit), json)
     if one is None or other is None or not same_input(one, other):
         note("nothing says that both runs read the same input")
+
+
+@runs.command("report")
+def report(
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Write the page there (HTML).")],
+    compare_with: Annotated[
+        str | None, typer.Option("--compare", metavar="RUN", help="With what this run over the same input says.")
+    ] = None,
+    config: ConfigPath = CONFIG,
+    database: DatabaseUrl = None,
+) -> None:
+    """Write a run as a page: alerts over time, entities, channels, scores, the strongest alerts, failures."""
+    from tsad.runs.page import write_report
+
+    with opened(config, database) as opened_app:
+        write_report(opened_app.database, run, out, compare_with)
+    note(f"wrote {out}")
