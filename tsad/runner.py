@@ -299,23 +299,13 @@ class Runner:
         if self.desk is not None:
             self.counts |= self.desk.intake.table.counts
         changes = Changes(
-            writer.run,
-            writer.stream,
-            writer.partition,
-            self.epoch,
+            writer.run, writer.stream, writer.partition, self.epoch,
             Checkpoint(dict(self.positions), windower.closed_through, dict(self.counts)),
-            [writer.alert(case) for case in findings.cases.values()],
-            explanations,
-            ScoreTable(findings.scores, writer.time),
-            writer.rollups(findings),
-            self._dead + dead,
-            [*self.director.fresh, *self.silence.fresh],
-            writer.audit(findings.events, self.clock()),
-            [],
-            entity_rows(findings, windower.roster.labels),
-            evicted_rows(findings),
-            [],
-        )
+            [writer.alert(case) for case in findings.cases.values()], explanations,
+            ScoreTable(findings.scores, writer.time), writer.rollups(findings), self._dead + dead,
+            [*self.director.fresh, *self.silence.fresh], writer.audit(findings.events, self.clock()), [],
+            entity_rows(findings, windower.roster.labels), evicted_rows(findings), [],
+        )  # fmt: skip
         if self.happenings is not None:
             changes.orders += self.happenings.fresh
             changes.context_events += self.happenings.to_save

@@ -9,7 +9,7 @@ import msgspec
 import typer
 from rich.console import Group, RenderableType
 
-from storage.backfills import BackfillRow, Backfills
+from storage.backfills import BackfillRow, Backfills, RunState
 from storage.types import ModelRow, StoreError
 from tsad.app import App
 from tsad.backfill.driving import Driver, Standing, begin, config_of, run_name, version_of
@@ -20,6 +20,7 @@ from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
 from tsad.cli.terminal import FAILED, INTERRUPTED, note, opened, show, show_rows
 from tsad.console import Bars, interruptible
 from tsad.engines import open_engine
+from tsad.engines.tasks import Engine
 from tsad.report import facts_table
 from tsad.runs.comparing import compare as compared_runs
 from tsad.runs.tables import comparison_tables
@@ -91,16 +92,19 @@ def backfill(
             )
             return
         rows = _runs(opened_app, stream, wanted, versions, run)
-        with (
-            interruptible() as stopping,
-            Bars() as bars,
-            open_engine(engine.value, workers, address) as opened_engine,
-        ):
-            drivers = [Driver(opened_app, row, opened_engine, retry, _bar(bars, row.run), stopping) for row in rows]
-            states = [driver.drive() for driver in drivers]
-        _summary(opened_app, drivers, states, json)
-    if set(states) != {"finished"}:
+        with open_engine(engine.value, workers, address) as opened_engine:
+            states = _drive(opened_app, rows, opened_engine, retry, json)
+    if states != {"finished"}:
         raise typer.Exit(INTERRUPTED if "running" in states else FAILED)
+
+
+def _drive(opened_app: App, rows: Sequence[BackfillRow], engine: Engine, retry: bool, json: bool) -> set[RunState]:
+    """One run after the other; how they have ended."""
+    with interruptible() as stopping, Bars() as bars:
+        drivers = [Driver(opened_app, row, engine, retry, _bar(bars, row.run), stopping) for row in rows]
+        states = [driver.drive() for driver in drivers]
+    _summary(opened_app, drivers, states, json)
+    return set(states)
 
 
 def _runs(
