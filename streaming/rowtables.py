@@ -113,7 +113,7 @@ def _unpacked(column: Any, width: int) -> Any:
     """Rows of `_packed` as one matrix of `width` columns; what a shorter one lacks is NaN."""
     values = np.full((len(column), width), np.nan, dtype=np.float32)
     start = 0
-    for chunk in column.chunks:
+    for chunk in filter(len, column.chunks):
         ends = np.frombuffer(chunk.buffers()[1], dtype=np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
         content = chunk.buffers()[2] or b""
         cells = np.frombuffer(content, dtype=np.float32)[ends[0] // 4 : ends[-1] // 4]

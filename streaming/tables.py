@@ -188,22 +188,30 @@ class CsvForm:
 
 
 class RowReader:
-    """Arrow batches, read in as many rows as are asked for."""
+    """Arrow batches, read in as many rows as are asked for; fewer where the next ones have other types."""
 
     def __init__(self, batches: Iterator[Any]) -> None:
         self._batches = batches
+        self._next: Any = None
         self._held: list[Any] = []
 
     def read(self, max_records: int) -> Any:
         """Up to `max_records` rows as a table, None at the end."""
-        while sum(map(len, self._held)) < max_records and (batch := next(self._batches, None)) is not None:
-            self._held.append(batch)
+        while sum(map(len, self._held)) < max_records and (batch := self._take()) is not None:
+            if self._held and batch.schema != self._held[0].schema:
+                self._next = batch
+                break
+            self._held += [batch] if len(batch) else []
         if not self._held:
             return None
         table = pa.Table.from_batches(self._held)
         rest = table[max_records:]
         self._held = rest.to_batches() if len(rest) else []
-        return table[:max_records] if len(table) else None
+        return table[:max_records]
+
+    def _take(self) -> Any:
+        batch, self._next = self._next, None
+        return next(self._batches, None) if batch is None else batch
 
 
 class ParquetFeed:
