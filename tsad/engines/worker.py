@@ -11,9 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
-import structlog
-
-from tsad.engines.tasks import perform
+from tsad.engines.tasks import LOG_FORM, perform
+from tsad.logs import configure
 
 READY = "ready"
 """Its first line."""
@@ -40,7 +39,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     with suppress(OSError):  # Linux only
         Path("/proc/self/oom_score_adj").write_text(OUT_OF_MEMORY)
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    configure("json" if os.environ.get(LOG_FORM) == "json" else "console")
     tasks: SimpleQueue[str] = SimpleQueue()
     with os.fdopen(_own_output(), "w", encoding="utf-8") as answers:
         print(READY, file=answers, flush=True)
