@@ -299,7 +299,12 @@ def _from_environment(value: Any) -> Any:
         return [_from_environment(part) for part in value]
     if not isinstance(value, str):
         return value
-    return re.sub(r"\$\{(\w+)\}", _variable, value)
+    return resolved(value)
+
+
+def resolved(text: str) -> str:
+    """`text` with the environment variables that it names as ${NAME}; ConfigError where one is not set."""
+    return re.sub(r"\$\{(\w+)\}", _variable, text)
 
 
 def _variable(match: re.Match[str]) -> str:

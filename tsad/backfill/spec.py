@@ -23,10 +23,12 @@ class Tables(msgspec.Struct, tag="tables", frozen=True):
 
 
 class Rows(msgspec.Struct, tag="rows", frozen=True):
-    """The rows of `entities` that a SQL statement gives. `url` may name environment variables as ${NAME}."""
+    """The rows of `entities` that a SQL statement gives. `url` may name environment variables as ${NAME}. `planned`
+    (ns): none may lie further in the future than that allows."""
 
     url: str
     statement: str
+    planned: int
     entities: list[str] | None = None
 
 
