@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +179,30 @@ def test_a_plan_is_shown_and_nothing_is_written(home: Path) -> None:
     shown = tsad(home, *COMMAND, "--dry-run")
     assert "what it may cost" in shown.out
     assert not (home / "tsad-history" / "june").exists()
+
+
+def test_ray_gives_the_same(home: Path, undisturbed: Path) -> None:
+    """On a cluster of this machine, of which a worker is killed."""
+    command = (*COMMAND, "--engine", "ray", "--json")
+    process = started(home, *command)
+    running_until(process, enough(home, 2))
+    os.kill(rays_worker(home), signal.SIGKILL)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert json.loads(out)["failed"] == 0
+    assert sorted(unit.attempts for unit in units_of(home))[-1] == 2
+    assert_as_undisturbed(home, undisturbed)
+
+
+def rays_worker(home: Path) -> int:
+    """A process of Ray that is at work on a unit of `home`: it has its database open."""
+    database = str(home / "tsad.db")
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            name = (place / "cmdline").read_bytes()
+            if name.startswith(b"ray::") and database in {os.readlink(file) for file in (place / "fd").iterdir()}:
+                return int(place.name)
+    raise AssertionError("no process of Ray has the database open")
 
 
 def test_names_follow_from_what_is_asked(home: Path) -> None:

@@ -86,6 +86,7 @@ class Driver:
     tell: Callable[[Standing], None] = lambda _: None
     stopping: Callable[[], bool] = lambda: False
     standing: Standing = field(default_factory=Standing)
+    state: RunState = "running"
 
     def __post_init__(self) -> None:
         self._backfills = Backfills(self.app.database, self.app.now)
@@ -104,11 +105,10 @@ class Driver:
                 self.tell(self.standing)
                 if self.stopping():
                     break
-        if self._pending():
-            return "running"
-        state: RunState = "failed" if self.standing.failed else "finished"
-        self._backfills.end(run, epoch, state)
-        return state
+        if not self._pending():
+            self.state = "failed" if self.standing.failed else "finished"
+            self._backfills.end(run, epoch, self.state)
+        return self.state
 
     @property
     def failed(self) -> list[UnitRow]:

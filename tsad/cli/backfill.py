@@ -9,7 +9,7 @@ import msgspec
 import typer
 from rich.console import Group, RenderableType
 
-from storage.backfills import BackfillRow, Backfills, RunState
+from storage.backfills import BackfillRow, Backfills
 from storage.types import ModelRow, StoreError
 from tsad.app import App
 from tsad.backfill.driving import Driver, Standing, begin, config_of, run_name, version_of
@@ -93,18 +93,20 @@ def backfill(
             return
         rows = _runs(opened_app, stream, wanted, versions, run)
         with open_engine(engine.value, workers, address) as opened_engine:
-            states = _drive(opened_app, rows, opened_engine, retry, json)
+            drivers = _drive(opened_app, rows, opened_engine, retry)
+        _summary(opened_app, drivers, json)
+    states = {driver.state for driver in drivers}
     if states != {"finished"}:
         raise typer.Exit(INTERRUPTED if "running" in states else FAILED)
 
 
-def _drive(opened_app: App, rows: Sequence[BackfillRow], engine: Engine, retry: bool, json: bool) -> set[RunState]:
-    """One run after the other; how they have ended."""
+def _drive(opened_app: App, rows: Sequence[BackfillRow], engine: Engine, retry: bool) -> list[Driver]:
+    """One run after the other."""
     with interruptible() as stopping, Bars() as bars:
         drivers = [Driver(opened_app, row, engine, retry, _bar(bars, row.run), stopping) for row in rows]
-        states = [driver.drive() for driver in drivers]
-    _summary(opened_app, drivers, states, json)
-    return set(states)
+        for driver in drivers:
+            driver.drive()
+    return drivers
 
 
 def _runs(
@@ -174,20 +176,21 @@ def _tell_plan(
         note("how many rows there are is not known before they are read")
 
 
-def _summary(opened_app: App, drivers: Sequence[Driver], states: Sequence[str], json: bool) -> None:
+def _summary(opened_app: App, drivers: Sequence[Driver], json: bool) -> None:
     """How each run has ended, and with two of them, both finished, how their alerts differ."""
     told: list[dict[str, Any]] = []
     tables: list[RenderableType] = []
-    for driver, state in zip(drivers, states, strict=True):
+    for driver in drivers:
         row, standing = driver.row, driver.standing
         found: dict[str, Any] = {
-            "run": row.run, "stream": row.stream, "model": row.model_version, "state": state, "units": standing.units,
+            "run": row.run, "stream": row.stream, "model": row.model_version, "state": driver.state, "units": standing.units,
             "failed": standing.failed, "entities": standing.entities_done, "rows": standing.rows_done,
             "alerts": standing.alerts,
         }  # fmt: skip
         told.append(found)
         tables.append(facts_table(f"Backfill of {row.stream}", found))
-    if set(states) == {"finished"} and len(drivers) > 1:
+    states = {driver.state for driver in drivers}
+    if states == {"finished"} and len(drivers) > 1:
         compared = compared_runs(opened_app.database, drivers[0].row.run, drivers[1].row.run, SHOWN)
         told[0]["compared"] = compared.figures()
         tables.append(comparison_tables(compared, SHOWN))
