@@ -27,6 +27,7 @@ from streaming.broker.source import KafkaSource
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
 from streaming.logintake import LogIntake
+from streaming.prometheus.source import PrometheusSource
 from streaming.pushed import PushedSource
 from streaming.settings import SECOND
 from streaming.types import Batch, Lines, Source, State, Topic
@@ -132,7 +133,7 @@ class Runner:
             self.snapshot()
         return True
 
-    def attend(self, sources: Mapping[Topic, KafkaSource] | Mapping[Topic, PushedSource]) -> None:
+    def attend(self, sources: Mapping[Topic, KafkaSource | PushedSource | PrometheusSource]) -> None:
         """Notice when these fall silent or quiet. What a replay read is no sign of life: the saved position says when
         there was one."""
         self.silence.sources = sources
