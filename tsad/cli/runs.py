@@ -14,8 +14,9 @@ from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app, pers
 from tsad.cli.terminal import agreed, note, opened, print_line, show
 from tsad.report import as_json
 from tsad.runs.comparing import compare
+from tsad.runs.inputs import same_input
 from tsad.runs.tables import comparison_tables, run_tables, runs_table
-from tsad.runs.telling import listing, same_input, summary, whole
+from tsad.runs.telling import listing, summary, whole
 from tsad.wording import counted
 
 runs = typer.Typer(help="Runs over history: list, show, report, compare, delete.", no_args_is_help=True)
@@ -73,8 +74,9 @@ def compare_runs(
         found = compare(opened_app.database, before, after, limit)
         backfills = Backfills(opened_app.database)
         one, other = backfills.row(before), backfills.row(after)
+        same = one is not None and other is not None and same_input(backfills, one, other)
     show(found.figures(), comparison_tables(found, limit), json)
-    if one is None or other is None or not same_input(one, other):
+    if not same:
         note("nothing says that both runs read the same input")
 
 

@@ -37,6 +37,11 @@ def print_line(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def tell(table: RenderableType) -> None:
+    """A table on standard error: what is to be looked at before an answer."""
+    Console(stderr=True).print(table)
+
+
 def note(text: str) -> None:
     """A remark on standard error."""
     say(text)

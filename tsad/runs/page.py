@@ -54,11 +54,9 @@ def _parts(runs: Runs, run: str, found: Mapping[str, Any], differ: Comparison | 
 
 
 def _facts(found: Mapping[str, Any]) -> dict[str, str]:
-    spec = {f"{name}": ", ".join(map(str, said)) if isinstance(said, list) else str(said)
-            for name, said in found["spec"].items() if said and not isinstance(said, dict)}  # fmt: skip
     begun, ended = found["created_at"], found["ended_at"]
     return {
-        "stream": ", ".join(found["streams"]) or found["stream"], "model": found["model_version"], **spec,
+        "stream": ", ".join(found["streams"]) or found["stream"], "model": found["model_version"], **found["reads"],
         "state": found["state"] or "", "begun": utc_text(begun) if begun else "",
         "ended": utc_text(ended) if ended else "",
     }  # fmt: skip

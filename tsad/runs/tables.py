@@ -1,6 +1,7 @@
 """Runs and comparisons of them on a terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -43,7 +44,7 @@ def run_tables(run: Mapping[str, Any]) -> RenderableType:
     if run["units"]:
         facts.append({"what": "units finished", "is": units_text(run)})
         facts.append({"what": "rows", "is": f"{run['rows']:,}"})
-    facts += [{"what": f"input: {name}", "is": _said(value)} for name, value in run["spec"].items() if value]
+    facts += [{"what": name, "is": said} for name, said in run["reads"].items()]
     facts.append({"what": "alerts", "is": f"{counted(run['alerts'], 'alert')} of {counted(run['entities'], 'entity')}"})
     facts += [{"what": f"alerts: {name}", "is": f"{count:,}"} for name, count in run["severities"].items()]
     if "retracted" in run["states"]:
@@ -62,9 +63,7 @@ def run_tables(run: Mapping[str, Any]) -> RenderableType:
 
 
 def _said(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return utc_text(value) if hasattr(value, "tzinfo") else str(value)
+    return utc_text(value) if isinstance(value, datetime) else str(value)
 
 
 def comparison_tables(found: Comparison, most: int) -> RenderableType:

@@ -3,11 +3,12 @@
 from collections import Counter
 from typing import Any
 
-from storage.backfills import BackfillRow, Backfills
+from storage.backfills import Backfills
 from storage.engine import Database
 from storage.read import Listing
 from storage.runalerts import RunAlerts
 from storage.runs import SEVERITIES, Runs
+from tsad.runs.inputs import told
 
 MOST = 20
 """Entities, channels and failures that are told of one by one."""
@@ -49,7 +50,7 @@ def whole(database: Database, run: str, most: int = MOST) -> dict[str, Any]:
         by_state[one["state"]] += one["count"]
         severities[one["severity"]] += one["count"] if one["state"] != "retracted" else 0
     return summary(database, run) | {
-        "spec": row.spec if row else {},
+        "reads": told(row.spec) if row else {},
         "streams": runs.streams(run),
         "rows": sum(one["rows"] for one in units),
         "seconds": sum(one["seconds"] for one in units),
@@ -72,8 +73,3 @@ def channels(database: Database, run: str, most: int) -> Listing:
         scores[channel] = max(score, scores.get(channel, score))
     order = sorted(counts, key=lambda name: (-counts[name], -scores[name], name))
     return [{"channel": name, "alerts": counts[name], "score": scores[name]} for name in order[:most]]
-
-
-def same_input(one: BackfillRow, other: BackfillRow) -> bool:
-    """Whether two runs read the same."""
-    return one.stream == other.stream and one.spec == other.spec
