@@ -176,17 +176,18 @@ def _literal(statement: str) -> str:
 def _arrow(cells: Sequence[Any], as_text: bool) -> Any:
     """A column's values as an Arrow array: numbers as float64 (whole ones as int64), times as they are, else text."""
     kinds = set(map(type, cells)) - {type(None)}
-    if as_text or not kinds <= {int, float, Decimal, bool, datetime, date}:
-        return pa.array([None if cell is None else str(cell) for cell in cells], pa.string())
-    if kinds in ({bool}, {date}):
-        return pa.array(cells)
-    if kinds <= {datetime}:
-        stamps = [cell and cell.replace(tzinfo=cell.tzinfo or UTC) for cell in cells]
-        return pa.array(stamps, pa.timestamp("us", "UTC")) if kinds else pa.array(cells, pa.float64())
-    if kinds == {int} and all(cell is None or -(2**63) <= cell < 2**63 for cell in cells):
-        return pa.array(cells, pa.int64())
-    if kinds <= {int, float, Decimal}:
-        return pa.array([None if cell is None else float(cell) for cell in cells], pa.float64())
+    if not as_text:
+        if kinds <= {float}:
+            return pa.array(cells, pa.float64())
+        if kinds == {int} and all(cell is None or -(2**63) <= cell < 2**63 for cell in cells):
+            return pa.array(cells, pa.int64())
+        if kinds <= {int, float, Decimal}:
+            return pa.array([None if cell is None else float(cell) for cell in cells], pa.float64())
+        if kinds == {datetime}:
+            stamps = [cell and cell.replace(tzinfo=cell.tzinfo or UTC) for cell in cells]
+            return pa.array(stamps, pa.timestamp("us", "UTC"))
+        if kinds in ({bool}, {date}):
+            return pa.array(cells)
     return pa.array([None if cell is None else str(cell) for cell in cells], pa.string())
 
 
