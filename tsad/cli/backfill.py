@@ -183,9 +183,9 @@ def _summary(opened_app: App, drivers: Sequence[Driver], json: bool) -> None:
     for driver in drivers:
         row, standing = driver.row, driver.standing
         found: dict[str, Any] = {
-            "run": row.run, "stream": row.stream, "model": row.model_version, "state": driver.state, "units": standing.units,
-            "failed": standing.failed, "entities": standing.entities_done, "rows": standing.rows_done,
-            "alerts": standing.alerts,
+            "run": row.run, "stream": row.stream, "model": row.model_version, "state": driver.state,
+            "units": standing.units, "failed": standing.failed, "entities": standing.entities_done,
+            "rows": standing.rows_done, "alerts": standing.alerts,
         }  # fmt: skip
         told.append(found)
         tables.append(facts_table(f"Backfill of {row.stream}", found))
