@@ -27,7 +27,7 @@ setup: $(STAMP) ## Make .venv with the locked dependencies (again only when they
 demo: $(STAMP) ## Watch bundled telemetry and logs, print explained alerts
 	$(BIN)/tsad demo
 
-test: $(STAMP) build/.chromium ## Run the test suite
+test: $(STAMP) build/.chromium build/.metrics ## Run the test suite
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 
 check: $(STAMP) lint ## Run all static checks: ruff, mypy --strict, import-linter
@@ -101,6 +101,11 @@ $(BENCH_STAMP): $(STAMP) requirements/bench-$(TAG).txt
 build/.chromium: tests/chromium.sh
 	tests/chromium.sh
 	mkdir -p build
+	touch $@
+
+build/.metrics: tests/metrics.sh
+	mkdir -p build
+	tests/metrics.sh
 	touch $@
 
 requirements/%.txt:

@@ -46,6 +46,8 @@ from tsad.triage.digests import CURVE_SLOTS, Channel, Digest  # noqa: E402
 from tsad.triage.ranking import Suspect  # noqa: E402
 
 ROWS, RATE, SECONDS, ASKING = 1_000_000, 200, 60, 48
+PROCESSES = min(os.cpu_count() or 1, 4)
+"""Of `tsad serve`: one for each core, as many as four."""
 EVIDENCE, CURVES, SLOTS, EXPLAINED, MEMBERS, OPEN = 16, 8, 64, 8, 4, 50
 """Sorts of evidence, channels and slots of each, explanation rows of an alert, alerts of an incident, those open."""
 SEED = 17
@@ -163,6 +165,7 @@ def serving(url: str, place: Path) -> Iterator[tuple[int, str]]:
     port, said = free_port(), place / "serve.log"
     (place / "tsad.toml").write_text(
         f'database = "{url}"\n[api]\nbind = "127.0.0.1:{port}"\nrequests_per_second = 100000\n'
+        f"processes = {PROCESSES}\n"
         '[stream.fleet-0]\nstep = "1m"\n[stream.fleet-0.telemetry]\nsource = "-"\n'
     )
     with said.open("w") as log:

@@ -110,6 +110,12 @@ class Files:
         if self._fs.exists(path):
             self._fs.rm(path)
 
+    def delete_folder(self, name: str) -> None:
+        """Remove the folder and all that is in it; one that is gone already is no error."""
+        path = self.path(name)
+        if self._fs.exists(path):
+            self._fs.rm(path, recursive=True)
+
 
 def folder_of(*parts: str) -> str:
     """A folder's name of parts that may hold any character."""

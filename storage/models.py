@@ -1,12 +1,15 @@
 """Which model versions a stream has, and which one is active."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from storage import schema
+from storage.acts import record
 from storage.engine import Database
 from storage.leases import Clock, utc_now
 from storage.store import record_of
@@ -40,10 +43,30 @@ class Models:
         found = [row for row in self.listing(stream) if row.state == "active"]
         return found[0] if found else None
 
-    def promote(self, stream: str, version: str) -> ModelRow:
-        """Make `version` the active one and retire the one that was; StoreError if there is no such version."""
+    def promote(
+        self,
+        stream: str,
+        version: str,
+        by: str | None = None,
+        detail: Mapping[str, Any] | None = None,
+        instead_of: str | None = None,
+    ) -> ModelRow:
+        """Make `version` the active one and retire the one that was; StoreError if there is no such version, or another
+        one than `instead_of` (if said) is active. `by`: the person who does it, for the chain of acts, with `detail`.
+        """
 
-        return self._database.write(lambda connection: activate(connection, stream, version, self._clock()))
+        def work(connection: Connection) -> ModelRow:
+            before = [row.version for row in of_stream(connection, stream).values() if row.state == "active"]
+            if instead_of is not None and before != [instead_of]:
+                raise StoreError(f"stream {stream!r}: {instead_of!r} is not the active model any more: {before}")
+            now = self._clock()
+            row = activate(connection, stream, version, now)
+            if by is not None:
+                said = {"before": before[0] if before else None, **(detail or {})}
+                record(connection, now, by, "promote model", f"model:{stream}/{version}", said)
+            return row
+
+        return self._database.write(work)
 
     def rollback(self, stream: str) -> ModelRow:
         """Make the version active that was so before the active one, and retire that; StoreError if there is none.

@@ -1,4 +1,8 @@
-"""Retention: rows older than their table's days go, in short transactions that hold up no stream beside them."""
+"""Retention: rows older than their table's days go, in short transactions that hold up no stream beside them.
+
+It is for what streams find as it comes. A run over history goes as a whole, when somebody deletes it: half of one would
+be compared as if it had found no more.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -8,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from storage import schema, served
 from storage.engine import Database
+from storage.types import LIVE
 
 PRUNABLE = {
     table.name: table
@@ -28,7 +33,7 @@ PRUNABLE = {
 
 
 def prune(database: Database, days: Mapping[str, float], now: datetime, batch: int = 5000) -> dict[str, int]:
-    """Delete what was last saved more than `days[table]` days before `now`: rows gone by table.
+    """Delete what was last saved more than `days[table]` days before `now`, of the run `live`: rows gone by table.
 
     Alerts and incidents go only when resolved or retracted, explanations with their alerts; types of incidents stay. An
     entity's newest evicted state stays, and its home as long as a snapshot has known it since.
@@ -45,7 +50,7 @@ def prune(database: Database, days: Mapping[str, float], now: datetime, batch: i
 def prune_table(database: Database, table: sa.Table, before: datetime, batch: int) -> int:
     """Delete the table's old rows, `batch` in a transaction."""
     key = list(table.primary_key.columns)
-    old = [table.c.saved_at < before, *sparing(table, before)]
+    old = [table.c.saved_at < before, *([table.c.run == LIVE] if "run" in table.c else []), *sparing(table, before)]
     chosen = sa.select(*key).where(*old).limit(batch)
     # Said twice: PostgreSQL looks at the outer conditions again when a row was changed since it was chosen.
     statement = sa.delete(table).where(sa.tuple_(*key).in_(chosen), *old)

@@ -185,3 +185,36 @@ incident_types = sa.Table(
     document("signature"),
     sa.Index(None, "run", "first_time", "id"),
 )
+
+# runs over history: what each reads, and how far its units are
+backfills = sa.Table(
+    "backfills",
+    metadata,
+    name("run", **KEY),
+    name("stream"),
+    name("model_version"),
+    # as it was planned: the same words again go on with it
+    document("spec"),
+    name("state"),
+    # whoever drives it raises this: only the newest may say what became of a unit
+    whole("epoch"),
+    instant("created_at"),
+    instant("ended_at", nullable=True),
+)
+
+backfill_units = sa.Table(
+    "backfill_units",
+    metadata,
+    name("run", **KEY),
+    whole("unit", **KEY),
+    name("state"),
+    whole("attempts"),
+    document("spec"),
+    whole("entities"),
+    # of the input: as planned at first, then as read
+    whole("rows"),
+    whole("alerts"),
+    real("seconds"),
+    name("reason"),
+    instant("updated_at"),
+)

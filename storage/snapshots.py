@@ -43,3 +43,8 @@ def sweep(url: str, run: str, stream: str, partition: int, keep: Iterable[str]) 
     orphans = sorted(set(Files(url).listing(folder(run, stream, partition))) - set(keep))
     delete(url, orphans)
     return orphans
+
+
+def drop(url: str, run: str) -> None:
+    """Remove every snapshot of a run."""
+    Files(url).delete_folder(folder_of("snapshots", run))

@@ -35,7 +35,8 @@ class Windower:
 
     `features` are columns that count from the beginning; others are appended when a batch names them, and are missing
     before the first slot in which they came. Batches name a prefix-stable list of columns and are taken over (not
-    copied). `reject` is told of records that are too late.
+    copied). `reject` is told of records that are too late. At the end slots close up to `through`, also where the last
+    record lies before it: other partitions' may lie there.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Windower:
         features: Sequence[str] = (),
         log_coverage: LogCoverage = "stream",
         is_log: Callable[[str], bool] = is_log_feature,
+        through: int | None = None,
     ) -> None:
         self.features: list[str] = []
         self.roster = Roster()
@@ -63,6 +65,7 @@ class Windower:
         # late telemetry takes effect before late lines, whatever the order of `topics`
         self._inlets = {topic: Inlet(topic, timing, reject) for topic in TOPICS if topic in topics}
         self._next: int | None = None
+        self._through = NEVER if through is None else through
         self.declare(features)
 
     @property
@@ -238,7 +241,7 @@ class Windower:
         going = [inlet.mark.slot for inlet in self._inlets.values() if not inlet.exhausted]
         if going:
             return min(going)
-        return max(inlet.mark.newest_slot for inlet in self._inlets.values()) + 1
+        return max(self._through, *(inlet.mark.newest_slot for inlet in self._inlets.values())) + 1
 
     def _close(self, limit: int) -> Iterator[Stretch]:
         while self._next is not None and self._next < limit:

@@ -6,6 +6,10 @@ import os
 for library in ("OMP", "OPENBLAS", "MKL"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
+from clusters import RAY, ray_cluster
+
+os.environ.update(RAY)
+
 import shutil
 from collections.abc import Iterator
 from itertools import count
@@ -14,6 +18,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from brokers import broker
+from metric_servers import MetricServer, Scripted, prometheus, scripted, victoria
 from secured import Secured, secured
 from servers import NoServerError, postgresql
 
@@ -53,12 +58,39 @@ def kafka_server() -> Iterator[str]:
         pytest.skip(str(error))
 
 
+@pytest.fixture(scope="session", params=[prometheus, victoria], ids=["prometheus", "victoria"])
+def metric_server(request: pytest.FixtureRequest) -> Iterator[MetricServer]:
+    """A running Prometheus, and a VictoriaMetrics; skipped, saying why, where there is none."""
+    try:
+        with request.param() as found:
+            yield found
+    except NoServerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def scripted_server() -> Iterator[Scripted]:
+    """A server that answers queries as it is told."""
+    with scripted() as told:
+        yield told
+
+
 @pytest.fixture(scope="session")
 def secured_kafka() -> Iterator[Secured]:
     """A broker that encrypts and asks who is there; skipped, saying why, where there is none."""
     try:
         with secured() as found:
             yield found
+    except NoServerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session", name="ray_cluster")
+def _ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Ray cluster that runs; skipped, saying why, where there is none."""
+    try:
+        with ray_cluster(tmp_path_factory.mktemp("ray")) as address:
+            yield address
     except NoServerError as error:
         pytest.skip(str(error))
 

@@ -49,7 +49,7 @@ from tsad.eventtopic import EventTopic
 from tsad.fitting import Collected, Progress, fit_model
 from tsad.grouping import of_sessions
 from tsad.happenings import Happenings
-from tsad.history import History
+from tsad.history import ALL_DAYS, History
 from tsad.inputs import Clock, Inputs, Paths
 from tsad.judge import Judge
 from tsad.layout import lay_out
@@ -57,7 +57,7 @@ from tsad.linefit import with_lines
 from tsad.meter import Meter
 from tsad.models import Model, ModelShelf
 from tsad.partition import Partition
-from tsad.progress import Limits
+from tsad.progress import Historic, Limits
 from tsad.readings import Readings, Rollups
 from tsad.recovery import recover
 from tsad.refit import Refitters
@@ -201,49 +201,49 @@ class App:
         return self.partition_runner(stream, 0, partial(self.inputs(stream).sources, paths), run, limits)
 
     def partition_runner(
-        self,
-        stream: str,
-        partition_number: int,
-        open_sources: Callable[[Columns], dict[Topic, Source]],
-        run: str = LIVE,
-        limits: Limits | None = None,
-    ) -> Runner:
-        """A runner of one partition, brought back to where it was. It takes the partition from whoever had it."""
+        self, stream: str, partition_number: int, open_sources: Callable[[Columns], dict[Topic, Source]],
+        run: str = LIVE, limits: Limits | None = None, historic: Historic | None = None,
+        shelf: ModelShelf | None = None,
+    ) -> Runner:  # fmt: skip
+        """A runner of one partition, brought back to where it was. It takes the partition from whoever had it. What is
+        `historic` is judged by one version, and changes nothing of the stream's. `shelf`: models that are read already.
+        """
         inputs = self.inputs(stream)
         config = inputs.config
         epoch = self.leases.acquire(stream, [partition_number], _owner(), run)[partition_number]
         kept = self.store.restore(run, stream, partition_number)
-        shelf = self.shelf(stream)
+        shelf = shelf or self.shelf(stream)
         orders = [order for order in kept.orders if order.kind == "model"]
-        active = self.models.active(stream)
+        pinned = self._row(stream, historic.version) if historic else None
+        active = pinned or self.models.active(stream)
         columns = inputs.columns(self._features(stream, shelf, orders, active))
         read = partial(self._model, stream, shelf)
         intake = inputs.intake(columns, COLD_TEMPLATES, lambda v: read(v).lines, lambda v: read(v).sessions)
         rejects = {topic: DeadLetters() for topic in config.topics}
-        windower = inputs.windower(rejects)
+        windower = inputs.windower(rejects, historic.through if historic else None)
         director = Director(
             shelf, config.timing(), intake, cache(lambda version: self._row(stream, version)),
             lambda partition, slot: self._first_fit(stream, partition, intake, slot), config.fit_after, orders,
             columns, windower,
         )  # fmt: skip
+        folder = self.history_folder(stream, run) / str(partition_number)
         partition = Partition(
-            windower,
-            Judge(Rule(config.settle, config.quiet), Readings(config.late_horizon + config.settle)),
-            Rollups(config.step),
-            self._history(self.history_folder(stream, run) / str(partition_number), config, epoch, intake),
-            lambda names, slot: self._recall(run, stream, partition_number, names, slot),
-            director.next_era,
+            windower, Judge(Rule(config.settle, config.quiet), Readings(config.late_horizon + config.settle)),
+            Rollups(config.step), self._history(folder, config, epoch, intake, historic),
+            partial(self._recall, run, stream, partition_number), director.next_era,
             circumstances=_circumstances(config),
-        )
+        )  # fmt: skip
         self.store.put_stream(StreamRow(run, stream, config.step, {"profile": config.profile}))
         runner = Runner(
             RowWriter(run, stream, partition_number, config.step), epoch, open_sources(columns),
             columns, partition, director, intake, self.store, self.reader, self.config.models, self.clock,
-            lambda version: self._activate(stream, version), lambda runner: self._follow(stream, runner),
+            lambda version: None if historic else self._activate(stream, version),
+            lambda runner: self._follow(stream, runner, pinned),
             Silence(windower, config.idle_after),
             limits or Limits(explain_per_poll=config.explain_per_poll, snapshot_every=config.snapshot_every), rejects,
             absence=Absence((run, stream, partition_number), config.no_data_after, {o.topic: o for o in kept.no_data}),
-            happenings=self._happenings(run, stream, config, partition, intake),
+            # what was told of is of the stream, whoever judges it
+            happenings=self._happenings(LIVE if historic else run, stream, config, partition, intake),
             desk=self._desk(run, stream, partition_number, intake, cache(read)),
             aside=self.aside, meter=self.meter, log=structlog.get_logger(stream=stream, partition=partition_number),
         )  # fmt: skip
@@ -286,24 +286,28 @@ class App:
         newest = runner.director.newest
         if active is None and newest is not None:
             self._activate(writer.stream, newest)  # ordered, and stopped before it was activated
-        self._follow(writer.stream, runner)
+        runner.follow(runner)
 
-    def _history(self, folder: Path, config: StreamConfig, epoch: int, intake: LogIntake | None) -> History:
+    def _history(
+        self, folder: Path, config: StreamConfig, epoch: int, intake: LogIntake | None, historic: Historic | None
+    ) -> History:
         # the first fit needs its slots, however few days are kept
         least = config.fit_after + 2 * (config.late_horizon + config.settle)
         texts = intake.features.texts if intake is not None else dict
+        if historic is not None:
+            return History(folder, config.step, ALL_DAYS, epoch=epoch, texts=texts, span=historic.span)
         days = config.history_days
         return History(folder if days else None, config.step, days, epoch=epoch, least=least, texts=texts)
 
     def _activate(self, stream: str, version: str) -> None:
         self.models.promote(stream, version)
 
-    def _follow(self, stream: str, runner: Runner) -> None:
+    def _follow(self, stream: str, runner: Runner, pinned: ModelRow | None = None) -> None:
         """Order what was promoted since: it judges from the next slot to close. Fit again where that is due."""
         if runner.happenings is not None:
             runner.happenings.follow(runner.partition.windower.closed_through)
-        active = self.models.active(stream)
-        if active is not None and runner.writer.run == LIVE:
+        active = pinned or self.models.active(stream)
+        if active is not None and pinned is None and runner.writer.run == LIVE:
             self.refits.tend(stream, active.version, lambda: self._lacks_lines(stream, active))
         if active is not None and active.version != runner.director.newest:
             runner.director.follow(active.version)

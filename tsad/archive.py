@@ -95,7 +95,7 @@ class Archive:
         return [
             file
             for file in files
-            if (lowest is None or file.hour >= lowest) and (highest is None or file.hour <= highest)
+            if (lowest is None or file.hour + file.span > lowest) and (highest is None or file.hour <= highest)
         ]
 
     def _schema(self, file: HourFile) -> pa.Schema | None:

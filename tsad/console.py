@@ -118,6 +118,15 @@ class Bars:
 
         return tell
 
+    def rated(self, title: str) -> Callable[[str, int, int], None]:
+        """A bar over a number of records with what else is to be said, and how long the rest may take."""
+        task = self._next(title, None)
+
+        def tell(said: str, done: int, total: int) -> None:
+            self._bars.update(task, description=f"{title}: {said}", completed=done, total=total)
+
+        return tell
+
     def _next(self, title: str, total: int | None) -> TaskID:
         """A bar after those before it, which have come to their end."""
         self.done()

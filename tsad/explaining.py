@@ -24,11 +24,13 @@ QUOTES = 5
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One window to explain: whose alert it is, and the evidence."""
+    """One window to explain: whose alert it is, and the evidence. `chance` seeds what is drawn: the identity of the
+    alert in the stream's own run, so that a run over history has the same explanation."""
 
     alert_id: str
     entity: str
     evidence: Evidence
+    chance: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def _suspects(requests: Sequence[Request], features: list[str]) -> Suspects:
         np.stack([one.width for one in evidence]),
         np.stack([one.shares for one in evidence]),
         [[name for name, vote in zip(one.detectors, one.votes, strict=True) if vote] for one in evidence],
-        [request.alert_id for request in requests],
+        [request.chance or request.alert_id for request in requests],
         [{name: texts[0] for name, texts in one.said.items()} for one in evidence],
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from storage.engine import Carrier
 from storage.read import Reader
 from storage.store import Store
-from storage.types import Alert, Announcement, Explanation
+from storage.types import LIVE, Alert, Announcement, Explanation, alert_id
 from tsad.cases import Case, CaseBook, Evidence, Told
 from tsad.director import Director
 from tsad.explaining import Request, explain, packed, tells, unpacked
@@ -42,7 +42,7 @@ class Explanations:
         """Explain the strongest now; the rest waits in the database with its window."""
         jobs = sorted(jobs, key=lambda job: -np.nan_to_num(job.evidence.score))
         now, later = jobs[: self.most], jobs[self.most :]
-        requests = [Request(self.writer.alert_id(job.case), job.case.entity, job.evidence) for job in now]
+        requests = [self._request(job.case.entity, job.case.track.identity, job.evidence) for job in now]
         rows = []
         for job, answer in zip(now, explain(requests, self._model_of), strict=True):
             rows += answer.rows
@@ -58,7 +58,8 @@ class Explanations:
         waiting = self.reader.pending(self.writer.stream, self.writer.run, most, self.writer.partition)
         held = {self.writer.alert_id(case): case for case in self.book.cases.values()}
         for alert in waiting:
-            requests = [Request(alert.id, alert.entity, evidence) for evidence in unpacked(alert.window)]
+            evidence = unpacked(alert.window)
+            requests = [self._request(alert.entity, alert.opened_slot, one) for one in evidence]
             with self.meter.stage("explain"):
                 answers = self.aside(partial(explain, requests, self._model_of))
             told = Told(alert.explained_by, alert.sentence, alert.evidence)
@@ -89,6 +90,11 @@ class Explanations:
         if self.behind:
             self.behind = self.of_waiting(1) > 0
         return self.behind
+
+    def _request(self, entity: str, opened: int, evidence: Evidence) -> Request:
+        run, stream = self.writer.run, self.writer.stream
+        identity, chance = (alert_id(of, stream, entity, opened) for of in (run, LIVE))
+        return Request(identity, entity, evidence, chance)
 
     def _model_of(self, request: Request) -> Model:
         return self.director.model(request.evidence.version, request.evidence.features)

@@ -53,6 +53,11 @@ class Finals:
             self._give_out(hours.add(rows, slot, self._readings.score[rows, slot % horizon]))
         self._give_out(hours.everyone())
 
+    def conclude(self, closed: int) -> None:
+        """Nothing comes any more: all up to the slot `closed` is final."""
+        self.finish(range(closed - self._readings.horizon + 1, closed + 1))
+        self._give_out(self.rollups.everyone())
+
     def take(self) -> list[Given]:
         """The hours that came to their end since the last call."""
         given, self.given = self.given, []

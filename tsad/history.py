@@ -1,8 +1,9 @@
 """Closed slots for good, kept as Parquet for `history_days`: what a later fit, a chart and a backfill read.
 
 One file for each hour of event time, `2026-01-05T13-4.parquet`, rewritten until the hour is final; 4 is the epoch of
-the lease under which it was written. What a file holds follows from the slots alone, not from when it was written: it
-is sorted by (slot, entity), each once, with the features that have a value in that hour. `Archive` reads.
+the lease under which it was written. A file of 24 hours is `2026-01-05T00+24-4.parquet`. What a file holds follows from
+the slots alone, not from when it was written: it is sorted by (slot, entity), each once, with the features that have a
+value in it. `Archive` reads.
 
 Only slots that a save has stored are written, so an owner that was cut off can write nothing that is not true. It only
 ever touches files of its own epoch; its successor, who knows all that is not yet on disk, takes the older ones in.
@@ -24,12 +25,13 @@ from streaming.settings import SECOND
 from streaming.types import Floats, Ints
 
 HOUR, DAY = 3600 * SECOND, 86_400 * SECOND
+ALL_DAYS = 36_500
 BUFFERED = 1 << 25
 """Values in the buffer from which it is written (128 MiB): an hour of 10,000 entities of 38 channels stays below."""
 ROW_GROUP = 1 << 17
 """Rows that a reader decodes together."""
-NAME = re.compile(r"(-?\d+-\d\d-\d\dT\d\d)-(\d+)\.parquet")
-"""Hour (UTC) and epoch of a file."""
+NAME = re.compile(r"(-?\d+-\d\d-\d\dT\d\d)(?:\+(\d+))?-(\d+)\.parquet")
+"""First hour (UTC), hours if there is more than one, and epoch of a file."""
 PREFIX = "value:"
 TEMPLATES = "templates.json"
 META = b"tsad"
@@ -37,11 +39,12 @@ FORMAT = "tsad-history-1"
 
 
 class HourFile(NamedTuple):
-    """A file: its hour (hours since the epoch) and the lease under which it was written."""
+    """A file: its first hour (hours since the epoch), the lease under which it was written, and how many hours."""
 
     hour: int
     epoch: int
     path: Path
+    span: int = 1
 
 
 class Block(NamedTuple):
@@ -58,8 +61,8 @@ class Block(NamedTuple):
 class History:
     """The final slots of one partition: a buffer, and the files written so far under `folder` (None = keep nothing).
 
-    Slots of `step` ns are kept for `days`, at least `least` of them. `texts` gives the text of each log template that
-    has a column.
+    Slots of `step` ns are kept for `days`, at least `least` of them, `span` hours a file. `texts` gives the text of
+    each log template that has a column.
     """
 
     def __init__(
@@ -71,9 +74,11 @@ class History:
         epoch: int = 1,
         least: int = 0,
         texts: Callable[[], Mapping[str, str]] = dict,
+        span: int = 1,
     ) -> None:
         self.folder = folder
         self.step = step
+        self.span = span
         self.epoch = epoch
         self._keep = max(int(days * DAY / step), least)
         self._texts = texts
@@ -96,8 +101,11 @@ class History:
         """Whether an hour is over, or much is held: time for `flush`, once it is saved."""
         if not self._parts:
             return False
-        hours = [part[1] * self.step // HOUR for part in (self._parts[0], self._parts[-1])]
-        return hours[0] != hours[1] or self._held >= BUFFERED
+        return self._hour(self._parts[0][1]) != self._hour(self._parts[-1][1]) or self._held >= BUFFERED
+
+    def _hour(self, slot: int) -> int:
+        """The first hour of the file that holds `slot`."""
+        return slot * self.step // HOUR // self.span * self.span
 
     def flush(self) -> None:
         """Write what was added, and remove files that are too old. It must have been saved."""
@@ -106,10 +114,10 @@ class History:
         self.folder.mkdir(parents=True, exist_ok=True)
         newest = max(part[1] for part in self._parts)
         self._newest = newest if self._newest is None else max(self._newest, newest)
-        oldest = (self._newest - self._keep) * self.step // HOUR
+        oldest = self._hour(self._newest - self._keep)
         by_hour: dict[int, list[tuple[Sequence[str], int, Floats, Floats]]] = {}
         for part in self._parts:
-            by_hour.setdefault(part[1] * self.step // HOUR, []).append(part)
+            by_hour.setdefault(self._hour(part[1]), []).append(part)
         there = files_of(self.folder)
         for hour, parts in by_hour.items():
             if hour >= oldest:
@@ -137,7 +145,8 @@ class History:
             return  # a successor is at work, who has all of this
         before = [found for file in there if (found := read_block(file.path)) is not None]
         features = list(dict.fromkeys(name for one in [*before, block] for name in one.features))
-        name = f"{np.datetime64(hour, 'h')}-{self.epoch}.parquet"
+        more = f"+{self.span}" if self.span > 1 else ""
+        name = f"{np.datetime64(hour, 'h')}{more}-{self.epoch}.parquet"
         partial = self.folder / f".{name}.partial"
         pq.write_table(
             _table(joined([*before, block], features), self.step), partial, compression="lz4",
@@ -178,7 +187,8 @@ def files_of(folder: Path, halves: bool = False) -> list[HourFile]:
         name = path.name.removeprefix(".").removesuffix(".partial") if halves else path.name
         named = NAME.fullmatch(name)
         if named:
-            found.append(HourFile(int(np.datetime64(named[1], "h").astype(np.int64)), int(named[2]), path))
+            hour, span = int(np.datetime64(named[1], "h").astype(np.int64)), int(named[2] or 1)
+            found.append(HourFile(hour, int(named[3]), path, span))
     return sorted(found)
 
 

@@ -27,6 +27,7 @@ class ApiConfig(Section):
     """Where `tsad serve` answers, and how much it bears."""
 
     bind: str = "127.0.0.1:8450"
+    processes: int = Field(default=1, ge=1, le=64)
     requests_per_second: float = Field(default=500.0, gt=0, le=1e6)
     max_body: int = Field(default=1 << 20, ge=1024, le=1 << 30)
     max_push: int = Field(default=8 << 20, ge=1024, le=64 << 20)

@@ -365,6 +365,11 @@ class Partition:
         if self.judge.closed is not None:
             self._finals.so_far(self.judge.closed)
 
+    def conclude(self) -> None:
+        """Nothing more will come: every slot is final."""
+        if self.judge.closed is not None:
+            self._finals.conclude(self.judge.closed)
+
 
 def _by_births(segment: Sequence[ClosedSlot]) -> Iterator[list[ClosedSlot]]:
     """Cut where an entity is born: before, nothing is known of it."""

@@ -28,11 +28,21 @@ def frozen_heap() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a poll reads and explains, and how often memory is kept (slots)."""
+    """How much a poll reads and explains, and how often memory is kept (slots; None: never, all is read again)."""
 
     poll: int = 5000
     explain_per_poll: int = 50
-    snapshot_every: int = 1440
+    snapshot_every: int | None = 1440
+
+
+@dataclass(frozen=True, slots=True)
+class Historic:
+    """What is over is judged by the version `version` alone. Slots up to `through` close, also behind the last record;
+    closed ones are kept in files of `span` hours."""
+
+    version: str
+    through: int | None = None
+    span: int = 1
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.files import folder_of
+from streaming.handover import Receiver, Remote
 from streaming.journal import Journal, Pushed
 from streaming.json_records import RecordError
 from streaming.otlp import metrics_of_protobuf
@@ -30,7 +31,7 @@ class WhichStreamError(LookupError):
 class Pushes:
     """The journals of the streams that take pushes, by topic and stream; `most` bytes may a message have, unpacked."""
 
-    journals: Mapping[Topic, Mapping[str, Journal]] = field(default_factory=dict)
+    journals: Mapping[Topic, Mapping[str, Journal | Remote]] = field(default_factory=dict)
     most: int = 8 << 20
 
     @classmethod
@@ -44,7 +45,21 @@ class Pushes:
         }
         return cls(journals, config.api.max_push)
 
-    def journal(self, topic: Topic, stream: str | None) -> Journal:
+    @classmethod
+    def at(cls, address: str, config: Config) -> "Pushes":
+        """As configured, whose journals the process at `address` writes."""
+        journals = {
+            topic: {name: Remote(address, str(folder)) for name, folder in found.items()}
+            for topic, found in taking(config).items()
+        }
+        return cls(journals, config.api.max_push)
+
+    def receiver(self) -> Receiver:
+        """Takes over what the other processes are sent."""
+        every = (journal for found in self.journals.values() for journal in found.values())
+        return Receiver({str(journal.folder): journal for journal in every if isinstance(journal, Journal)})
+
+    def journal(self, topic: Topic, stream: str | None) -> Journal | Remote:
         """That of `stream`, or of the only one that takes pushes of `topic`; NoStreamError, WhichStreamError."""
         found = self.journals.get(topic, {})
         known = ", ".join(sorted(found)[:20]) or "none"

@@ -234,6 +234,14 @@ def run_table(figures: Row) -> Table:
     return _table(f"Run of {one_line(figures['stream'], 80)}", columns, rows, "")
 
 
+def facts_table(title: str, facts: Row) -> Table:
+    """One thing's facts, a line for each; numbers as people write them."""
+    said = {key: f"{value:,}" if isinstance(value, int | float) else str(value) for key, value in facts.items()}
+    rows = [{"what": key.replace("_", " "), "value": value} for key, value in said.items()]
+    columns = (_plain("what", wraps=True), Column("Value", lambda row: _text(row["value"]), wraps=True))
+    return _table(title, columns, rows, "")
+
+
 def _table(title: str, columns: Sequence[Column], rows: Iterable[Row], empty: str, caption: str = "") -> Table:
     rows = list(rows)
     table = Table(title=title, title_justify="left", caption=caption if rows else empty, caption_justify="left")

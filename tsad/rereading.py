@@ -23,12 +23,11 @@ from streaming.windower import Windower
 from tsad.app import App
 from tsad.archive import Archive
 from tsad.fitting import closing
-from tsad.history import History
+from tsad.history import ALL_DAYS, History
 from tsad.inputs import FIT_TEMPLATES
 
 MOST = 4_000_000
 """Messages that are read at most, the newest of each topic: some minutes."""
-ALL_DAYS = 36_500
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from streaming.broker.source import KafkaSource
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
 from streaming.logintake import LogIntake
+from streaming.prometheus.source import PrometheusSource
 from streaming.pushed import PushedSource
 from streaming.settings import SECOND
 from streaming.types import Batch, Lines, Source, State, Topic
@@ -128,12 +129,11 @@ class Runner:
         self.listen()
         if batch is not None and not len(batch.codes):
             self.explanations.of_waiting()  # nothing else to do
-        closed = self.partition.windower.closed_through
-        if closed is not None and (self.snapshot_slot is None or closed - self.snapshot_slot >= self._every):
+        if self._due:
             self.snapshot()
         return True
 
-    def attend(self, sources: Mapping[Topic, KafkaSource] | Mapping[Topic, PushedSource]) -> None:
+    def attend(self, sources: Mapping[Topic, KafkaSource | PushedSource | PrometheusSource]) -> None:
         """Notice when these fall silent or quiet. What a replay read is no sign of life: the saved position says when
         there was one."""
         self.silence.sources = sources
@@ -174,9 +174,13 @@ class Runner:
         return explain and self.explanations.catch_up()
 
     @property
-    def _every(self) -> int:
+    def _due(self) -> bool:
+        """Whether it is time for a snapshot."""
+        every, closed = self.limits.snapshot_every, self.partition.windower.closed_through
+        if closed is None or every is None:
+            return False
         # staggered, so that the partitions of a stream do not all write at once
-        return self.limits.snapshot_every + (self.writer.partition * 7) % 60
+        return self.snapshot_slot is None or closed - self.snapshot_slot >= every + (self.writer.partition * 7) % 60
 
     def finish(self) -> None:
         """At the end of the input: the open hours, every explanation that waits, and a snapshot."""
@@ -296,23 +300,13 @@ class Runner:
         if self.desk is not None:
             self.counts |= self.desk.intake.table.counts
         changes = Changes(
-            writer.run,
-            writer.stream,
-            writer.partition,
-            self.epoch,
+            writer.run, writer.stream, writer.partition, self.epoch,
             Checkpoint(dict(self.positions), windower.closed_through, dict(self.counts)),
-            [writer.alert(case) for case in findings.cases.values()],
-            explanations,
-            ScoreTable(findings.scores, writer.time),
-            writer.rollups(findings),
-            self._dead + dead,
-            [*self.director.fresh, *self.silence.fresh],
-            writer.audit(findings.events, self.clock()),
-            [],
-            entity_rows(findings, windower.roster.labels),
-            evicted_rows(findings),
-            [],
-        )
+            [writer.alert(case) for case in findings.cases.values()], explanations,
+            ScoreTable(findings.scores, writer.time), writer.rollups(findings), self._dead + dead,
+            [*self.director.fresh, *self.silence.fresh], writer.audit(findings.events, self.clock()), [],
+            entity_rows(findings, windower.roster.labels), evicted_rows(findings), [],
+        )  # fmt: skip
         if self.happenings is not None:
             changes.orders += self.happenings.fresh
             changes.context_events += self.happenings.to_save
@@ -352,19 +346,20 @@ class Runner:
         return rows
 
     def snapshot(self) -> None:
-        """Keep everything in memory as a file that the database names; the next start goes on from it."""
+        """Keep everything in memory as a file that the database names; the next start goes on from it. Where none is
+        kept, only what is known of entities and templates."""
         slot = self.partition.windower.closed_through
         if slot is None or slot == self.snapshot_slot:
             return
         with self.meter.stage("history"):
             self.aside(self.partition.history.flush)
-        writer = self.writer
-        parts = parts_of(self.partition, self.inputs())
-        place = (writer.run, writer.stream, writer.partition)
-        with self.meter.stage("snapshot"):
-            file, checksum = self.aside(partial(snapshots.write, self.models_url, *place, slot=slot, parts=parts))
+        place = (self.writer.run, self.writer.stream, self.writer.partition)
         changes = Changes(*place, self.epoch)
-        changes.snapshots.append(SnapshotRow(slot, dict(self.positions), file, checksum))
+        if self.limits.snapshot_every is not None:
+            parts = parts_of(self.partition, self.inputs())
+            with self.meter.stage("snapshot"):
+                file, checksum = self.aside(partial(snapshots.write, self.models_url, *place, slot=slot, parts=parts))
+            changes.snapshots.append(SnapshotRow(slot, dict(self.positions), file, checksum))
         changes.entities += every_entity(self.partition.windower.roster)
         if self.intake is not None:
             changes.templates += [Template(*row) for row in self.intake.miner.templates()]

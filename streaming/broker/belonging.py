@@ -3,17 +3,16 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import compress
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from streaming.bounded import kept
 from streaming.broker.consumer import Messages
 from streaming.columns import MAX_NAME
 from streaming.deadletters import DeadLetters
 from streaming.sessionintake import PART, SessionKeys
-from streaming.types import Batch, Codes, Lines, Records
+from streaming.types import Batch, Codes, Lines
 
 Claim = Callable[[Sequence[str]], Mapping[str, int]]
 """Claims entities for a partition and answers which one each belongs to; what it has said of one it says for good."""
@@ -112,7 +111,7 @@ def _parted(
         home = f"belongs to partition {foreign[names[code]]}, where it came first; key topics by it"
         said = f"{what} {names[code]!r:.80}{others}: {home}"
         letters.append((int(messages.offsets[place]), said, messages.values[place]))
-    return _kept(batch, ~gone), letters
+    return kept(batch, ~gone), letters
 
 
 def _with_letters(batch: Batch, letters: Sequence[Letter], dead: DeadLetters) -> Batch:
@@ -121,22 +120,6 @@ def _with_letters(batch: Batch, letters: Sequence[Letter], dead: DeadLetters) ->
         return batch
     for offset, said, message in letters:
         dead.add(offset, "wrong_partition", said, message)
-    kept, counts = dead.take()
+    letters_kept, counts = dead.take()
     counted = Counter(batch.dead_counts) + Counter(counts)
-    return replace(batch, dead=[*batch.dead, *kept], dead_counts=dict(counted))
-
-
-def _kept(batch: Batch, keep: NDArray[np.bool_]) -> Batch:
-    """The records at `keep` (N), with the names that are left."""
-    shared: dict[str, Any] = {name: getattr(batch, name)[keep] for name in ("times", "positions", "ingested")}
-    left, codes = np.unique(batch.codes[keep], return_inverse=True)
-    names = [batch.names[code] for code in left.tolist()]
-    shared |= {"names": names, "codes": codes.astype(np.int32)}
-    if isinstance(batch, Records):
-        labels = {name: batch.labels[name] for name in names if name in batch.labels}
-        return replace(batch, values=batch.values[keep], labels=labels, **shared)
-    messages = list(compress(batch.messages, keep.tolist()))
-    templates = list(compress(batch.templates, keep.tolist()))
-    related = None if batch.related is None else batch.related.take(keep)
-    severities = batch.severities[keep]
-    return replace(batch, messages=messages, severities=severities, templates=templates, related=related, **shared)
+    return replace(batch, dead=[*batch.dead, *letters_kept], dead_counts=dict(counted))

@@ -24,7 +24,8 @@ class KeptSource:
     """The messages of `place` below the offset `end`, at most `most` of them: the newest.
 
     Records of entities that belong to another partition (`belonging`) are left out, as the stream does. Nothing is
-    committed. `cut`: whether there were messages before the first; `bounded`: whether more are there than `most`.
+    committed. `begins`: the first offset; `cut`: whether there were messages before it; `bounded`: whether more are
+    there than `most`.
     BrokerError where the cluster does not answer.
     """
 
@@ -54,8 +55,9 @@ class KeptSource:
         with broker_faults(self._name):
             self._client.assign([self._place])
             first = self._client.beginning_offsets([self._place])[self._place]
-            self._client.seek(self._place, max(first, end - most))
-        self.cut, self.bounded = max(first, end - most) > 0, end - most > first
+            self.begins = max(first, end - most)
+            self._client.seek(self._place, self.begins)
+        self.cut, self.bounded = self.begins > 0, end - most > first
 
     def poll(self, max_records: int = 5000) -> Batch | None:
         """The next messages; None behind the last."""

@@ -70,7 +70,7 @@ def test_the_issues_tables_are_there(database: Database) -> None:
         "streams entities models alerts explanations scores score_rollups log_templates dead_letters checkpoints "
         "snapshots orders audit leases evicted_states outbox announced homes places no_data refits "
         "template_aliases template_names context_events tokens acts act_heads marks mark_alerts rulebooks calendars "
-        "decisions deliveries triage incidents incident_alerts incident_types"
+        "decisions deliveries triage incidents incident_alerts incident_types backfills backfill_units"
     )
     names = database.read(lambda connection: sa.inspect(connection).get_table_names())
     assert set(names) - {"alembic_version"} == set(wanted.split())
@@ -92,6 +92,7 @@ def test_every_migration_file_is_part_of_the_package() -> None:
         "v0001_first.py", "v0002_outbox.py", "v0003_homes.py", "v0004_places.py", "v0005_no_data.py", "v0006_refits.py",
         "v0007_template_names.py", "v0008_context_events.py", "v0009_tokens.py", "v0010_incidents.py",
         "v0011_triage.py", "v0012_deliveries.py", "v0013_mark_alerts.py", "v0014_alerts_of_an_entity.py",
+        "v0015_backfills.py",
     ]  # fmt: skip
 
 

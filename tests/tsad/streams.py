@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from storage.read import AlertFilter
+from storage.types import LIVE
 from streaming.columns import Columns
 from streaming.decode import LineDecoder, TelemetryDecoder
 from streaming.settings import SECOND, LogFormat, TelemetryFormat
@@ -194,22 +195,22 @@ def run_through(app: ListApp, limits: Limits) -> int:
 NOT_COMPARED = {"detected_at", "ingested_at", "amended_at", "saved_at", "at"}
 
 
-def final_rows(app: App) -> dict[str, list[Any]]:
+def final_rows(app: App, run: str = LIVE) -> dict[str, list[Any]]:
     """Everything but detection, ingest and amendment times, in a fixed order."""
     reader = app.reader
-    alerts = reader.alerts(AlertFilter(stream=STREAM, limit=None))
+    alerts = reader.alerts(AlertFilter(run=run, stream=STREAM, limit=None))
     explanations = [part for alert in alerts for part in reader.alert(alert.id)[1]]
     tables: dict[str, list[Any]] = {
         "alerts": [_plain(asdict(alert)) for alert in alerts],
         "explanations": [_plain(asdict(part)) for part in explanations],
-        "audit": [_plain(row) for row in reader.audit(STREAM, limit=100_000)],
-        "dead_letters": [_plain(row) for row in reader.dead_letters(STREAM, limit=100_000)],
-        "entities": [_plain(row) for row in reader.entities(STREAM)],
-        "templates": [_plain(row) for row in reader.templates(STREAM)],
+        "audit": [_plain(row) for row in reader.audit(STREAM, run, limit=100_000)],
+        "dead_letters": [_plain(row) for row in reader.dead_letters(STREAM, run=run, limit=100_000)],
+        "entities": [_plain(row) for row in reader.entities(STREAM, run)],
+        "templates": [_plain(row) for row in reader.templates(STREAM, run)],
     }
-    for entity in [row["entity"] for row in reader.entities(STREAM)]:
-        tables[f"scores of {entity}"] = [_plain(row) for row in reader.scores(STREAM, entity, limit=100_000)]
-        tables[f"hours of {entity}"] = [_plain(row) for row in reader.rollups(STREAM, entity, limit=100_000)]
+    for entity in [row["entity"] for row in reader.entities(STREAM, run)]:
+        tables[f"scores of {entity}"] = [_plain(row) for row in reader.scores(STREAM, entity, run, limit=100_000)]
+        tables[f"hours of {entity}"] = [_plain(row) for row in reader.rollups(STREAM, entity, run, limit=100_000)]
     return {name: sorted(rows, key=repr) for name, rows in tables.items()}
 
 

@@ -165,3 +165,16 @@ def test_a_single_reader_of_many_features_sees_them_in_its_order(tmp_path: Path)
     history.flush()
     table = read(Archive(tmp_path, MINUTE), 0, 0, 0, ["m", "z"])
     assert [table.column(3).to_pylist(), table.column(4).to_pylist()] == [[2.0], [1.0]]
+
+
+@pytest.mark.parametrize("span", [1, 5, 24])
+def test_files_of_many_hours_give_the_rows_of_their_hours(tmp_path: Path, span: int) -> None:
+    history = History(tmp_path / "0", MINUTE, 30, span=span)
+    fill(history, range(0, 2000, 7))
+    history.flush()
+    archive = Archive(tmp_path, MINUTE)
+    for first, last in ((0, 2000), (130, 140), (1437, 1442), (1995, 3000), (-5, 0)):
+        found = [slot for _, slot in keys(read(archive, 0, first, last))]
+        assert sorted(set(found)) == [slot for slot in range(0, 2000, 7) if first <= slot <= last]
+    assert archive.newest() == 1995
+    assert archive.features(1500, 1600) == ["x", "y"]

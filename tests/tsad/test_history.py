@@ -111,6 +111,27 @@ def test_an_hour_is_written_when_it_is_over_and_nothing_before_it_was_saved(hist
     assert files(tmp_path / "kept") == ["1970-01-01T00-1.parquet", "1970-01-01T01-1.parquet"]
 
 
+def test_a_file_of_many_hours_is_written_when_they_are_over(tmp_path: Path) -> None:
+    kept = History(tmp_path / "kept", MINUTE, 30, epoch=2, span=24)
+    for slot in (1439, 1440, 2000):
+        add(kept, slot, {"a": [slot, 1]})
+        assert kept.due == (slot > 1439)
+    kept.flush()
+    add(kept, 2100, {"a": [2100, 1]})
+    kept.flush()
+    assert files(tmp_path / "kept") == ["1970-01-01T00+24-2.parquet", "1970-01-02T00+24-2.parquet"]
+    table = pq.read_table(tmp_path / "kept" / "1970-01-02T00+24-2.parquet")
+    assert table.column("slot").to_pylist() == [1440, 2000, 2100]
+
+
+def test_days_that_are_too_old_go_as_whole_files(tmp_path: Path) -> None:
+    kept = History(tmp_path / "kept", MINUTE, 2, span=24)
+    for day in range(5):
+        add(kept, day * 1440 + 700, {"a": [day, 1]})
+        kept.flush()
+    assert files(tmp_path / "kept") == [f"1970-01-0{day}T00+24-1.parquet" for day in (3, 4, 5)]
+
+
 def fill(history: History, slots: Iterable[int], flushes: Iterable[int] = ()) -> None:
     """Three entities, one of them now and then, and a feature that comes and goes by the hour."""
     for slot in slots:

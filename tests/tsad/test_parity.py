@@ -4,8 +4,8 @@ import json
 import random
 import shutil
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import chdir
+from collections.abc import Iterator, Sequence
+from contextlib import chdir, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,20 +14,14 @@ import numpy as np
 import pytest
 from brokers import create_topics, publish
 
+from storage.types import LIVE
+from tests.tsad import histories
 from tests.tsad.command_line import CONFIGURATION, finished, started, tsad
 from tests.tsad.kafka_streams import key_of
-from tests.tsad.streams import (
-    FIT_SLOTS,
-    SLOTS,
-    START,
-    STREAM,
-    cells_with_anomalies,
-    differences,
-    final_rows,
-    payloads,
-)
+from tests.tsad.streams import FIT_SLOTS, SLOTS, START, STREAM, cells_with_anomalies, differences, payloads
 from tests.tsad.test_two_topics import cells, log_lines
 from tsad.app import App
+from tsad.backfill.spec import Wanted
 from tsad.config import load_config
 
 SERIAL = count()
@@ -40,8 +34,6 @@ BROKEN = (
     b'{"entity":"c","time":"yesterday","values":{"cpu":1},"message":"x"}',
     b'{"entity":"a","time":1700000000,"values":{"cpu":1},"message":"x","labels":{"a":"\xff\xfe"}}',
 )
-PLACE = {"partition", "position", "topic"}
-"""What says where a record lay."""
 
 
 def slot_of(payload: bytes) -> int:
@@ -105,19 +97,21 @@ def home(fitted_home: Path, tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def rows_of(home: Path) -> dict[str, list[Any]]:
+def rows_of(home: Path, run: str = LIVE) -> dict[str, list[Any]]:
     """The final rows without the places of records; of templates the texts, whose numbers are their partition's."""
+    with opened(home) as app:
+        found = histories.rows_of(app, run)
+    found["templates"] = [{"text": text} for text in sorted({row["text"] for row in found["templates"]})]
+    return found
+
+
+@contextmanager
+def opened(home: Path) -> Iterator[App]:
+    """The application of `home`."""
     with chdir(home):
         app = App.open(load_config(Path("tsad.toml")))
-        found = final_rows(app)
+        yield app
         app.close()
-    found["templates"] = [{"text": text} for text in sorted({row["text"] for row in found["templates"]})]
-    bare = {name: [_without(row) for row in rows] for name, rows in found.items()}
-    return {name: sorted(rows, key=repr) for name, rows in bare.items()}
-
-
-def _without(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key not in PLACE}
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +146,12 @@ def test_standard_input(home: Path, from_files: dict[str, list[Any]], piped: str
     assert differences(rows_of(home), from_files) == []
 
 
+def test_a_run_over_history(home: Path, from_files: dict[str, list[Any]]) -> None:
+    with opened(home) as app:
+        assert histories.backfilled(app, "again", Wanted("live.jsonl", "live-logs.jsonl")) == "finished"
+    assert differences(rows_of(home, "again"), from_files) == []
+
+
 @pytest.mark.parametrize(("client", "partitions"), [("kafka-python", 1), ("confluent", 1), ("kafka-python", 3)])
 def test_topics(kafka_server: str, home: Path, from_files: dict[str, list[Any]], client: str, partitions: int) -> None:
     """With several partitions, entities lie apart, and each has the rows that it has among all of them."""
@@ -168,3 +168,6 @@ def test_topics(kafka_server: str, home: Path, from_files: dict[str, list[Any]],
     said = tsad(home, "run", STREAM, "--until-end", "--json")
     assert (said.code, said.json["rows"]) == (0, len(TELEMETRY) + len(LINES)), said.err
     assert differences(rows_of(home), from_files) == []
+    with opened(home) as app:
+        assert histories.backfilled(app, "again", Wanted()) == "finished"
+    assert differences(rows_of(home, "again"), from_files) == []

@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from tsad.cli.alerts import alerts, explain
 from tsad.cli.answers import feedback, mark
+from tsad.cli.backfill import backfill
 from tsad.cli.coldstart import cold_start
 from tsad.cli.commands import app
 from tsad.cli.context import context
@@ -14,6 +15,7 @@ from tsad.cli.notify import notify
 from tsad.cli.quality import evaluate
 from tsad.cli.registers import db, dead_letters, detectors, models
 from tsad.cli.rules import audit, calendars, rules
+from tsad.cli.runs import runs
 from tsad.cli.serve import serve, tokens
 from tsad.cli.setup import check, init
 from tsad.cli.streams import demo, fit, run, try_file
@@ -21,12 +23,14 @@ from tsad.cli.templates import templates
 from tsad.cli.terminal import fail_on
 from tsad.cli.topics import produce_topics, rehome, rekey
 from tsad.config import ConfigError
+from tsad.engines.tasks import EngineError
 from tsad.runner import LeaseLostError
 
 __all__ = [
     "alerts",
     "app",
     "audit",
+    "backfill",
     "calendars",
     "check",
     "cold_start",
@@ -50,6 +54,7 @@ __all__ = [
     "rekey",
     "rules",
     "run",
+    "runs",
     "serve",
     "templates",
     "tokens",
@@ -74,6 +79,7 @@ def main() -> NoReturn:
         SourceChanged,
         BrokerError,
         LeaseLostError,
+        EngineError,
         OSError,
         ValueError,
     )

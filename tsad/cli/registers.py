@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from detectors.registry import available
+from storage.backfills import Backfills
 from storage.migrate import upgrade
 from storage.prune import prune
 from storage.read import Reader
 from storage.types import LIVE, ModelRow
-from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
-from tsad.cli.terminal import configuration, known_stream, note, opened, print_line, show
+from tsad.app import App
+from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app, person
+from tsad.cli.terminal import agreed, configuration, known_stream, note, opened, print_line, show, tell
 from tsad.report import as_json, dead_letter_table, detector_table, letter_line, model_table
 from tsad.wording import counted
 
@@ -19,6 +21,8 @@ models = typer.Typer(help="Model versions: list, promote, roll back.", invoke_wi
 db = typer.Typer(help="The database: upgrade its schema, prune old rows.", no_args_is_help=True)
 app.add_typer(models, name="models")
 app.add_typer(db, name="db")
+SHOWN = 10
+"""Alerts of each kind of difference that are shown before a promotion."""
 
 
 @models.callback()
@@ -40,12 +44,42 @@ def list_models(
 
 @models.command()
 def promote(
-    stream: str, version: str, config: ConfigPath = CONFIG, database: DatabaseUrl = None, json: AsJson = False
+    stream: str,
+    version: str,
+    after_compare: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Only where RUN and another finished run compare it with the active one."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="After a comparison: do it without asking.")] = False,
+    config: ConfigPath = CONFIG,
+    database: DatabaseUrl = None,
+    json: AsJson = False,
 ) -> None:
     """Make a version the active one; a running stream takes it up within seconds."""
     with opened(config, database) as opened_app:
-        rows = [model_row(opened_app.models.promote(stream, version))]
+        if after_compare is not None:
+            row = promoted_after(opened_app, stream, version, after_compare, yes)
+        else:
+            row = opened_app.models.promote(stream, version, person())
+    rows = [model_row(row)]
     show(rows, model_table(rows), json)
+
+
+def promoted_after(opened_app: App, stream: str, version: str, run: str, yes: bool) -> ModelRow:
+    """Say what would change, ask, and promote."""
+    from tsad.runs.comparing import compare
+    from tsad.runs.promoting import compared
+    from tsad.runs.tables import comparison_tables
+
+    backfills = Backfills(opened_app.database)
+    before, after = compared(backfills, opened_app.models, stream, version, run)
+    found = compare(opened_app.database, before, after)
+    tell(comparison_tables(found, SHOWN))
+    asked = f"{found.kinds['appears']:,} appear, {found.kinds['vanishes']:,} vanish, {found.kinds['changed']:,} change."
+    agreed(f"{asked} Promote {version!r}?", yes)
+    detail = {"compared": [before, after], "counts": dict(found.kinds)}
+    row = backfills.row(before)
+    return opened_app.models.promote(stream, version, person(), detail, None if row is None else row.model_version)
 
 
 @models.command()

@@ -53,7 +53,7 @@ def serve(
         triage = triage_of(opened, configured.triage, tell=tell)
         with delivering(opened, configured), Follower(triage, configured.triage), frozen_heap():
             beside = Beside(Path(configured.history), pushes, tell)
-            answer(opened, configured.api, address(bind or configured.api.bind), note, beside)
+            answer(opened, configured, address(bind or configured.api.bind), note, beside)
     finally:
         pushes.close()
         opened.close()

@@ -37,6 +37,11 @@ def print_line(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def tell(table: RenderableType) -> None:
+    """A table on standard error: what is to be looked at before an answer."""
+    Console(stderr=True).print(table)
+
+
 def note(text: str) -> None:
     """A remark on standard error."""
     say(text)
@@ -46,6 +51,16 @@ def fail(text: str, code: int = FAILED) -> NoReturn:
     """Say what is wrong, without a traceback, and end."""
     say(text if structured() else f"tsad: {text}", "error")
     sys.exit(code)
+
+
+def agreed(question: str, yes: bool) -> None:
+    """Go on where `yes` was said, or is said now; else end, with nothing done."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        fail(f"{question} Say --yes to do so")
+    if not typer.confirm(question, err=True):
+        fail("nothing was changed")
 
 
 @contextmanager

@@ -1,9 +1,8 @@
 """An evaluation as one HTML file that needs nothing else: tables, and a picture of each series."""
 
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from struct import unpack
 
@@ -11,31 +10,9 @@ from tsad.evaluation.comparison import COMPARED, LEVEL, RESAMPLES, Difference, I
 from tsad.evaluation.measuring import Figures
 from tsad.evaluation.results import Evaluation, Measured
 from tsad.evaluation.summary import COLUMNS, LOG_COLUMNS, cells, written
-from tsad.wording import counted, one_line
-
-STYLE = """
-:root { color-scheme: light; --ink: #1b1f24; --grey: #5f6873; --rule: #d5dae0; --soft: #f5f7f9; --blue: #0072b2; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1.25rem 4rem; max-width: 72rem; color: var(--ink); background: #fff;
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-h1 { font-size: 1.6rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.2rem; margin: 2.5rem 0 .6rem; border-bottom: 1px solid var(--rule); padding-bottom: .25rem; }
-h3 { font-size: 1rem; margin: 1.6rem 0 .2rem; overflow-wrap: anywhere; }
-p { margin: .3rem 0; } p.note, .facts { color: var(--grey); font-size: .88rem; max-width: 58rem; }
-a { color: var(--blue); text-decoration: none; } a:hover, a:focus-visible { text-decoration: underline; }
-.tiles { display: flex; flex-wrap: wrap; gap: .6rem; margin: 1rem 0; }
-.tile { border: 1px solid var(--rule); border-radius: 6px; padding: .5rem .8rem; min-width: 8.2rem; }
-.tile b { display: block; font-size: 1.4rem; font-weight: 600; } .tile span { color: var(--grey); font-size: .82rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .28rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
-th:first-child, td:first-child { text-align: left; } thead th { background: var(--soft); font-weight: 600;
-  white-space: normal; vertical-align: bottom; } tr.total td, tr.ours td { font-weight: 600; }
-td.low { color: #b3261e; } td small { color: var(--grey); }
-img { width: 100%; height: auto; display: block; }
-.key { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 .8em; vertical-align: -.05em; }
-@media print { h3 { break-after: avoid; } img { break-inside: avoid; } }
-"""
+from tsad.webpage import facts as fact_line
+from tsad.webpage import table, text, tiles, write
+from tsad.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +73,8 @@ def write_page(
 ) -> None:
     """Write the page to `path`. `facts` say how it was made; `sides` are comparisons by figure, empty without peers."""
     parts = [
-        f"<h1>{_text(title)}</h1>",
-        f'<p class="facts">{" · ".join(f"{_text(name)} {_text(fact)}" for name, fact in facts.items())}</p>',
+        f"<h1>{text(title)}</h1>",
+        fact_line(facts),
         _tiles(found, told.tiles),
         "<h2>By folder</h2>",
         _folders(found, told.by_folder),
@@ -109,57 +86,38 @@ def write_page(
         "<h2>Pictures</h2>" + KEY if any(one.picture for one in found.measured) else "",
         *(_picture(place, one) for place, one in enumerate(found.measured)),
     ]
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{_text(title)}</title>'
-    body = "\n".join(part for part in parts if part)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    page = f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head><body>\n{body}\n</body></html>\n'
-    path.write_text(page, encoding="utf-8")
-
-
-def _text(value: object) -> str:
-    return escape(one_line(str(value), 200))
-
-
-def _table(heads: Iterable[str], rows: Iterable[tuple[str, Iterable[str]]]) -> str:
-    """Cells are HTML; each row has a class."""
-    head = "".join(f"<th>{name}</th>" for name in heads)
-    body = "".join(f'<tr class="{kind}">{"".join(f"<td>{cell}</td>" for cell in row)}</tr>' for kind, row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    write(path, title, parts)
 
 
 def _tiles(found: Evaluation, figures: Mapping[str, str]) -> str:
     mean = found.mean()
-    tiles = [
-        f'<div class="tile"><b>{written(name, value)}</b><span>{title}</span></div>'
-        for name, title in figures.items()
-        if (value := mean.get(name)) is not None
-    ]
-    return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
+    there = {name: value for name in figures if (value := mean.get(name)) is not None}
+    return tiles({figures[name]: written(name, value) for name, value in there.items()})
 
 
 def _folders(found: Evaluation, columns: Mapping[str, str]) -> str:
     means = found.means()
     rows: list[tuple[str, list[str]]] = [
-        ("", [_text(name), *cells(figures, columns)]) for name, figures in means.items()
+        ("", [text(name), *cells(figures, columns)]) for name, figures in means.items()
     ]
     if len(means) > 1:
         rows.append(("total", ["mean of folders", *cells(found.mean(), columns)]))
-    return _table(["folder", *columns.values()], rows)
+    return table(["folder", *columns.values()], rows)
 
 
 def _side(figure: str, standings: Sequence[Standing]) -> str:
     """One figure of all contestants."""
     folders = sorted({folder for one in standings for folder in one.folders})
     ours = [one.name for one in standings if not one.against]
-    heads = ["", "looks ahead", "mean", *map(_text, folders)]
+    heads = ["", "looks ahead", "mean", *map(text, folders)]
     heads += [f"{name} is better by" for name in ours]
     rows = []
     for one in standings:
-        row = [_text(one.name), one.ahead, _interval(one.mean)]
+        row = [text(one.name), one.ahead, _interval(one.mean)]
         row += [written("", one.folders.get(folder)) for folder in folders]
         row += [_difference(one.against.get(name)) for name in ours]
         rows.append(("" if one.against else "ours", row))
-    return f"<h2>Side by side: {figure}</h2>{_table(heads, rows)}"
+    return f"<h2>Side by side: {figure}</h2>{table(heads, rows)}"
 
 
 def _interval(one: Interval, form: str = ".3f") -> str:
@@ -175,16 +133,16 @@ def _difference(one: Difference | None) -> str:
 def _series(measured: Sequence[Measured], figures: Mapping[str, str]) -> str:
     rows = []
     for place, one in enumerate(measured):
-        name = _text(f"{one.folder} / {one.series}")
+        name = text(f"{one.folder} / {one.series}")
         link = f'<a href="#s{place}">{name}</a>' if one.picture else name
         rows.append(("", [link, *(written(figure, one.figures.get(figure)) for figure in figures)]))
-    return _table(["series", *figures.values()], rows)
+    return table(["series", *figures.values()], rows)
 
 
 def _picture(place: int, one: Measured) -> str:
     if not one.picture:
         return ""
-    name = _text(f"{one.folder} / {one.series}")
+    name = text(f"{one.folder} / {one.series}")
     width, height = unpack(">II", one.picture[16:24])  # known before it is shown: a link to it goes to the right place
     image = b64encode(one.picture).decode()
     told = f'alt="Score, events, episodes and channels of {name}" width="{width}" height="{height}" loading="lazy"'

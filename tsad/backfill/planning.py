@@ -1,0 +1,214 @@
+"""A run over history, cut into units: entities of tables, partitions of topics, else whole files."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from operator import itemgetter
+from pathlib import Path
+
+from storage.types import LIVE, StreamRow
+from streaming.broker.part import extents
+from streaming.datasets import DataFile, held, list_files
+from streaming.files import KIND_OF_SUFFIX, kind_of
+from streaming.holdings import Held
+from streaming.settings import TelemetryFormat
+from streaming.types import Topic
+from tsad.app import App
+from tsad.backfill.reading import query_of
+from tsad.backfill.spec import File, Part, Reading, Rows, Tables, Unit, Wanted
+from tsad.config import ConfigError, StreamConfig
+from tsad.history import HOUR
+from tsad.layout import topics_found
+
+UNIT_ROWS = 1_000_000
+"""Rows of a unit at most: some ten seconds to a minute of one core. Each slot costs something, however few entities it
+has, so that fewer units are cheaper."""
+LEAST_ROWS = 20_000
+"""Fewer are not worth a unit of their own."""
+PARTS = 12
+"""Into about so many units a smaller job is cut, so that a few workers have something to do to the end."""
+FILE_VALUES = 4_000_000
+"""Values of a file of results: a unit holds them in memory until it is written."""
+WEEK = 24 * 7
+EMPTY = "no record of it lies in the asked range"
+READERS = 8
+"""Files that are looked into at a time."""
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A unit with what is known of its input; `fault` says why it cannot be done."""
+
+    unit: Unit
+    entities: int = 0
+    rows: int = 0
+    fault: str = ""
+
+
+@dataclass(slots=True)
+class _Entity:
+    """What a data set holds of an entity, and in which files (by number)."""
+
+    name: str
+    rows: int = 0
+    last: int = 0
+    files: list[int] = field(default_factory=list)
+
+    def add(self, rows: int, last: int, file: int) -> None:
+        """More of it is in a file."""
+        self.rows, self.last = self.rows + rows, max(self.last, last)
+        self.files.append(file)
+
+
+def plan(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
+    """The units of what is `wanted` of the stream, for a model of so many `features`. The same input gives the same
+    units. ConfigError, ValueError or OSError where nothing of it can be read."""
+    given: dict[Topic, str | None] = {"telemetry": wanted.input, "logs": wanted.logs}
+    said = {topic: path for topic, path in given.items() if path}
+    inputs = app.inputs(stream)
+    if wanted.query is not None:
+        return _of_query(app, stream, wanted, features)
+    if inputs.on_kafka(said):
+        return _of_topics(app, stream, wanted)
+    paths = {topic: _absolute(path) for topic, path in inputs.paths(said).items()}
+    form = inputs.config.format_of("telemetry") if "telemetry" in paths else None
+    if not isinstance(form, TelemetryFormat) or not _holds_tables(paths["telemetry"]):
+        reads: dict[Topic, Reading] = {topic: File(path) for topic, path in paths.items()}
+        return [Planned(Unit(reads, wanted.since, wanted.until))]
+    files = list_files(paths["telemetry"], form)
+    if "logs" in paths:  # lines are mined by partition, so that what stands beside them is one
+        reads = {"telemetry": Tables(paths["telemetry"], list(files)), "logs": File(paths["logs"])}
+        return [Planned(Unit(reads, wanted.since, wanted.until))]
+    return _of_tables(paths["telemetry"], files, form, wanted, inputs.config, features)
+
+
+def _of_topics(app: App, stream: str, wanted: Wanted) -> list[Planned]:
+    """A unit for each partition of the stream: what its topics hold by now. Messages with an event time from `since` on
+    were not written before that, but for clocks that go ahead."""
+    config = app.config.of(stream)
+    found = topics_found(app.config, stream)
+    every = [(name, number) for name, count in found.items() for number in range(count)]
+    since = None if wanted.since is None else wanted.since - config.max_ahead
+    held = extents(app.config.kafka.settings(), every, since)
+    if config.topic_pattern is None:
+        names = {topic: section.topic or "" for topic, section in config.sections.items()}
+        places = {n: {topic: (name, n) for topic, name in names.items()} for n in range(max(found.values()))}
+    else:
+        app.store.put_stream(StreamRow(LIVE, stream, config.step, {"profile": config.profile}))
+        numbered = app.places.numbers(stream, every)
+        places = {number: {config.topics[0]: place} for place, number in sorted(numbered.items(), key=itemgetter(1))}
+    return [
+        Planned(Unit({topic: Part(*place, *held[place]) for topic, place in of.items()}, wanted.since, wanted.until))
+        for _, of in sorted(places.items())
+    ]
+
+
+def _absolute(path: str) -> str:
+    """For processes that stand elsewhere."""
+    return path if _URL.match(path) or path == "-" else str(Path(path).absolute())
+
+
+def _holds_tables(path: str) -> bool:
+    """Whether there are tables at `path`: what is no file or folder of this machine is for the data set to say."""
+    place = Path(path)
+    if _URL.match(path) or not place.exists():
+        return path != "-"
+    below = place.rglob("*") if place.is_dir() else [place]
+    known = (file for file in below if {*file.suffixes} & KIND_OF_SUFFIX.keys())
+    return any(kind_of(file) != "lines" for file in known)
+
+
+def _of_tables(
+    url: str, files: Sequence[DataFile], form: TelemetryFormat, wanted: Wanted, config: StreamConfig, features: int
+) -> list[Planned]:
+    """Units of some entities each."""
+    found: dict[str, _Entity] = {}
+    faults = []
+    for number, (file, parts) in enumerate(_surveyed(url, files, form, wanted)):
+        if isinstance(parts, str):
+            faults.append(Planned(Unit({"telemetry": Tables(url, [file], [])}), fault=parts))
+            continue
+        for part in parts:
+            found.setdefault(part.entity, _Entity(part.entity)).add(part.rows, part.last_ns, number)
+    if not found:
+        raise ConfigError(f"{url}: " + (faults[0].fault if faults else EMPTY))
+
+    def read(group: Sequence[_Entity]) -> Tables:
+        numbers = sorted({number for entity in group for number in entity.files})
+        return Tables(url, [files[number] for number in numbers], [entity.name for entity in group])
+
+    return _grouped(found, read, wanted, config, features) + faults
+
+
+def _of_query(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
+    """Units of some entities each, whose rows the database chooses."""
+    url, statement = wanted.input or "", wanted.query or ""
+    query = query_of(app.inputs(stream), url, statement)
+    found: dict[str, _Entity] = {}
+    try:
+        for name, rows, _, last in query.held(wanted.since, wanted.until):
+            found.setdefault(name, _Entity(name)).add(rows, last, 0)
+    finally:
+        query.close()
+    if not found:
+        raise ConfigError(f"{query.name}: {EMPTY}")
+
+    def read(group: Sequence[_Entity]) -> Rows:
+        return Rows(url, statement, app.clock(), [entity.name for entity in group])
+
+    return _grouped(found, read, wanted, app.config.of(stream), features)
+
+
+def _grouped(
+    found: Mapping[str, _Entity],
+    read: Callable[[Sequence[_Entity]], Reading],
+    wanted: Wanted,
+    config: StreamConfig,
+    features: int,
+) -> list[Planned]:
+    """The units of all that was found: of each group what `read` says."""
+    everyone = sorted(found.values(), key=lambda entity: (entity.files[0], entity.name))
+    rows = sum(entity.rows for entity in everyone)
+    target = wanted.unit_rows or min(UNIT_ROWS, max(LEAST_ROWS, rows // PARTS))
+    through = max(entity.last for entity in everyone) // config.step
+    units = []
+    for group in _groups(everyone, target):
+        span = _span(len(group), features, config.step)
+        unit = Unit({"telemetry": read(group)}, wanted.since, wanted.until, through, span)
+        units.append(Planned(unit, len(group), sum(entity.rows for entity in group)))
+    return units
+
+
+def _surveyed(
+    url: str, files: Sequence[DataFile], form: TelemetryFormat, wanted: Wanted
+) -> Iterator[tuple[DataFile, list[Held] | str]]:
+    """What each file holds in the range, or what is wrong with it."""
+
+    def look(file: DataFile) -> list[Held] | str:
+        try:
+            return held(url, file, form, wanted.since, wanted.until)
+        except (ValueError, OSError) as error:
+            return " ".join(str(error).split())
+
+    with ThreadPoolExecutor(READERS) as pool:
+        yield from zip(files, pool.map(look, files), strict=True)
+
+
+def _groups(everyone: Sequence[_Entity], target: int) -> Iterator[list[_Entity]]:
+    """Neighbours of about `target` rows together: whose files are the same lie beside each other."""
+    group: list[_Entity] = []
+    for entity in everyone:
+        group.append(entity)
+        if sum(one.rows for one in group) >= target:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _span(entities: int, features: int, step: int) -> int:
+    """Hours of a file of results, so that a unit can hold it."""
+    an_hour = max(entities * features * HOUR // step, 1)
+    return min(max(FILE_VALUES // an_hour, 1), WEEK)

@@ -1,0 +1,67 @@
+"""One unit of a run over history, done by the process that reads it: the stream's own path, from its first record on.
+
+A unit that was broken off is read again from its beginning, and what it had saved is left as it is: no memory is kept
+in between, since a unit is a matter of seconds or minutes. A call is JSON, and so is what comes of it.
+"""
+
+import time
+from functools import cache, partial
+
+import msgspec
+
+from tsad.app import App
+from tsad.backfill.reading import sources_of
+from tsad.backfill.spec import Done, Request
+from tsad.config import validated
+from tsad.console import peak_memory
+from tsad.models import ModelShelf
+from tsad.progress import Historic, Limits, frozen_heap
+from tsad.runner import Runner
+
+POLL = 50_000
+"""Records of a poll: nobody waits for an alert, and a save costs the same for many."""
+EXPLAINED = 10_000
+"""Alerts of a poll that are explained at once."""
+
+
+def answer(request: str) -> str:
+    """Do the unit of `request` (a `Request`); `Done`, both as JSON."""
+    asked = msgspec.json.decode(request, type=Request)
+    app, shelf = _opened(msgspec.json.encode(asked.config), asked.stream)
+    return msgspec.json.encode(do(app, shelf, asked)).decode()
+
+
+def do(app: App, shelf: ModelShelf, asked: Request) -> Done:
+    """Judge what the unit reads, to its end."""
+    began, unit = time.monotonic(), asked.unit
+    runner = app.partition_runner(
+        asked.stream, asked.number, partial(sources_of, app, asked.stream, asked.number, unit), asked.run,
+        Limits(POLL, EXPLAINED, None), Historic(asked.version, unit.through, unit.span), shelf,
+    )  # fmt: skip
+    try:
+        with frozen_heap():
+            _run(runner)
+    finally:
+        for source in runner.sources.values():
+            source.close()
+    dead = sum(count for name, count in runner.counts.items() if name.startswith("dead:"))
+    progress = runner.progress
+    return Done(progress.rows, progress.windows, dead, time.monotonic() - began, peak_memory())
+
+
+def _run(runner: Runner) -> None:
+    """Read to the end, where every slot is final."""
+    while runner.step():
+        pass
+    while runner.explanations.of_waiting():
+        pass
+    runner.partition.conclude()
+    runner.save()
+    runner.snapshot()
+
+
+@cache
+def _opened(config: bytes, stream: str) -> tuple[App, ModelShelf]:
+    """The application and the stream's models, kept from unit to unit of a process."""
+    app = App.open(validated(msgspec.json.decode(config), "configuration"), create=False)
+    return app, app.shelf(stream)

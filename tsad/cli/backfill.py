@@ -1,0 +1,202 @@
+"""`tsad backfill`."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Group, RenderableType
+
+from storage.backfills import BackfillRow, Backfills
+from storage.types import ModelRow, StoreError
+from tsad.app import App
+from tsad.backfill.driving import Driver, Standing, begin, config_of, run_name, version_of
+from tsad.backfill.estimating import estimated
+from tsad.backfill.planning import Planned, plan
+from tsad.backfill.spec import Wanted
+from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
+from tsad.cli.terminal import FAILED, INTERRUPTED, note, opened, show, show_rows
+from tsad.console import Bars, interruptible
+from tsad.engines import open_engine
+from tsad.engines.tasks import Engine
+from tsad.report import facts_table
+from tsad.runs.comparing import compare as compared_runs
+from tsad.runs.tables import comparison_tables
+from tsad.wording import counted
+
+SHOWN = 50
+"""Units of a plan that are shown."""
+
+
+class EngineName(Enum):
+    """Where the units are done."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+def moment(said: str) -> datetime:
+    """A moment as people write it, in UTC unless it says otherwise."""
+    try:
+        found = datetime.fromisoformat(said)
+    except ValueError:
+        raise typer.BadParameter(f"{said!r} is no time; 2026-01-31 or 2026-01-31T12:00:00+01:00 is one") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+@app.command()
+def backfill(
+    stream: Annotated[str, typer.Argument(help="The stream, as configured.")],
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--input", help="Telemetry: a file, a folder, a URL (s3://...), kafka, or with --query a database."
+        ),
+    ] = None,
+    query: Annotated[str | None, typer.Option(help="SELECT statement for the database at --input.")] = None,
+    logs: Annotated[str | None, typer.Option(help="Logs: a file or a folder.")] = None,
+    since: Annotated[
+        datetime | None, typer.Option("--from", parser=moment, metavar="TIME", help="First event time (UTC).")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option("--to", parser=moment, metavar="TIME", help="First one that is too late (UTC).")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The version that judges; the active one if none is named.")] = None,
+    compare: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Judge with this version too, and say what differs.")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="A name for the run; else it follows from what is asked.")] = None,
+    engine: Annotated[EngineName, typer.Option(help="Processes of this machine, or a Ray cluster.")] = EngineName.LOCAL,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster that runs already: ray://HOST:PORT.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="How many units are done at a time.")] = None,
+    unit_rows: Annotated[int | None, typer.Option(min=1, help="About so many rows make a unit.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it may cost.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try again what has failed before.")] = False,
+    config: ConfigPath = CONFIG,
+    database: DatabaseUrl = None,
+    json: AsJson = False,
+) -> None:
+    """Judge history as the stream would have: alerts and scores under a run of their own, which is never delivered.
+
+    The same command again goes on with what is left.
+    """
+    wanted = Wanted(source, logs, query, _ns(since), _ns(until), unit_rows)
+    with opened(config, database, needed=True, create=True) as opened_app, opened_app.claim():
+        opened_app.config.of(stream)
+        versions = [version_of(opened_app, stream, one) for one in (model, *([compare] if compare else []))]
+        if dry_run:
+            _tell_plan(
+                opened_app, stream, _planned(opened_app, stream, wanted, versions[0]), versions[0], workers, json
+            )
+            return
+        rows = _runs(opened_app, stream, wanted, versions, run)
+        with open_engine(engine.value, workers, address) as opened_engine:
+            drivers = _drive(opened_app, rows, opened_engine, retry)
+        _summary(opened_app, drivers, json)
+    states = {driver.state for driver in drivers}
+    if states != {"finished"}:
+        raise typer.Exit(INTERRUPTED if "running" in states else FAILED)
+
+
+def _drive(opened_app: App, rows: Sequence[BackfillRow], engine: Engine, retry: bool) -> list[Driver]:
+    """One run after the other."""
+    with interruptible() as stopping, Bars() as bars:
+        drivers = [Driver(opened_app, row, engine, retry, _bar(bars, row.run), stopping) for row in rows]
+        for driver in drivers:
+            driver.drive()
+    return drivers
+
+
+def _runs(
+    opened_app: App, stream: str, wanted: Wanted, versions: Sequence[ModelRow], name: str | None
+) -> list[BackfillRow]:
+    """The runs that are meant, one for each version: those that are there already, and new ones, planned once."""
+    backfills = Backfills(opened_app.database, opened_app.now)
+    first = name or run_name(stream, versions[0].version, wanted, config_of(opened_app)["stream"][stream])
+    units: list[Planned] = []
+    found = []
+    for version in versions:
+        run = first if version is versions[0] else f"{first}.{version.version}"
+        row = backfills.row(run)
+        if row is None:
+            units = units or _planned(opened_app, stream, wanted, version)
+            row = begin(opened_app, run, stream, version.version, wanted, units)
+        found.append(_same(row, stream, version, wanted))
+    return found
+
+
+def _ns(at: datetime | None) -> int | None:
+    return None if at is None else round(at.timestamp() * 1e6) * 1000
+
+
+def _planned(opened_app: App, stream: str, wanted: Wanted, version: ModelRow) -> list[Planned]:
+    features = len(opened_app.shelf(stream).read(version).ensemble.features)
+    return plan(opened_app, stream, wanted, features)
+
+
+def _same(row: BackfillRow, stream: str, version: ModelRow, wanted: Wanted) -> BackfillRow:
+    """A run goes on with what it began with. StoreError where something else is asked for under its name."""
+    if (row.stream, row.model_version, row.spec) != (stream, version.version, msgspec.to_builtins(wanted)):
+        raise StoreError(
+            f"there is a run {row.run!r} already, which reads something else or is judged by another model; take "
+            "another name, or delete it first"
+        )
+    return row
+
+
+def _bar(bars: Bars, name: str) -> Any:
+    tell = bars.rated(name)
+
+    def say(standing: Standing) -> None:
+        failed = f", {standing.failed} failed" if standing.failed else ""
+        rate = f", {standing.rate:,.0f} rows/s" if standing.rate else ""
+        met = f"{standing.entities_done} entities, {counted(standing.alerts, 'alert')}"
+        said = f"{standing.done} of {counted(standing.units, 'unit')}{failed}, {met}{rate}"
+        tell(said, standing.rows_done, max(standing.rows, standing.rows_done, 1))
+
+    return say
+
+
+def _tell_plan(
+    opened_app: App, stream: str, units: list[Planned], version: ModelRow, workers: int | None, json: bool
+) -> None:
+    found = estimated(opened_app, stream, units, version, workers)
+    rows = [
+        {"unit": number, "entities": one.entities, "rows": one.rows, "fault": one.fault}
+        for number, one in enumerate(units)
+    ]
+    if json:
+        show(found | {"plan": rows}, "", True)
+        return
+    show_rows(f"Plan of {stream}", "unit entities rows fault", rows[:SHOWN], "nothing to do", False)
+    show(found, facts_table(f"{stream}: what it may cost", found), False)
+    if not found["rows"]:
+        note("how many rows there are is not known before they are read")
+
+
+def _summary(opened_app: App, drivers: Sequence[Driver], json: bool) -> None:
+    """How each run has ended, and with two of them, both finished, how their alerts differ."""
+    told: list[dict[str, Any]] = []
+    tables: list[RenderableType] = []
+    for driver in drivers:
+        row, standing = driver.row, driver.standing
+        found: dict[str, Any] = {
+            "run": row.run, "stream": row.stream, "model": row.model_version, "state": driver.state, "units": standing.units,
+            "failed": standing.failed, "entities": standing.entities_done, "rows": standing.rows_done,
+            "alerts": standing.alerts,
+        }  # fmt: skip
+        told.append(found)
+        tables.append(facts_table(f"Backfill of {row.stream}", found))
+    states = {driver.state for driver in drivers}
+    if states == {"finished"} and len(drivers) > 1:
+        compared = compared_runs(opened_app.database, drivers[0].row.run, drivers[1].row.run, SHOWN)
+        told[0]["compared"] = compared.figures()
+        tables.append(comparison_tables(compared, SHOWN))
+    show(told if len(told) > 1 else told[0], Group(*tables), json)
+    for driver in drivers:
+        for unit in driver.failed:
+            note(f"{unit.run}: unit {unit.unit} failed: {unit.reason}")
+    if "running" in states:
+        note("interrupted; the same command goes on from here")

@@ -1,0 +1,71 @@
+"""Pieces of work for other processes: the name of a call and its request, and what came of it. Only strings travel."""
+
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from tsad.logs import structured
+from tsad.operating import LogFormat
+
+CALLS = {"unit": "tsad.backfill.unit:answer"}
+"""What can be asked for, by name: "module:function" of str -> str."""
+
+LOG_FORM = "TSAD_LOG_FORMAT"
+"""The variable that says how processes write to standard error."""
+
+
+class EngineError(Exception):
+    """The engine cannot work: no process can be started, or the cluster does not answer."""
+
+
+class Task(NamedTuple):
+    """One piece of work: a key of `CALLS` and its request, JSON."""
+
+    number: int
+    call: str
+    request: str
+
+
+class Outcome(NamedTuple):
+    """What came of a task: its answer (JSON), or the reason why there is none. `crashed`: the process that ran it is
+    gone (killed, out of memory), and the task may do no better or may, elsewhere."""
+
+    number: int
+    answer: str | None
+    reason: str | None
+    crashed: bool
+
+
+class Engine(Protocol):
+    """Runs tasks in processes of their own."""
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+        """Outcomes as they come, in any order. A task is taken when there is a worker for it, so that `tasks` may be
+        endless, and is never run again. An iterator that had nothing left is asked once more after each outcome: what
+        has crashed may be put back. EngineError where there is no going on."""
+        ...
+
+
+def place_of(task: Task) -> str:
+    """The "module:function" that a task asks for; ValueError names those there are."""
+    if task.call not in CALLS:
+        raise ValueError(f"unknown call {task.call!r}; there are: {', '.join(CALLS) or 'none'}")
+    return CALLS[task.call]
+
+
+def log_form() -> LogFormat:
+    """How workers say what they say: as their driver."""
+    return "json" if structured() else "console"
+
+
+def perform(place: str, request: str) -> tuple[str | None, str | None]:
+    """What a worker does: the function's answer, or in one line why it has none; the traceback goes to the log."""
+    module, _, name = place.partition(":")
+    try:
+        answer: str = getattr(import_module(module), name)(request)
+        return answer, None
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is this task's, and the others go on
+        structlog.get_logger(call=place).warning("a task failed", exc_info=True)
+        return None, " ".join(f"{type(error).__name__}: {error}".split())
