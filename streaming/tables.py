@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
@@ -45,14 +46,15 @@ class Feed(Protocol):
 
 def open_bytes(path: File) -> IO[bytes]:
     """The file at `path`, decompressed if it ends in .gz."""
-    if path.suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path if isinstance(path, Path) else path.open("rb"), "rb"))
-    return path.open("rb")
+    if isinstance(path, Path) and path.suffix != ".gz":
+        return path.open("rb")
+    packed: Any = path if isinstance(path, Path) else path.stream()
+    return cast(IO[bytes], gzip.open(packed, "rb") if path.suffix == ".gz" else packed)
 
 
 def modified_ns(path: File) -> int:
-    """When the file at `path` was written, in ns."""
-    return path.stat().st_mtime_ns if isinstance(path, Path) else path.modified
+    """When the file at `path` was written, in ns; now, where its store does not say."""
+    return path.stat().st_mtime_ns if isinstance(path, Path) else path.modified or time.time_ns()
 
 
 class CsvFeed:
@@ -257,7 +259,10 @@ def csv_lines(path: File, count: int) -> list[bytes]:
 def open_parquet(path: File) -> Any:
     """The Parquet file at `path`; ValueError if it is none."""
     try:
-        return pq.ParquetFile(path if isinstance(path, Path) else path.open("rb"), buffer_size=BUFFER_BYTES)
+        if isinstance(path, Path):
+            return pq.ParquetFile(path, buffer_size=BUFFER_BYTES)
+        # the pages of a remote row group are fetched in few, large reads
+        return pq.ParquetFile(path.open(), buffer_size=BUFFER_BYTES, pre_buffer=path.remote)
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: cannot be read as Parquet: {error}") from error
 
