@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 from metric_servers import Scripted, error
 
+from storage.backfills import Backfills
 from storage.read import AlertFilter
 from streaming.broker.settings import OutageError
 from streaming.decoders import decoder_of
 from streaming.prometheus.settings import QueryError
 from streaming.settings import SECOND
 from tests.tsad.command_line import finished, running_until, started, tsad
+from tests.tsad.histories import assert_same, backfilled, planned
 from tests.tsad.pushes import by_slot, remote_write
 from tests.tsad.streams import (
     FEATURES,
@@ -35,6 +37,8 @@ from tests.tsad.streams import (
     run_through,
 )
 from tsad.app import App
+from tsad.backfill.driving import config_of
+from tsad.backfill.spec import Wanted
 from tsad.checks import check_all
 from tsad.config import ConfigError, parse_config
 from tsad.polling import Poller, poller
@@ -443,3 +447,23 @@ def test_the_document_shows_a_configuration() -> None:
     assert list(asked.queries) == ["cpu", "memory", "errors"]
     named = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE))))
     assert named == set(PrometheusConfig.model_fields)
+
+
+@pytest.mark.parametrize("unit_rows", [1, None])
+def test_a_run_over_the_past_gives_the_rows_of_the_stream(
+    make_polled: Callable[..., App], unit_rows: int | None
+) -> None:
+    """By units of an entity each, or as one; the server's word goes to the processes that ask it."""
+    app = make_polled(server={"token": "s3cret"})
+    assert polled(app, Limits()).run(until_end=True)
+    whole = Wanted(since=(START + 60 * FIT_SLOTS) * SECOND, until=(START + 60 * SLOTS) * SECOND, unit_rows=unit_rows)
+    assert len(planned(app, whole)) == (1 if unit_rows is None else 3)
+    assert backfilled(app, "june", whole) == "finished"
+    assert_same(app, "june")
+    assert "s3cret" not in str(Backfills(app.database).units("june"))
+    assert config_of(app)["stream"][STREAM]["telemetry"]["prometheus"]["token"] == "s3cret"
+
+
+def test_a_past_that_holds_nothing_is_no_run(make_polled: Callable[..., App]) -> None:
+    with pytest.raises(ConfigError, match="no record of it lies in the asked range"):
+        planned(make_polled(), Wanted(since=0, until=60 * SECOND))

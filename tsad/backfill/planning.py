@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
 
+from msgspec import structs
+
 from storage.types import LIVE, StreamRow
 from streaming.broker.part import extents
 from streaming.datasets import DataFile, held, list_files
 from streaming.files import KIND_OF_SUFFIX, kind_of
 from streaming.holdings import Held
+from streaming.prometheus.held import held as held_series
 from streaming.settings import TelemetryFormat
 from streaming.types import Topic
 from tsad.app import App
 from tsad.backfill.reading import query_of
-from tsad.backfill.spec import File, Part, Reading, Rows, Tables, Unit, Wanted
+from tsad.backfill.spec import File, Part, Reading, Rows, Series, Tables, Unit, Wanted
 from tsad.config import ConfigError, StreamConfig
 from tsad.history import HOUR
 from tsad.layout import topics_found
@@ -72,6 +75,8 @@ def plan(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
         return _of_query(app, stream, wanted, features)
     if inputs.on_kafka(said):
         return _of_topics(app, stream, wanted)
+    if inputs.on_prometheus(said):
+        return _of_series(app, stream, wanted, features)
     paths = {topic: _absolute(path) for topic, path in inputs.paths(said).items()}
     form = inputs.config.format_of("telemetry") if "telemetry" in paths else None
     if not isinstance(form, TelemetryFormat) or not _holds_tables(paths["telemetry"]):
@@ -159,6 +164,21 @@ def _of_query(app: App, stream: str, wanted: Wanted, features: int) -> list[Plan
         return Rows(url, statement, app.clock(), [entity.name for entity in group])
 
     return _grouped(found, read, wanted, app.config.of(stream), features)
+
+
+def _of_series(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
+    """Units of some entities each. Each asks for all, and leaves the others out, so that there are few of them."""
+    inputs, now = app.inputs(stream), app.clock()
+    asked = inputs.prometheus
+    until = now - asked.delay if wanted.until is None else wanted.until
+    since = until - asked.past if wanted.since is None else wanted.since
+    bounds = structs.replace(wanted, since=since, until=until, unit_rows=wanted.unit_rows or UNIT_ROWS)
+    found: dict[str, _Entity] = {}
+    for name, rows, _, last in held_series(asked.server(), inputs.questions(), since, until):
+        found.setdefault(name, _Entity(name)).add(rows, min(last, until - 1), 0)
+    if not found:
+        raise ConfigError(f"{asked.url}: {EMPTY}")
+    return _grouped(found, lambda group: Series([one.name for one in group]), bounds, inputs.config, features)
 
 
 def _grouped(

@@ -11,7 +11,7 @@ from streaming.files import open_source
 from streaming.settings import TelemetryFormat
 from streaming.types import Source, Topic
 from tsad.app import App
-from tsad.backfill.spec import File, Part, Reading, Rows, Tables, Unit
+from tsad.backfill.spec import File, Part, Reading, Rows, Series, Tables, Unit
 from tsad.config import ConfigError, resolved
 from tsad.inputs import Inputs
 from tsad.rereading import belonging_of
@@ -68,6 +68,8 @@ def _opened(inputs: Inputs, topic: Topic, read: Reading, unit: Unit, columns: Co
             read.url, read.files, form, columns, read.entities, unit.since, unit.until, max_ahead=ahead,
             memory_bytes=SORTED_BYTES,
         )  # fmt: skip
+    if isinstance(read, Series):
+        return inputs.past(columns, unit.since or 0, unit.until or 0, read.entities)
     if isinstance(read, Rows) and isinstance(form, TelemetryFormat):
         return _of_query(inputs, read, unit, form, columns)
     raise ValueError(f"{topic}: cannot be read from {type(read).__name__}")

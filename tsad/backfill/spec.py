@@ -42,7 +42,9 @@ class Part(msgspec.Struct, tag="part", frozen=True):
 
 
 class Series(msgspec.Struct, tag="series", frozen=True):
-    """What the configured Prometheus answers."""
+    """What the configured server of metrics answers of `entities` (None = of all)."""
+
+    entities: list[str] | None = None
 
 
 Reading = File | Tables | Rows | Part | Series

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -72,6 +73,9 @@ def backfill(
     address: Annotated[str | None, typer.Option(help="A Ray cluster that runs already: ray://HOST:PORT.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="How many units are done at a time.")] = None,
     unit_rows: Annotated[int | None, typer.Option(min=1, help="About so many rows make a unit.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what was found as a page there (HTML).")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it may cost.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try again what has failed before.")] = False,
     config: ConfigPath = CONFIG,
@@ -95,6 +99,8 @@ def backfill(
         with open_engine(engine.value, workers, address) as opened_engine:
             drivers = _drive(opened_app, rows, opened_engine, retry)
         _summary(opened_app, drivers, json)
+        if report is not None:
+            _report(opened_app, drivers, report)
     states = {driver.state for driver in drivers}
     if states != {"finished"}:
         raise typer.Exit(INTERRUPTED if "running" in states else FAILED)
@@ -176,6 +182,15 @@ def _tell_plan(
         note("how many rows there are is not known before they are read")
 
 
+def _report(opened_app: App, drivers: Sequence[Driver], path: Path) -> None:
+    """The first run as a page, beside the second where there is one."""
+    from tsad.runs.page import write_report
+
+    names = [driver.row.run for driver in drivers]
+    write_report(opened_app.database, names[0], path, names[1] if names[1:] else None)
+    note(f"wrote {path}")
+
+
 def _summary(opened_app: App, drivers: Sequence[Driver], json: bool) -> None:
     """How each run has ended, and with two of them, both finished, how their alerts differ."""
     told: list[dict[str, Any]] = []
@@ -183,9 +198,9 @@ def _summary(opened_app: App, drivers: Sequence[Driver], json: bool) -> None:
     for driver in drivers:
         row, standing = driver.row, driver.standing
         found: dict[str, Any] = {
-            "run": row.run, "stream": row.stream, "model": row.model_version, "state": driver.state, "units": standing.units,
-            "failed": standing.failed, "entities": standing.entities_done, "rows": standing.rows_done,
-            "alerts": standing.alerts,
+            "run": row.run, "stream": row.stream, "model": row.model_version, "state": driver.state,
+            "units": standing.units, "failed": standing.failed, "entities": standing.entities_done,
+            "rows": standing.rows_done, "alerts": standing.alerts,
         }  # fmt: skip
         told.append(found)
         tables.append(facts_table(f"Backfill of {row.stream}", found))
