@@ -117,6 +117,9 @@ class ParquetPart(BatchFeed):
     def __init__(self, reader: Reader, file: Stored) -> None:
         self.file = open_parquet(file)
         schema = self.file.schema_arrow
+        twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{file}: has several columns {twice[:50]}; column names must differ")
         constants = constants_of(file, reader.format, schema.names)
         features = reader.features(file, [*schema.names, *constants], lambda: numeric_fields(schema))
         columns = [name for name in reader.wanted(features) if name in schema.names]
