@@ -16,7 +16,8 @@ VALUES = 10_000
 """Values of a name that are known at most: the most frequent at a fit, later those that came last."""
 BATCH = 256
 """Lines of a step."""
-_WIDTH, _NOISE, _RATE, _DECAY, _LEAST = 12, 5, 0.1, 0.01, 1e-6
+_WIDTH, _NOISE, _DRAWN, _RATE, _DECAY, _LEAST = 12, 5, 64, 0.1, 0.01, 1e-6
+_SMALL = 2**16
 _NOW = np.iinfo(np.int64).max
 
 
@@ -107,62 +108,70 @@ class Learnt:
 
 
 class Learner:
-    """Learns vectors and weights from U distinct `lines` (U x R numbers of values) that came so many `times`.
+    """Learns vectors and weights from U `lines` (U x R numbers of values) that came so many `times`.
 
-    Of each line drawn one value is held against others drawn for its place: how they go with the line's other values
-    tells which was there (noise-contrastive estimation). At its best a sum over pairs is the logarithm of how much
-    more often a value comes with the others than it comes at all.
+    A step asks for one name: the value that a drawn line has there is held against others that are drawn for its place,
+    the same ones for all lines of the step. How they go with the line's other values tells which was there
+    (noise-contrastive estimation). At its best a sum over pairs is the logarithm of how much more often a value comes
+    with the others than it comes at all.
     """
 
     def __init__(self, lines: Ints, times: Ints, known: Vocabulary, learnt: Learnt, draw: np.random.Generator) -> None:
-        self._lines, self._draw, self._learnt = lines, draw, learnt
-        self._upto = np.cumsum(times) / times.sum()
-        self._pairs = np.array(list(combinations(range(lines.shape[1]), 2)))
-        self._values = np.cumsum(learnt.counts).astype(np.float64)
+        there = (lines > 0).T
+        self._lines, self._draw, self._learnt = np.maximum(lines.T, 0), draw, learnt
+        self._upto = np.cumsum(there * times, axis=1)
+        self._share = np.cumsum(there / np.maximum(there.sum(axis=0), 1) @ times)
+        pairs = list(combinations(range(len(there)), 2))
+        self._pairs = [[place for place, pair in enumerate(pairs) if name in pair] for name in range(len(there))]
+        self._others = [[other for other in range(len(there)) if other != name] for name in range(len(there))]
+        self._values = np.cumsum(learnt.counts)
         self._bounds = self._values[known.first]
 
     def steps(self, many: int) -> None:
-        """Learn from lines that are drawn, so many times."""
-        for _ in range(many):
-            self._step()
+        """Learn from lines that are drawn, so many times: of each name as often as it is one of a line's."""
+        places = (np.arange(many) + self._draw.random()) * (self._share[-1] / many)
+        for asked in self._draw.permutation(np.searchsorted(self._share[:-1], places, side="right")).tolist():
+            self._step(asked)
 
-    def _step(self) -> None:
-        """Learn from some lines."""
-        lines = self._lines[np.searchsorted(self._upto, self._draw.random(BATCH))]
-        rows, names = np.arange(BATCH), lines.shape[1]
-        asked = np.argmax(np.where(lines > 0, self._draw.random(lines.shape), -1), axis=1)
-        tried = np.concatenate([lines[rows, asked][:, None], self._made_up(asked)], axis=1)
-        tried = np.maximum(tried, 0)
-        matrix = np.zeros((names, names))
-        matrix[tuple(self._pairs.T)] = self._learnt.weights
-        weights = (matrix + matrix.T)[asked]
-        others = self._learnt.vectors[np.maximum(lines, 0)]
-        context = (weights[:, :, None] * others).sum(axis=1)
-        values = self._learnt.vectors[tried]
-        chance = 1 / (1 + np.exp(np.log(_NOISE) - (values * context[:, None]).sum(axis=2)))
-        chance[:, 0] -= 1
-        back = (chance[:, :, None] * values).sum(axis=1)
-        numbers = np.concatenate([tried.ravel(), np.maximum(lines, 0).ravel()])
-        slopes = [chance[:, :, None] * context[:, None], weights[:, :, None] * back[:, None]]
-        self._move(numbers, np.concatenate([slope.reshape(-1, _WIDTH) for slope in slopes]))
-        pull = np.zeros((names, names))
-        np.add.at(pull, asked, (others * back[:, None]).sum(axis=2))
-        slope = (pull + pull.T)[tuple(self._pairs.T)]
-        self._learnt.pulled += slope**2
-        self._learnt.weights = np.maximum(self._learnt.weights - _RATE * slope / np.sqrt(self._learnt.pulled), 0)
+    def _step(self, asked: int) -> None:
+        """Learn which values of a name go with what some lines say."""
+        learnt, pairs, others = self._learnt, self._pairs[asked], self._others[asked]
+        lines = self._lines.take(self._drawn(self._upto[asked], 0, self._upto[asked, -1], BATCH), axis=1)
+        made_up = self._drawn(self._values, self._bounds[asked], self._bounds[asked + 1], _DRAWN)
+        weights, said = learnt.weights[pairs], learnt.vectors.take(lines[others], axis=0).reshape(len(others), -1)
+        context = (weights @ said).reshape(BATCH, _WIDTH)
+        true, wrong = learnt.vectors.take(lines[asked], axis=0), learnt.vectors.take(made_up, axis=0)
+        near = _chance(np.einsum("bw,bw->b", context, true))[:, None] - 1
+        far = _chance(context @ wrong.T) * (_NOISE / _DRAWN)
+        back = near * true + far @ wrong
+        slopes = [(weights[:, None, None] * back).reshape(-1, _WIDTH), near * context, far.T @ context]
+        self._move(np.concatenate([lines[others].ravel(), lines[asked], made_up]), np.concatenate(slopes))
+        slope = said @ back.ravel()
+        learnt.pulled[pairs] += slope**2
+        learnt.weights[pairs] = np.maximum(weights - _RATE * slope / np.sqrt(learnt.pulled[pairs]), 0)
 
-    def _made_up(self, asked: Ints) -> Ints:
-        """Values of the names `asked` (B), drawn as often as they come (B x noise)."""
-        low, high = self._bounds[asked][:, None], self._bounds[asked + 1][:, None]
-        wanted = low + self._draw.random((len(asked), _NOISE)) * (high - low)
-        found: Ints = np.minimum(np.searchsorted(self._values, wanted, side="right"), len(self._values) - 1)
+    def _drawn(self, upto: Ints, low: int, high: int, many: int) -> Ints:
+        """Places in `upto` (rising), one in each of so many equal parts of what it adds up between two values."""
+        wanted = ((np.arange(many) + self._draw.random(many)) * ((high - low) / many)).astype(np.int64)
+        found: Ints = np.searchsorted(upto, low + np.minimum(wanted, high - low - 1), side="right")
         return found
 
     def _move(self, numbers: Ints, slopes: Nats) -> None:
         """Against the slope, at Adagrad's pace."""
-        those, of = np.unique(numbers, return_inverse=True)
-        whole = _DECAY * self._learnt.vectors[those]
-        np.add.at(whole, of, slopes)
-        self._learnt.moved[those] += whole**2
-        self._learnt.vectors[those] -= _RATE * whole / np.sqrt(self._learnt.moved[those])
-        self._learnt.vectors[0], self._learnt.moved[0] = 0, _LEAST
+        learnt = self._learnt
+        # numbers of 16 bits are sorted by their digits, which is several times as fast
+        order = np.argsort(numbers.astype(np.uint16) if len(learnt.vectors) <= _SMALL else numbers, kind="stable")
+        numbers = numbers.take(order)
+        first = np.flatnonzero(np.concatenate([[True], numbers[1:] != numbers[:-1]]))
+        those = numbers.take(first)
+        vectors = learnt.vectors.take(those, axis=0)
+        whole = np.add.reduceat(slopes.take(order, axis=0), first, axis=0) + _DECAY * vectors
+        moved = learnt.moved.take(those, axis=0) + whole**2
+        learnt.moved[those], learnt.vectors[those] = moved, vectors - _RATE * whole / np.sqrt(moved)
+        learnt.vectors[0], learnt.moved[0] = 0, _LEAST
+
+
+def _chance(nats: Nats) -> Nats:
+    """That a value was there, and not one that was drawn."""
+    chance: Nats = 1 / (1 + _NOISE * np.exp(-nats))
+    return chance

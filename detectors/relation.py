@@ -18,10 +18,10 @@ from streaming.linescores import MinedLines
 from streaming.related import ABSENT, Related
 from streaming.types import Codes, Ints, State
 
-_STEPS, _ROUNDS = (300, 3000), 20
-"""Steps of a fit: each distinct line comes some 20 times, within these bounds."""
-_MORE, _AGAIN = (3, 12), 2
-"""Steps of learning on: each distinct line comes some twice, within these bounds."""
+_STEPS, _ROUNDS = (600, 6000), 40
+"""Steps of a fit: each distinct line comes some 40 times, within these bounds."""
+_MORE, _AGAIN = (4, 16), 1
+"""Steps of learning on: each line comes some once, within these bounds."""
 
 
 class Relation:
@@ -102,22 +102,25 @@ class Relation:
         if related.names != self._names or not len(keys):
             return
         self._round += 1
-        self._admit(keys)
-        distinct, times = np.unique(self._known.numbers(keys), axis=0, return_counts=True)
-        self._learnt.count(distinct, times, self._round)
+        lines, once = self._admitted(keys), np.ones(len(keys), np.int64)
+        self._learnt.count(lines, once, self._round)
         draw = np.random.default_rng((self._seed, self._round))
-        learner = Learner(distinct, times, self._known, self._learnt, draw)
-        learner.steps(int(np.clip(_AGAIN * len(distinct) // BATCH, *_MORE)))
-        self._grow_usual(distinct, times)
+        learner = Learner(lines, once, self._known, self._learnt, draw)
+        learner.steps(int(np.clip(_AGAIN * len(lines) // BATCH, *_MORE)))
+        self._grow_usual(lines, once)
 
-    def _admit(self, keys: Ints) -> None:
-        """Values that are new, and what is known of names by them."""
-        self._learnt.seen[np.maximum(self._known.numbers(keys), 0)] = self._round
+    def _admitted(self, keys: Ints) -> Ints:
+        """Numbers of values (N x R): those that are new join, and what is known of names by them."""
+        self._said = self._said + (keys != ABSENT).sum(axis=0)
+        numbers = self._known.numbers(keys)
+        if numbers.all():
+            return numbers
+        self._learnt.seen[np.maximum(numbers, 0)] = self._round
         self._known, place = self._known.grown(keys, self._learnt.seen)
         self._learnt = self._learnt.taken(place)
         fresh = np.concatenate([[0], np.cumsum(place[1:] == 0)])
         self._kinds = self._kinds + np.diff(fresh[self._known.first])
-        self._said = self._said + (keys != ABSENT).sum(axis=0)
+        return self._known.numbers(keys)
 
     def _grow_usual(self, distinct: Ints, times: Ints) -> None:
         """By how many nats each pair of names goes together on the mean, of all lines so far."""
@@ -159,18 +162,17 @@ class Relation:
         numbers = self._known.numbers(keys)
         terms, there = self._terms(numbers)
         pairs, values = np.where(there, self._usual - terms, 0.0), np.where(numbers == 0, self._unseen, 0.0)
-        return np.concatenate([pairs, values], axis=1)
+        # C order: sums along the last axis are the same however many lines there are
+        return np.ascontiguousarray(np.concatenate([pairs, values], axis=1))
 
     def _terms(self, numbers: Ints) -> tuple[Nats, NDArray[np.bool_]]:
         """N x pairs: how many nats more than by chance each goes together, and whether it is there."""
-        pairs = list(combinations(range(numbers.shape[1]), 2))
-        terms, there = np.zeros((len(numbers), len(pairs))), np.zeros((len(numbers), len(pairs)), np.bool_)
-        vectors = self._learnt.vectors[np.maximum(numbers, 0)]
-        for place, (one, other) in enumerate(pairs):
-            # a sum over the last axis alone, which is the same however many lines there are
-            terms[:, place] = self._learnt.weights[place] * (vectors[:, one] * vectors[:, other]).sum(axis=1)
-            there[:, place] = (numbers[:, one] != ABSENT) & (numbers[:, other] != ABSENT)
-        return terms, there
+        one, other = np.array(list(combinations(range(numbers.shape[1]), 2))).reshape(-1, 2).T
+        there, terms, known = numbers != ABSENT, np.zeros((len(one), len(numbers))), np.maximum(numbers.T, 0)
+        for part in self._learnt.vectors.T:  # one after another: the sums are the same however many lines there are
+            values = part.take(known)
+            terms += values[one] * values[other]
+        return terms.T * self._learnt.weights, there[:, one] & there[:, other]
 
     def _learn(self, keys: Ints) -> bool:
         """From N lines; whether there is anything to learn."""

@@ -17,7 +17,7 @@ from streaming.selection import NOBODY, Selection
 from streaming.settings import TelemetryFormat
 from streaming.stores import Stored
 from streaming.tabledecode import RowPayloads, TableDecoder
-from streaming.tables import CsvFeed, RowReader, numeric_fields, open_parquet, wide_features
+from streaming.tables import CsvFeed, RowReader, modified_ns, numeric_fields, open_parquet, wide_features
 from streaming.types import Records
 
 _LINES = 8192
@@ -123,7 +123,7 @@ class ParquetPart(BatchFeed):
         self.groups = row_groups(self.file, reader.selection)
         self._columns = columns
         self._name = str(file)
-        super().__init__(reader, self._name, features, self._batches(self.groups), file.modified, constants)
+        super().__init__(reader, self._name, features, self._batches(self.groups), modified_ns(file), constants)
 
     def chunks(self, group: int) -> Iterator[Any]:
         """The raw rows of one row group, a table at a time."""

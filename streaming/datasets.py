@@ -123,25 +123,38 @@ def open_batches(
     max_ahead: int = MAX_AHEAD,
     memory_bytes: int = MEMORY_BYTES,
 ) -> Source:
-    """The same of Arrow batches of one schema, which `batches` gives from the start each time that it is called.
+    """The same of Arrow batches with the same columns, which `batches` gives from the start each time it is called.
 
     `ingested_ns`: the ingest timestamp of all rows. ValueError when the batches lack a column that the format names.
     """
     form = table_format(format)
     reader = Reader(Selection(form, entities, since_ns, until_ns), columns, max_ahead)
 
-    def open_feed(_: Stored) -> Feed:
+    def open_feed(whole: Stored) -> Feed:
         given = batches()
-        first = next(given, None)
+        first = next(given, None) if _may_hold(whole, reader) else None
         if first is None:
             return BatchFeed(reader, name, [], iter(()), ingested_ns, {})
-        features = reader.features(name, first.schema.names, lambda: numeric_fields(first.schema))
+        # a column's type is only that of the rows so far
+        features = reader.features(
+            name, first.schema.names, lambda: numeric_fields(first.schema) if columns.open else first.schema.names
+        )
         wanted = reader.wanted(features)
         rows = (batch.select(wanted) for batch in _chain(first, given))
         return BatchFeed(reader, name, features, rows, ingested_ns, {})
 
     source = _Parts(name, [Stored(None, name, 0, 0)], reader, open_feed, _Plan(name, [], reader.selection))
     return SortedSource(source, columns, form.layout == "long", memory_bytes)
+
+
+def wanted_columns(name: str, names: Sequence[str], format: TelemetryFormat, columns: Columns) -> list[str]:
+    """Which of a table's columns `names` to ask for, so that `open_batches` finds what it needs.
+
+    All where `columns` are open. ValueError where one is not there.
+    """
+    reader = Reader(Selection(table_format(format)), columns, MAX_AHEAD)
+    features = reader.features(name, names, lambda: list(names))
+    return list(names) if columns.open else reader.wanted(features)
 
 
 def table_format(format: TelemetryFormat) -> TelemetryFormat:

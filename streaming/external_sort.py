@@ -1,6 +1,7 @@
 """Sorting more rows than memory holds: sorted runs on disk, merged in blocks (Knuth, TAOCP 3, section 5.4)."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 BLOCK_ROWS = 8192
+FAN_IN = 32
+"""Runs that are merged at a time, a block of each in memory."""
 
 
 def sorted_blocks(
@@ -20,27 +23,62 @@ def sorted_blocks(
     """
     held: list[Any] = []
     held_bytes = 0
-    runs: list[_Run] = []
+    runs = _Runs(directory, keys, memory_bytes // FAN_IN, block_rows)
     for table in filter(len, tables):
         held.append(table)
         held_bytes += table.nbytes
         if held_bytes > memory_bytes:
-            runs.append(_spill(_sorted(held, keys), directory / f"run-{len(runs)}.arrow", keys[0], block_rows))
+            runs.add(_sorted(held, keys))
             held, held_bytes = [], 0
-    if not runs:
+    if not runs.open:
         yield from _blocks(_sorted(held, keys), block_rows) if held else ()
         return
     if held:
-        runs.append(_spill(_sorted(held, keys), directory / f"run-{len(runs)}.arrow", keys[0], block_rows))
-    del held
-    yield from _merge(runs, keys)
+        runs.add(_sorted(held, keys))
+    del held, table
+    yield from _merge(runs.open, keys)
+
+
+class _Runs:
+    """Sorted runs on disk: as soon as there are `FAN_IN`, they become one, so that memory does not grow with them."""
+
+    def __init__(self, directory: Path, keys: Sequence[str], block_bytes: int, block_rows: int) -> None:
+        self.open: list[_Run] = []
+        self._directory = directory
+        self._keys = keys
+        self._block_bytes = block_bytes
+        self._block_rows = block_rows
+        self._made = 0
+
+    def add(self, table: Any) -> None:
+        """One more run: a sorted table."""
+        rows = self._block_bytes * len(table) // max(table.nbytes, 1)
+        rows = max(1, min(self._block_rows, rows))
+        self.open.append(self._write([table], rows))
+        if len(self.open) == FAN_IN:
+            old = [run.path for run in self.open]
+            self.open = [self._write(_merge(self.open, self._keys), rows)]
+            for path in old:
+                path.unlink()
+
+    def _write(self, tables: Iterable[Any], rows: int) -> "_Run":
+        path = self._directory / f"run-{self._made}.arrow"
+        self._made += 1
+        going = iter(tables)
+        first = next(going)
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, first.schema) as writer:
+            for table in chain([first], going):
+                writer.write_table(table.combine_chunks(), max_chunksize=rows)
+        return _Run(path, self._keys[0])
 
 
 class _Run:
     """A sorted run on disk: the rows at its head that are in memory, and the key up to which they reach."""
 
     def __init__(self, path: Path, key: str) -> None:
-        self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        self.path = path
+        # not mapped: what was read of a mapped file stays in the process's memory
+        self._reader = pa.ipc.open_file(pa.OSFile(str(path)))
         self._next = 0
         self._key = key
         self.head: Any = None
@@ -83,15 +121,26 @@ def _merge(runs: list[_Run], keys: Sequence[str]) -> Iterator[Any]:
 
 def _sorted(tables: Sequence[Any], keys: Sequence[str]) -> Any:
     table = pa.concat_tables(tables).combine_chunks()
+    if _is_sorted(table, keys):
+        return table
     return table.take(pc.sort_indices(table, sort_keys=[(key, "ascending") for key in keys]))
+
+
+def _is_sorted(table: Any, keys: Sequence[str]) -> bool:
+    """Whether the rows are in order by the first key, and no two share it but by the others (told for numbers only)."""
+    undecided: Any = True
+    for key in keys:
+        if not pa.types.is_integer(table[key].type):
+            break
+        cells = table[key].to_numpy()
+        if (undecided & (cells[1:] < cells[:-1])).any():
+            return False
+        undecided &= cells[1:] == cells[:-1]
+        if not undecided.any():
+            return True
+    return False
 
 
 def _blocks(table: Any, rows: int) -> Iterator[Any]:
     for start in range(0, len(table), rows):
         yield table[start : start + rows]
-
-
-def _spill(table: Any, path: Path, key: str, block_rows: int) -> _Run:
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table, max_chunksize=block_rows)
-    return _Run(path, key)

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from streaming.related import Related
 from streaming.types import Ints, State
 
-LEAST = 1024
-"""Lines between two lessons, at least."""
+LEAST, SLOTS, ENOUGH = 1024, 32, 4096
+"""Between two lessons lie so many lines and slots at least; so many lines do without the slots."""
 MOST = 8192
 """Lines that a lesson is of at most: the first."""
+_NEVER = np.iinfo(np.int64).min // 2
 
 
 class Learner(Protocol):
@@ -42,13 +43,14 @@ class Lessons:
         self._parts: list[Related] = []
         self._waiting = 0
         self._since = 0
-        self._slot = np.iinfo(np.int64).min
+        self._slot = self._learnt = _NEVER
 
     def until(self, now: Ints) -> int:
         """How many of the next lines, by the topic's newest slot as each comes (N), are judged before the next lesson:
-        it begins with a slot, once enough lines have come. 0 = `learn` now."""
+        it begins with a slot, once lines and slots enough have come. 0 = `learn` now."""
+        lines, slots = self._since + np.arange(len(now)), now - self._learnt
         begins = np.diff(now, prepend=self._slot) > 0
-        due = np.flatnonzero(begins & (self._since + np.arange(len(now)) >= LEAST))
+        due = np.flatnonzero(begins & ((lines >= ENOUGH) | ((lines >= LEAST) & (slots >= SLOTS))))
         return int(due[0]) if len(due) else len(now)
 
     def hear(self, related: Related | None, on_time: NDArray[np.bool_], now: Ints) -> None:
@@ -60,15 +62,15 @@ class Lessons:
             self._waiting += len(kept)
             self._parts.append(kept)
 
-    def learn(self) -> None:
-        """From those that wait."""
+    def learn(self, slot: int) -> None:
+        """From those that wait, as a slot begins."""
         self._learner.learn(Related.joined(self._parts))
-        self._parts, self._waiting, self._since = [], 0, 0
+        self._parts, self._waiting, self._since, self._learnt = [], 0, 0, slot
 
     def state(self) -> State:
         """What waits, and what was learnt."""
         related = Related.joined(self._parts)
-        told = {"names": list(related.names), "since": self._since, "slot": int(self._slot)}
+        told = {"names": list(related.names), "since": self._since, "slot": self._slot, "last": self._learnt}
         whole = State({"keys": related.keys}, told)
         whole.put("learnt", self._learner.learnt())
         return whole
@@ -78,4 +80,5 @@ class Lessons:
         kept = Related.of_keys(tuple(state.meta["names"]), state.arrays["keys"].copy())
         self._parts, self._waiting = [kept], len(kept)
         self._since, self._slot = state.meta["since"], state.meta["slot"]
+        self._learnt = state.meta.get("last", _NEVER)  # snapshots of older versions have none
         self._learner.relearn(state.part("learnt"))

@@ -50,9 +50,9 @@ class ShapedLines:
     shapes: Sequence[bytes]
     numbers: Numbers
 
-    def take(self, index: Ints) -> "ShapedLines":
-        """The lines at `index`."""
-        return ShapedLines([self.shapes[line] for line in index.tolist()], self.numbers.take(index))
+    def between(self, start: int, stop: int) -> "ShapedLines":
+        """The lines from `start` to `stop`."""
+        return ShapedLines(self.shapes[start:stop], self.numbers.between(start, stop))
 
 
 SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")

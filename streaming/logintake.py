@@ -52,7 +52,7 @@ class _Part:
         )  # fmt: skip
         shaped = self.shaped
         if shaped is not None and len(kept.codes) < len(lines.codes):
-            shaped = shaped.take(np.arange(len(lines.codes))[part])
+            shaped = shaped.between(part.start, part.stop)
         return _Part(kept, self.severities[part], self.keys[part], self.now[part], shaped)
 
 
@@ -141,7 +141,7 @@ class LogIntake:
             if self._scores is not None and self._scores.lessons is not None:
                 stop = min(stop, start + self._scores.lessons.until(slots[start:]))
                 if stop <= start:
-                    self._scores.lessons.learn()
+                    self._scores.lessons.learn(int(slots[start]))
                     continue
             part = slice(start, stop)
             columns[part], said[part] = self._count(whole.take(part), texts)
@@ -166,6 +166,8 @@ class LogIntake:
         else:
             shaped = shapes(begun)
         severities = self._severities.completed(lines.severities, shaped)
+        if lines.related is not None:
+            lines = replace(lines, related=lines.related.keyed())
         return _Part(lines, severities, self.miner.keys(lines.messages, shaped), newest, said)
 
     def _count(self, part: _Part, texts: Texts) -> tuple[Codes, Codes]:
@@ -262,6 +264,8 @@ class LogIntake:
         for number in range(0 if self._scores is None else len(self._scores.model.features)):
             column = SCORES + SCORE * number
             scored = told[said[told, column] >= 0]
+            if not len(scored):
+                continue
             places = scored[alike(part.lines.codes[scored], mined.slots[scored], ids[scored])[0]]
             for place, reason in zip(places.tolist(), self._reasons(mined, places, number), strict=True):
                 if reason:

@@ -72,6 +72,10 @@ class PushedSource:
         """The number behind what was taken."""
         return self.reader.number
 
+    def end(self) -> int:
+        """The number behind what the journal holds now."""
+        return self.reader.end()
+
     def drained(self) -> bool:
         """Whether all that the journal holds now was taken."""
         return not self.reader.waiting

@@ -1,7 +1,7 @@
 """Named values that came with log lines (user, host, component), of which a model learns which go together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
@@ -17,8 +17,8 @@ LONGEST = 200
 
 @dataclass(frozen=True, slots=True)
 class Related:
-    """What N lines say of R `names`: `codes` (N x R, int32) index the distinct `texts`, -1 = nothing; or, without
-    texts, the keys alone (`kept`)."""
+    """What N lines say of R `names`: `codes` (N x R, int32) index the distinct `texts`, -1 = nothing. `kept` are the
+    `keys`, once they were made; they may be there without texts."""
 
     names: tuple[str, ...]
     codes: Codes
@@ -71,6 +71,10 @@ class Related:
         """The lines at `index`."""
         return Related(self.names, self.codes[index], self.texts, None if self.kept is None else self.kept[index])
 
+    def keyed(self) -> "Related":
+        """The same with its keys, so that they are made once for all parts that are taken of it."""
+        return replace(self, kept=self.keys)
+
     def without_texts(self) -> "Related":
         """The same for models, which know keys: of long histories the texts are too much to keep."""
         return self.of_keys(self.names, self.keys)
@@ -83,7 +87,10 @@ class Related:
     def without(self, name: str) -> "Related | None":
         """All but what the lines say of `name`; None where that is all."""
         kept = [place for place, one in enumerate(self.names) if one != name]
-        return Related(tuple(self.names[place] for place in kept), self.codes[:, kept], self.texts) if kept else None
+        if not kept:
+            return None
+        keys = None if self.kept is None else self.kept[:, kept]
+        return Related(tuple(self.names[place] for place in kept), self.codes[:, kept], self.texts, keys)
 
     @property
     def keys(self) -> Ints:

@@ -57,6 +57,11 @@ class Numbers:
         places = stretches(self.first[index], counts)
         return Numbers(self.values[places], self.digits[places], np.concatenate([[0], np.cumsum(counts)]))
 
+    def between(self, start: int, stop: int) -> "Numbers":
+        """Those of the lines from `start` to `stop`."""
+        part, first = slice(self.first[start], self.first[stop]), self.first[start : stop + 1]
+        return Numbers(self.values[part], self.digits[part], first - first[0])
+
 
 def stretches(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """The whole numbers from `starts` (N) on, so many as `counts` (N) says, one stretch behind another."""

@@ -15,7 +15,7 @@ from streaming.types import Batch, DeadLetter, Records, Source
 
 MEMORY_BYTES = 256 << 20
 """Bytes of rows that are sorted in memory; more is spilled to disk."""
-_READ_ROWS = 8192
+_READ_ROWS = 16_384
 
 
 class SortedSource:

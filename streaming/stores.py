@@ -1,5 +1,6 @@
 """Where data sets lie: folders and object stores, through pyarrow's file systems and whatever else fsspec knows."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from pyarrow import fs as pafs
 from streaming.types import SourceChanged
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_STREAM_BYTES = 1 << 20
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -39,9 +41,18 @@ class Stored:
         """What its name ends with, from the last dot."""
         return PurePosixPath(self.path).suffix
 
-    def open(self, _mode: str = "rb") -> IO[bytes]:
-        """The file to read, at its start."""
+    @property
+    def remote(self) -> bool:
+        """Whether each read costs a trip."""
+        return bool(self.files.type_name != "local")
+
+    def open(self) -> IO[bytes]:
+        """The file to read at any place."""
         return cast(IO[bytes], self.files.open_input_file(self.path))
+
+    def stream(self) -> IO[bytes]:
+        """The file to read from its start to its end."""
+        return cast(IO[bytes], self.files.open_input_stream(self.path, compression=None, buffer_size=_STREAM_BYTES))
 
     def partitions(self) -> dict[str, str | None]:
         """The columns that the folders of its path name (`host=web-1/`); a column without a value is None."""
@@ -122,9 +133,31 @@ def _open(url: str) -> tuple[Any, str]:
     rest = url[scheme.end() :].rstrip("/")
     if scheme[1] == "file":
         return pafs.LocalFileSystem(), unquote(rest)
+    container, _, key = rest.partition("/")
     if scheme[1] == "s3":
-        bucket, _, key = rest.partition("/")
-        files, _ = pafs.FileSystem.from_uri(f"s3://{bucket}")
-        return files, f"{bucket}/{key}".rstrip("/")
+        return _s3(container), f"{container}/{key}".rstrip("/")
+    if scheme[1] in ("gs", "gcs"):
+        return pafs.FileSystem.from_uri(f"gs://{container}")[0], f"{container}/{key}".rstrip("/")
+    if scheme[1] in ("az", "abfs", "abfss"):
+        return _azure(container), f"{container.partition('@')[0]}/{key}".rstrip("/")
     files, place = url_to_fs(url)
     return pafs.PyFileSystem(pafs.FSSpecHandler(files)), str(place).rstrip("/")
+
+
+def _s3(bucket: str) -> Any:
+    """Amazon's S3, or what AWS_ENDPOINT_URL names: MinIO, Ceph and others that speak it."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if not endpoint:
+        return pafs.S3FileSystem(region=region or pafs.resolve_s3_region(bucket))
+    scheme, _, host = endpoint.rpartition("://")
+    return pafs.S3FileSystem(region=region or "us-east-1", endpoint_override=host.rstrip("/"), scheme=scheme or "https")
+
+
+def _azure(container: str) -> Any:
+    """Azure Blob Storage: the account of `CONTAINER@ACCOUNT.dfs.core.windows.net`, or of the environment."""
+    _, _, host = container.partition("@")
+    account = host.partition(".")[0] or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
+    if not account:
+        raise ValueError("no account is named: set AZURE_STORAGE_ACCOUNT_NAME")
+    return pafs.AzureFileSystem(account_name=account, account_key=os.environ.get("AZURE_STORAGE_ACCOUNT_KEY"))

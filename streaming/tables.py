@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
@@ -45,14 +46,15 @@ class Feed(Protocol):
 
 def open_bytes(path: File) -> IO[bytes]:
     """The file at `path`, decompressed if it ends in .gz."""
-    if path.suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path if isinstance(path, Path) else path.open("rb"), "rb"))
-    return path.open("rb")
+    if isinstance(path, Path) and path.suffix != ".gz":
+        return path.open("rb")
+    packed: Any = path if isinstance(path, Path) else path.stream()
+    return cast(IO[bytes], gzip.open(packed, "rb") if path.suffix == ".gz" else packed)
 
 
 def modified_ns(path: File) -> int:
-    """When the file at `path` was written, in ns."""
-    return path.stat().st_mtime_ns if isinstance(path, Path) else path.modified
+    """When the file at `path` was written, in ns; now, where its store does not say."""
+    return path.stat().st_mtime_ns if isinstance(path, Path) else path.modified or time.time_ns()
 
 
 class CsvFeed:
@@ -188,22 +190,30 @@ class CsvForm:
 
 
 class RowReader:
-    """Arrow batches, read in as many rows as are asked for."""
+    """Arrow batches, read in as many rows as are asked for; fewer where the next ones have other types."""
 
     def __init__(self, batches: Iterator[Any]) -> None:
         self._batches = batches
+        self._next: Any = None
         self._held: list[Any] = []
 
     def read(self, max_records: int) -> Any:
         """Up to `max_records` rows as a table, None at the end."""
-        while sum(map(len, self._held)) < max_records and (batch := next(self._batches, None)) is not None:
-            self._held.append(batch)
+        while sum(map(len, self._held)) < max_records and (batch := self._take()) is not None:
+            if self._held and batch.schema != self._held[0].schema:
+                self._next = batch
+                break
+            self._held += [batch] if len(batch) else []
         if not self._held:
             return None
         table = pa.Table.from_batches(self._held)
         rest = table[max_records:]
         self._held = rest.to_batches() if len(rest) else []
-        return table[:max_records] if len(table) else None
+        return table[:max_records]
+
+    def _take(self) -> Any:
+        batch, self._next = self._next, None
+        return next(self._batches, None) if batch is None else batch
 
 
 class ParquetFeed:
@@ -249,7 +259,10 @@ def csv_lines(path: File, count: int) -> list[bytes]:
 def open_parquet(path: File) -> Any:
     """The Parquet file at `path`; ValueError if it is none."""
     try:
-        return pq.ParquetFile(path if isinstance(path, Path) else path.open("rb"), buffer_size=BUFFER_BYTES)
+        if isinstance(path, Path):
+            return pq.ParquetFile(path, buffer_size=BUFFER_BYTES)
+        # the pages of a remote row group are fetched in few, large reads
+        return pq.ParquetFile(path.open(), buffer_size=BUFFER_BYTES, pre_buffer=path.remote)
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: cannot be read as Parquet: {error}") from error
 

@@ -6,6 +6,10 @@ import os
 for library in ("OMP", "OPENBLAS", "MKL"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
+from clusters import RAY, ray_cluster
+
+os.environ.update(RAY)
+
 import shutil
 from collections.abc import Iterator
 from itertools import count
@@ -77,6 +81,16 @@ def secured_kafka() -> Iterator[Secured]:
     try:
         with secured() as found:
             yield found
+    except NoServerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session", name="ray_cluster")
+def _ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Ray cluster that runs; skipped, saying why, where there is none."""
+    try:
+        with ray_cluster(tmp_path_factory.mktemp("ray")) as address:
+            yield address
     except NoServerError as error:
         pytest.skip(str(error))
 

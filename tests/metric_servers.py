@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import re
 import shutil
 import ssl
 import subprocess
@@ -98,9 +99,13 @@ def victoria() -> Iterator[MetricServer]:
             yield server
 
 
+COUNTED = re.compile(r"count_over_time\(\((?P<query>.*)\)\[(?P<span>\d+)ms:(?P<step>\d+)ms\]\)")
+
+
 @dataclass
 class Scripted:
-    """Answers `query_range` from `series`: by query, pairs of labels and a function of the time (s; None: no point).
+    """Answers `query_range`, and counts of it, from `series`: by query, pairs of labels and a function of the time (s;
+    None: no point).
 
     `fails`: what is answered next instead (a status and a body; 0: the connection is cut). `refuse`: a status for some
     (query, times). `asked`: the forms that came, `heads` their headers.
@@ -118,6 +123,8 @@ class Scripted:
         """As Prometheus answers: status and JSON."""
         if self.fails:
             return self.fails.pop(0)
+        if counted := COUNTED.fullmatch(form["query"]):
+            return self._counts(counted["query"], int(counted["span"]), int(counted["step"]), float(form["time"]))
         start, end, step = (float(form[name]) for name in ("start", "end", "step"))
         times = [start + step * number for number in range(round((end - start) / step) + 1)]
         if len(times) > MOST_POINTS:
@@ -132,6 +139,14 @@ class Scripted:
             if values:
                 result.append({"metric": labels, "values": values})
         return 200, json.dumps({"status": "success", "data": {"resultType": "matrix", "result": result}}).encode()
+
+    def _counts(self, query: str, span: int, step: int, at: float) -> tuple[int, bytes]:
+        """How many points each series has at the multiples of `step` in the `span` (ms) up to `at` (s)."""
+        last = round(at * 1000)
+        times = [ms / 1000 for ms in range(-(-(last - span + 1) // step) * step, last + 1, step)]
+        counts = [(labels, sum(value(t) is not None for t in times)) for labels, value in self.series[query]]
+        result = [{"metric": labels, "value": [at, str(count)]} for labels, count in counts if count]
+        return 200, json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
 
 
 def written(value: float) -> str:

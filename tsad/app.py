@@ -201,15 +201,10 @@ class App:
         return self.partition_runner(stream, 0, partial(self.inputs(stream).sources, paths), run, limits)
 
     def partition_runner(
-        self,
-        stream: str,
-        partition_number: int,
-        open_sources: Callable[[Columns], dict[Topic, Source]],
-        run: str = LIVE,
-        limits: Limits | None = None,
-        historic: Historic | None = None,
+        self, stream: str, partition_number: int, open_sources: Callable[[Columns], dict[Topic, Source]],
+        run: str = LIVE, limits: Limits | None = None, historic: Historic | None = None,
         shelf: ModelShelf | None = None,
-    ) -> Runner:
+    ) -> Runner:  # fmt: skip
         """A runner of one partition, brought back to where it was. It takes the partition from whoever had it. What is
         `historic` is judged by one version, and changes nothing of the stream's. `shelf`: models that are read already.
         """
@@ -219,7 +214,7 @@ class App:
         kept = self.store.restore(run, stream, partition_number)
         shelf = shelf or self.shelf(stream)
         orders = [order for order in kept.orders if order.kind == "model"]
-        pinned = None if historic is None else self._row(stream, historic.version)
+        pinned = self._row(stream, historic.version) if historic else None
         active = pinned or self.models.active(stream)
         columns = inputs.columns(self._features(stream, shelf, orders, active))
         read = partial(self._model, stream, shelf)
@@ -231,15 +226,13 @@ class App:
             lambda partition, slot: self._first_fit(stream, partition, intake, slot), config.fit_after, orders,
             columns, windower,
         )  # fmt: skip
+        folder = self.history_folder(stream, run) / str(partition_number)
         partition = Partition(
-            windower,
-            Judge(Rule(config.settle, config.quiet), Readings(config.late_horizon + config.settle)),
-            Rollups(config.step),
-            self._history(self.history_folder(stream, run) / str(partition_number), config, epoch, intake, historic),
-            lambda names, slot: self._recall(run, stream, partition_number, names, slot),
-            director.next_era,
+            windower, Judge(Rule(config.settle, config.quiet), Readings(config.late_horizon + config.settle)),
+            Rollups(config.step), self._history(folder, config, epoch, intake, historic),
+            partial(self._recall, run, stream, partition_number), director.next_era,
             circumstances=_circumstances(config),
-        )
+        )  # fmt: skip
         self.store.put_stream(StreamRow(run, stream, config.step, {"profile": config.profile}))
         runner = Runner(
             RowWriter(run, stream, partition_number, config.step), epoch, open_sources(columns),
@@ -255,7 +248,7 @@ class App:
             aside=self.aside, meter=self.meter, log=structlog.get_logger(stream=stream, partition=partition_number),
         )  # fmt: skip
         director.log = runner.log
-        self._bring_back(runner, kept, active, pinned)
+        self._bring_back(runner, kept, active)
         return runner
 
     def _happenings(
@@ -284,7 +277,7 @@ class App:
     def _model(self, stream: str, shelf: ModelShelf, version: str) -> Model:
         return shelf.read(self._row(stream, version))
 
-    def _bring_back(self, runner: Runner, kept: Restored, active: ModelRow | None, pinned: ModelRow | None) -> None:
+    def _bring_back(self, runner: Runner, kept: Restored, active: ModelRow | None) -> None:
         """To where its partition was."""
         writer = runner.writer
         files = [row.file for row in kept.snapshots]
@@ -293,7 +286,7 @@ class App:
         newest = runner.director.newest
         if active is None and newest is not None:
             self._activate(writer.stream, newest)  # ordered, and stopped before it was activated
-        self._follow(writer.stream, runner, pinned)
+        runner.follow(runner)
 
     def _history(
         self, folder: Path, config: StreamConfig, epoch: int, intake: LogIntake | None, historic: Historic | None

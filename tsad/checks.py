@@ -25,12 +25,15 @@ from tsad.incoming import PUSH
 from tsad.inputs import FIT_TEMPLATES, Inputs
 from tsad.layout import topics_found
 from tsad.models import features_of
+from tsad.prometheus import PROMETHEUS
 from tsad.pushing import journal_of
 from tsad.sizing import need, replayed
 from tsad.wording import counted, one_line
 
 SAMPLE = 100_000
 """Records of a source that are read."""
+LOOKED = 10
+"""Steps of queries that are asked for."""
 Row = dict[str, Any]
 
 
@@ -103,6 +106,8 @@ def _sources(app: App, name: str) -> list[Row]:
             rows.append(_row(f"{name} {topic}", True, "no source configured; name one with tsad run"))
         elif source == PUSH:
             rows.append(_row(f"{name} {topic}", True, _pushed(app, name, topic)))
+        elif source == PROMETHEUS:
+            rows.append(_guarded(f"{name} {topic}", lambda: _answers(app, name)))
         elif source == "-":
             rows.append(_row(f"{name} {topic}", True, "standard input"))
         else:
@@ -114,6 +119,29 @@ def _pushed(app: App, name: str, topic: Topic) -> str:
     """How much of what was pushed is held."""
     folder = journal_of(app.config, name, topic)
     return f"pushed to tsad serve; {folder} holds {held_in(folder) / 2**20:.1f} of {app.config.journal_mib} MiB"
+
+
+def _answers(app: App, name: str) -> str:
+    """What the server answers to the queries at the newest times."""
+    inputs, step, now = app.inputs(name), app.config.of(name).step, app.clock()
+    columns, newest = inputs.columns(), now - inputs.prometheus.delay
+    source = inputs.past(columns, newest - LOOKED * step, now)
+    source.patience = 0
+    entities: set[str] = set()
+    try:
+        while (batch := source.poll()) is not None:
+            entities |= set(batch.names)
+            for letter in batch.dead:
+                if letter.reason != "infinite_value":
+                    raise ValueError(f"{source.client.server.url}: {letter.detail}")
+    finally:
+        source.close()
+    missing = [repr(query) for query in inputs.prometheus.queries if columns.find(query) < 0]
+    said = f"{source.client.server.url}: at the newest {LOOKED} steps "
+    if not entities:
+        raise ValueError(f"{said}no query has a value")
+    lacks = f"; nothing of {one_line(', '.join(missing), 200)}" if missing else ""
+    return f"{said}{counted(len(entities), 'entity')}, {counted(len(columns), 'feature')}{lacks}"
 
 
 def _context(app: App, name: str) -> list[Row]:

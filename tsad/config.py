@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from typing_extensions import override
 
+from streaming.prometheus.settings import MS
 from streaming.settings import SECOND, FeatureRules, LogFormat, TelemetryFormat, Timing
 from streaming.types import Topic
 from tsad.cluster import KafkaConfig
@@ -17,6 +18,7 @@ from tsad.delivery.settings import DeliveryConfig, RouteConfig
 from tsad.grouping import SUFFIX, SessionConfig
 from tsad.incoming import KAFKA, PUSH, FeatureConfig, LogConfig, MappedFeatureConfig, MappingConfig, TelemetryConfig
 from tsad.operating import ApiConfig, HttpConfig, LoggingConfig
+from tsad.prometheus import PROMETHEUS, PrometheusConfig
 from tsad.renewal import Renewal
 from tsad.section import Duration, Section, Without, Zone
 from tsad.surroundings import ContextConfig, ContextPatternConfig, ContextRuleConfig
@@ -33,7 +35,7 @@ RETENTION: dict[str, float] = {
     "deliveries": 30,
 }
 SECRET = ("password", "secret", "key", "token")
-"""Keys of `kafka` and of routes whose values are not repeated."""
+"""Keys of `kafka`, of routes and of `prometheus` whose values are not repeated."""
 PRUNABLE = (*RETENTION, "alerts", "evicted_states", "incidents")
 
 
@@ -129,6 +131,14 @@ class StreamConfig(Renewal):
     def _pushed_together(self) -> "StreamConfig":
         if len({part.source == PUSH for part in self.sections.values()}) > 1:
             raise ValueError("telemetry and logs of one stream are both pushed, or both not")
+        return self
+
+    @model_validator(mode="after")
+    def _queries_are_telemetry(self) -> "StreamConfig":
+        if self.logs is not None and PROMETHEUS in {part.source for part in self.sections.values()}:
+            raise ValueError("source = 'prometheus' is of telemetry alone: give the logs a stream of their own")
+        if self.telemetry is not None and self.telemetry.prometheus is not None and self.step % MS:
+            raise ValueError("telemetry.prometheus needs a step of whole milliseconds")
         return self
 
     @model_validator(mode="after")
@@ -299,7 +309,12 @@ def _from_environment(value: Any) -> Any:
         return [_from_environment(part) for part in value]
     if not isinstance(value, str):
         return value
-    return re.sub(r"\$\{(\w+)\}", _variable, value)
+    return resolved(value)
+
+
+def resolved(text: str) -> str:
+    """`text` with the environment variables that it names as ${NAME}; ConfigError where one is not set."""
+    return re.sub(r"\$\{(\w+)\}", _variable, text)
 
 
 def _variable(match: re.Match[str]) -> str:
@@ -315,14 +330,21 @@ def _fault(fault: Any) -> str:
         return f"{place} is unknown; allowed here: {', '.join(section.model_fields)}"
     message = NEEDED.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
     # a whole table says nothing about the fault, and may hold an address with a password
-    secret = isinstance(fault["input"], dict) or (fault["loc"][0] != "stream" and fault["loc"][-1] in SECRET)
+    secret = isinstance(fault["input"], dict) or _is_secret(fault["loc"])
     return f"{place}: {message}" if secret else f"{place} = {fault['input']!r}: {message}"
+
+
+def _is_secret(place: tuple[Any, ...]) -> bool:
+    if place[0] == "stream":
+        return "prometheus" in place[2:4] and (place[-1] in (*SECRET, "url") or "headers" in place)
+    return place[-1] in SECRET
 
 
 _TABLES: dict[tuple[Any, ...], type[Section]] = {
     (): StreamConfig,
     ("telemetry",): TelemetryConfig,
     ("telemetry", "mapping"): MappingConfig,
+    ("telemetry", "prometheus"): PrometheusConfig,
     ("telemetry", "mapping", "features"): MappedFeatureConfig,
     ("logs",): LogConfig,
     ("sessions",): SessionConfig,

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from streaming.redaction import Redaction
 from streaming.settings import FeatureRule, LogFormat, MappedFeature, Mapping, TelemetryFormat
+from tsad.prometheus import PROMETHEUS, PrometheusConfig
 from tsad.section import Expression, Section, Without
 
 KAFKA = "kafka"
@@ -91,15 +92,24 @@ class TelemetryConfig(Section):
     ignore: tuple[str, ...] = ()
     order: Literal["time", "arrival"] | None = None
     mapping: MappingConfig = MappingConfig()
+    prometheus: PrometheusConfig | None = None
 
     @model_validator(mode="after")
     def _pushes_have_any_format(self) -> "TelemetryConfig":
         _of_pushes(self)
         return self
 
+    @model_validator(mode="after")
+    def _queries_are_there(self) -> "TelemetryConfig":
+        if self.source == PROMETHEUS and self.prometheus is None:
+            raise ValueError("source = 'prometheus' needs the table telemetry.prometheus: url and queries")
+        if self.source == PROMETHEUS and self.mapping.features is not None:
+            raise ValueError("mapping.features is of messages: prometheus.queries name the features")
+        return self
+
     def settings(self) -> TelemetryFormat:
         """The plain value for `streaming`."""
-        ours = {"source", "topic", "topic_pattern", "history", "mapping"}
+        ours = {"source", "topic", "topic_pattern", "history", "mapping", "prometheus"}
         return TelemetryFormat(**self.model_dump(exclude=ours), mapping=self.mapping.mapping())
 
 

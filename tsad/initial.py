@@ -19,6 +19,7 @@ from tsad.delivery.settings import DeliveryConfig
 from tsad.grouping import SessionConfig
 from tsad.incoming import FeatureConfig, LogConfig, MappingConfig, TelemetryConfig
 from tsad.operating import ApiConfig, HttpConfig, LoggingConfig
+from tsad.prometheus import PrometheusConfig
 from tsad.section import UNITS, Section, parse_duration
 from tsad.surroundings import ContextConfig
 from tsad.triage.settings import TriageConfig
@@ -122,7 +123,7 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
         "seed": "of everything random in fitting",
     },
     TelemetryConfig: {
-        "source": "file, folder, - for standard input, kafka, or push (to `tsad serve`)",
+        "source": "file, folder, - for standard input, kafka, push (to `tsad serve`), or prometheus",
         "topic": 'topic of source = "kafka"',
         "topic_pattern": "in its place: a regular expression; each partition of each topic with such a name",
         "history": "file or folder that refits read in place of the closed slots",
@@ -141,6 +142,23 @@ COMMENTS: dict[type[Section], dict[str, str]] = {
     MappingConfig: {
         "entity": "labels whose values, joined by /, name the entity; else the usual ones; []: default_entity",
         "features": "series by metric and match; else every metric; aggregate joins those that differ in other labels",
+    },
+    PrometheusConfig: {
+        "url": "what comes before /api/v1 in the server's addresses",
+        "queries": "PromQL by feature; evaluated at each multiple of step",
+        "token": "of Authorization: Bearer; keep it in the environment",
+        "username": "of Authorization: Basic, in place of token",
+        "password": "keep it in the environment",
+        "headers": 'further ones, such as { "X-Scope-OrgID" = "team" }',
+        "parameters": "what else each request says, such as Thanos' dedup",
+        "ca": "PEM file of who signs the server's certificate; else the system's",
+        "timeout": "of a request",
+        "delay": "how far behind the clock an answer is taken to be complete",
+        "begin": "how far back the first start begins",
+        "past": "how far back `tsad fit` reads where no --from says what",
+        "max_series": "series that a query may answer",
+        "max_points": "points of a series that a request asks for; Prometheus gives 11000",
+        "max_mib": "MiB of an answer, unpacked",
     },
     LogConfig: {
         "source": "file, folder, - for standard input, kafka, or push (to `tsad serve`)",
@@ -224,6 +242,10 @@ EXAMPLES: dict[str, Any] = {
     "MappingConfig.features": [
         {"name": "errors", "metric": "http.requests", "match": {"code": "500"}, "aggregate": "sum"}
     ],
+    "url": "http://prometheus:9090",
+    "queries": {"cpu": "avg by (instance) (rate(node_cpu_seconds_total{mode!='idle'}[5m]))", "up": "up"},
+    "token": "${PROMETHEUS_TOKEN}",
+    "PrometheusConfig.password": "${PROMETHEUS_PASSWORD}",
     "SessionConfig.key": r"(blk_-?\d+)",
     "SessionConfig.field": "request_id",
     "SessionConfig.alert_budget": 1.0,
@@ -272,6 +294,8 @@ def configuration_text(stream: str, sniffed: "Sniffed | None", source: str | Non
         [f"[{place}.telemetry]", *_keys(TelemetryConfig, telemetry)],
         ["", "# What is an entity and what a feature in messages of OpenTelemetry and Prometheus."],
         [f"{'' if mapping else '#'}[{place}.telemetry.mapping]", *_keys(MappingConfig, mapping)],
+        ["", '# What source = "prometheus" asks, and whom (docs/prometheus.md).', f"#[{place}.telemetry.prometheus]"],
+        _keys(PrometheusConfig, {}),
         ["", "# Logs become features of the same windows.", f"#[{place}.logs]", *_keys(LogConfig, {})],
         ["", "# Lines that belong together by a key in them: a block, a request.", f"#[{place}.sessions]"],
         _keys(SessionConfig, {}),
@@ -288,7 +312,7 @@ def _keys(section: type[Section], filled: Mapping[str, Any]) -> Iterator[str]:
     for key, comment in COMMENTS[section].items():
         field = section.model_fields[key]
         value = filled.get(key, field.get_default(call_default_factory=True))
-        if value is None:
+        if value is None or field.is_required():
             value = EXAMPLES.get(f"{section.__name__}.{key}") or EXAMPLES[key]
         tables = key in filled and isinstance(value, list | tuple) and bool(value) and isinstance(value[0], dict)
         said = "[" if tables else _value(value, _is_duration(field))

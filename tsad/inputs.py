@@ -1,7 +1,7 @@
 """What a stream reads, as its configuration says: sources, columns, miner, windower, and history cut into slots."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +14,8 @@ from streaming.linescores import LineModel
 from streaming.linetape import LineTape
 from streaming.logintake import LogIntake
 from streaming.masking import Masking
+from streaming.prometheus.settings import Questions
+from streaming.prometheus.source import PrometheusRange, open_range
 from streaming.redaction import Redaction
 from streaming.sessionintake import SessionIntake, SessionKeys, SessionModel
 from streaming.types import Source, Topic
@@ -21,7 +23,8 @@ from streaming.windower import Windower
 from tsad.config import ConfigError, StreamConfig
 from tsad.fitting import Collected, collect
 from tsad.grouping import SessionConfig, of_sessions
-from tsad.incoming import KAFKA, PUSH
+from tsad.incoming import KAFKA, PUSH, TelemetryConfig
+from tsad.prometheus import PROMETHEUS, PrometheusConfig
 
 Clock = Callable[[], int]
 Paths = Mapping[Topic, str]
@@ -58,11 +61,45 @@ class Inputs:
             if path == PUSH:
                 said = f"stream {self.name!r}: what is pushed is read by tsad run alone; name a file of {topic}"
                 raise ConfigError(said)
-        ahead, clock = self.config.max_ahead, self.clock
-        return {
-            topic: open_source(path, self.config.format_of(topic), columns, max_ahead=ahead, clock=clock)
-            for topic, path in paths.items()
-        }
+        return {topic: self._open(topic, path, columns) for topic, path in paths.items()}
+
+    def _open(self, topic: Topic, path: str, columns: Columns) -> Source:
+        if path == PROMETHEUS:
+            now = self.clock()
+            return self.past(columns, now - self.prometheus.past, now)
+        form, ahead = self.config.format_of(topic), self.config.max_ahead
+        return open_source(path, form, columns, max_ahead=ahead, clock=self.clock)
+
+    def on_prometheus(self, given: Paths) -> bool:
+        """Whether the stream is what a server answers to queries: `given` (paths on the command line) or the
+        configuration says so."""
+        return PROMETHEUS in {given.get(topic) or section.source for topic, section in self.config.sections.items()}
+
+    @property
+    def prometheus(self) -> PrometheusConfig:
+        """The server that is asked. ConfigError where none is configured."""
+        found = self.config.telemetry.prometheus if self.config.telemetry else None
+        if found is None or self.config.logs is not None:
+            raise ConfigError(
+                f"stream {self.name!r}: source 'prometheus' is of a stream of telemetry alone, with a table "
+                f"stream.{self.name}.telemetry.prometheus that says url and queries"
+            )
+        return found
+
+    def questions(self) -> Questions:
+        """What the server is asked."""
+        asked, telemetry = self.prometheus, self.config.telemetry or TelemetryConfig()
+        return Questions(asked.queries, self.config.step, telemetry.mapping.mapping(), telemetry.default_entity)
+
+    def past(
+        self, columns: Columns, since_ns: int, until_ns: int, entities: Collection[str] | None = None
+    ) -> PrometheusRange:
+        """What the server answers of [since, until), as far as that is complete by now."""
+        asked = self.prometheus
+        return open_range(
+            asked.server(), self.questions(), columns, since_ns, until_ns, entities=entities, delay=asked.delay,
+            clock=self.clock,
+        )  # fmt: skip
 
     def on_kafka(self, given: Paths) -> bool:
         """Whether the stream comes from Kafka: `given` (paths on the command line) or the configuration says so.

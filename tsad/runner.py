@@ -27,6 +27,7 @@ from streaming.broker.source import KafkaSource
 from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
 from streaming.logintake import LogIntake
+from streaming.prometheus.source import PrometheusSource
 from streaming.pushed import PushedSource
 from streaming.settings import SECOND
 from streaming.types import Batch, Lines, Source, State, Topic
@@ -132,7 +133,7 @@ class Runner:
             self.snapshot()
         return True
 
-    def attend(self, sources: Mapping[Topic, KafkaSource] | Mapping[Topic, PushedSource]) -> None:
+    def attend(self, sources: Mapping[Topic, KafkaSource | PushedSource | PrometheusSource]) -> None:
         """Notice when these fall silent or quiet. What a replay read is no sign of life: the saved position says when
         there was one."""
         self.silence.sources = sources
@@ -299,23 +300,13 @@ class Runner:
         if self.desk is not None:
             self.counts |= self.desk.intake.table.counts
         changes = Changes(
-            writer.run,
-            writer.stream,
-            writer.partition,
-            self.epoch,
+            writer.run, writer.stream, writer.partition, self.epoch,
             Checkpoint(dict(self.positions), windower.closed_through, dict(self.counts)),
-            [writer.alert(case) for case in findings.cases.values()],
-            explanations,
-            ScoreTable(findings.scores, writer.time),
-            writer.rollups(findings),
-            self._dead + dead,
-            [*self.director.fresh, *self.silence.fresh],
-            writer.audit(findings.events, self.clock()),
-            [],
-            entity_rows(findings, windower.roster.labels),
-            evicted_rows(findings),
-            [],
-        )
+            [writer.alert(case) for case in findings.cases.values()], explanations,
+            ScoreTable(findings.scores, writer.time), writer.rollups(findings), self._dead + dead,
+            [*self.director.fresh, *self.silence.fresh], writer.audit(findings.events, self.clock()), [],
+            entity_rows(findings, windower.roster.labels), evicted_rows(findings), [],
+        )  # fmt: skip
         if self.happenings is not None:
             changes.orders += self.happenings.fresh
             changes.context_events += self.happenings.to_save

@@ -10,8 +10,10 @@ from storage.engine import Database
 from storage.types import StoreError
 from streaming.broker.settings import BrokerError
 from streaming.broker.source import KafkaSource
+from streaming.prometheus.source import PrometheusSource
 from streaming.pushed import PushedSource
 from tsad.currentscores import CurrentScores, current_scores
+from tsad.polling import Poller
 from tsad.relay import Relay
 from tsad.rows import severity_of, utc
 from tsad.runner import Runner
@@ -87,7 +89,7 @@ class Standing:
 @dataclass
 class Watch:
     """Notes how a run stands. `more` is asked for further troubles, now and then; `tick` tells seconds. `worker` is set
-    where the run is a member of a group."""
+    where the run is a member of a group, `poller` where it asks a server."""
 
     stream: str
     database: Database
@@ -97,6 +99,7 @@ class Watch:
     stuck_after: float = 360.0
     standing: Standing | None = None
     worker: Worker | None = field(default=None, init=False)
+    poller: Poller | None = field(default=None, init=False)
     _noted: float = float("-inf")
     _asked: float = float("-inf")
     _more: tuple[Trouble, ...] = ()
@@ -120,6 +123,7 @@ class Watch:
                 "database": self.database.retries,
                 "cluster": 0 if self.worker is None else self.worker.retries,
                 "delivery": 0 if relay is None else relay.retries,
+                "server": 0 if self.poller is None else self.poller.retries,
             },
             self._waiting(relay),
         )
@@ -136,6 +140,8 @@ class Watch:
                 found.append(Trouble("cluster", said))
             if not standing.partitions:
                 found.append(Trouble("partitions", "no partitions are assigned to this member of the group"))
+        if self.poller is not None and self.poller.fault is not None:
+            found.append(Trouble("server", self.poller.fault))
         if self.database.faulty or waits > SLOW:
             since = f" for {waits:.0f} s" if waits > SLOW else ""
             found.append(Trouble("database", f"{self.database.name} does not answer{since}"))
@@ -199,8 +205,9 @@ class Watch:
         return {number: (count, (now - oldest).total_seconds()) for number, (count, oldest) in relay.waiting.items()}
 
 
-def _sources(runner: Runner) -> list[KafkaSource | PushedSource]:
-    return [source for source in runner.sources.values() if isinstance(source, KafkaSource | PushedSource)]
+def _sources(runner: Runner) -> list[KafkaSource | PushedSource | PrometheusSource]:
+    live = (KafkaSource, PushedSource, PrometheusSource)
+    return [source for source in runner.sources.values() if isinstance(source, live)]
 
 
 def _expected(runner: Runner) -> int | None:

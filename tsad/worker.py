@@ -46,10 +46,10 @@ def attempts(patience: int, stop: Callable[[], bool], again: Callable[[RetryCall
     )
 
 
-def tell_outage(state: RetryCallState, log: Any) -> str:
+def tell_outage(state: RetryCallState, log: Any, what: str = "the cluster") -> str:
     """Log an attempt that met no answer, and say what it met."""
     reason = str(state.outcome and state.outcome.exception())
-    log.warning("the cluster does not answer", attempt=state.attempt_number, reason=reason)
+    log.warning(f"{what} does not answer", attempt=state.attempt_number, reason=reason)
     return reason
 
 

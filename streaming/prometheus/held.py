@@ -6,8 +6,8 @@ from typing import NamedTuple
 from streaming.mapping import SeriesMapping
 from streaming.prometheus.answers import Points, entities_of, read
 from streaming.prometheus.client import Client
-from streaming.prometheus.settings import QueryError, Questions, Server, TooMuchError
-from streaming.prometheus.source import MS, numbers
+from streaming.prometheus.settings import MS, QueryError, Questions, Server, TooMuchError
+from streaming.prometheus.source import numbers
 
 PIECE = 1440
 """Times that are counted at once."""

@@ -4,7 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from streaming.broker.settings import BrokerError, OutageError
+from streaming.settings import SECOND
 from streaming.settings import Mapping as EntityMapping
+
+MS = SECOND // 1000
+"""Nanoseconds in a millisecond: the API tells times so."""
 
 
 class QueryError(BrokerError):

@@ -15,11 +15,10 @@ from streaming.deadletters import DeadLetters
 from streaming.mapping import SeriesMapping
 from streaming.prometheus.answers import Points, Table, read, tabled
 from streaming.prometheus.client import Client
-from streaming.prometheus.settings import QueryError, Questions, Server, TooMuchError, UnansweredError
+from streaming.prometheus.settings import MS, QueryError, Questions, Server, TooMuchError, UnansweredError
 from streaming.settings import SECOND
 from streaming.types import Records, SourceChanged, Topic
 
-MS = SECOND // 1000
 PARALLEL = 4
 """Queries that are asked at a time: a Prometheus answers 20."""
 POINTS = 200_000

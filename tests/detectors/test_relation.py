@@ -194,6 +194,44 @@ def test_those_go_that_came_last_longest_ago(
     assert reasons[1] == 'user "user-59" was never seen'
 
 
+def of_many_teams(many: int, seed: int, share: float = 0.0) -> tuple[list[Row], np.ndarray]:
+    """Lines of 40 teams, a third of whose components are not told; and which have another team's host: that share."""
+    draw = np.random.default_rng(seed)
+    teams, odd = draw.integers(40, size=many), draw.random(many) < share
+    hosts = np.where(odd, (teams + draw.integers(1, 40, many)) % 40, teams)
+    told = draw.random(many) < 0.67
+    rows: list[Row] = [
+        (f"user-{team}-{draw.integers(20)}", f"host-{host}-{draw.integers(8)}", f"part-{team}" if tells else None, "ok")
+        for team, host, tells in zip(teams.tolist(), hosts.tolist(), told.tolist(), strict=True)
+    ]
+    return rows, odd
+
+
+def test_lessons_of_a_stream_keep_and_sharpen_what_a_fit_knows() -> None:
+    model, history = Relation(), lines(of_many_teams(6000, 1)[0])
+    assert model.fit(history, 1, history.slots >= 420) is not None
+    asked, odd = of_many_teams(1500, 2, 0.1)
+    before = model.score(lines(asked)) > 0
+    for seed in range(3, 13):
+        model.learn(told(of_many_teams(3000, seed)[0]))
+    after = model.score(lines(asked)) > 0
+    assert 0.8 < before[odd].mean() <= after[odd].mean()
+    assert max(before[~odd].mean(), after[~odd].mean()) < 0.002
+
+
+def test_a_lesson_of_any_lines_leaves_numbers_that_are_finite() -> None:
+    model, history = Relation(), lines(of_many_teams(3000, 1)[0])
+    assert model.fit(history, 1, history.slots >= 200) is not None
+    one = ("user-0-0", "host-0-0", None, None)
+    half, new = (None, "host-0-1", None, "ok"), [(f"new-{place}", "other", "part-1", None) for place in range(99)]
+    for rows in ([one], [one] * 9000, [half, one], new):
+        model.learn(told(rows))
+        state = model.state()
+        assert all(np.isfinite(array).all() for array in state.arrays.values())
+        assert (state.arrays["vectors"][0] == 0).all(), "what is not known goes with everything as by chance"
+        assert (state.arrays["weights"] >= 0).all()
+
+
 def test_what_learns_goes_on_after_a_restart(taught: tuple[Relation, MinedLines, np.ndarray]) -> None:
     one = taught[0].own()
     one.learn(told([*usual(300, 5), *EVE]))

@@ -362,8 +362,8 @@ def test_more_than_memory_holds_is_spilled_and_comes_in_order(tmp_path):
     rows = [(f"h{i % 7}", int(s), float(i)) for i, s in enumerate(rng.permutation(5000))]
     for k in range(5):
         parquet(tmp_path / f"{k}.parquet", rows[k * 1000 : (k + 1) * 1000])
-    assert read(tmp_path, memory_bytes=10_000).records == read(tmp_path).records
-    assert read(tmp_path, memory_bytes=10_000).times == sorted(at(s) for s in range(5000))
+    assert read(tmp_path, memory_bytes=100_000).records == read(tmp_path).records
+    assert read(tmp_path, memory_bytes=100_000).times == sorted(at(s) for s in range(5000))
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reading import INGESTED, plain, plain_lines
 
-from streaming.external_sort import sorted_blocks
+from streaming.external_sort import FAN_IN, sorted_blocks
 from streaming.rowtables import empty_batch, joined, ranked, to_lines, to_records, to_table
 from streaming.types import Lines, Records
 
@@ -53,6 +53,28 @@ def test_a_key_that_fills_many_blocks(tmp_path):
     blocks = list(sorted_blocks(tables, ["key", "position"], 0, tmp_path, block_rows=2))
     assert [place for block in blocks for place in block["position"].to_pylist()] == list(range(40))
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_many_runs_become_one_before_they_are_merged(tmp_path):
+    """The number of files that are open, and with it what is in memory, does not grow with the rows."""
+    rng = np.random.default_rng(2)
+    tables = [pa.table({"key": rng.integers(0, 50, 3), "position": np.arange(3) + 3 * i}) for i in range(FAN_IN * 3)]
+    blocks = []
+    for block in sorted_blocks(tables, ["key", "position"], 0, tmp_path, block_rows=2):
+        blocks.append(block)
+        assert len(list(tmp_path.iterdir())) < FAN_IN
+    rows = [(row["key"], row["position"]) for block in blocks for row in block.to_pylist()]
+    assert rows == sorted((row["key"], row["position"]) for part in tables for row in part.to_pylist())
+
+
+def test_rows_that_are_in_order_are_not_moved(tmp_path):
+    whole = pa.table({"key": [1, 1, 2], "position": [0, 1, 2]})
+    (block,) = sorted_blocks([whole], ["key", "position"], 1 << 20, tmp_path)
+    assert block["key"].chunk(0).buffers()[1].address == whole["key"].chunk(0).buffers()[1].address
+    (block,) = sorted_blocks([pa.table({"key": [1, 1], "position": [1, 0]})], ["key", "position"], 1 << 20, tmp_path)
+    assert block["position"].to_pylist() == [0, 1]
+    (block,) = sorted_blocks([pa.table({"key": [1, 1], "name": ["b", "a"]})], ["key", "name"], 1 << 20, tmp_path)
+    assert block["name"].to_pylist() == ["a", "b"]
 
 
 def test_every_kind_of_column_survives_the_disk(tmp_path):

@@ -56,8 +56,10 @@ class Pupil:
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lessons are of three lines and more."""
+    """Lessons are of three lines and more, each two slots or four lines."""
     monkeypatch.setattr("streaming.lessons.LEAST", 3)
+    monkeypatch.setattr("streaming.lessons.SLOTS", 2)
+    monkeypatch.setattr("streaming.lessons.ENOUGH", 4)
     monkeypatch.setattr("streaming.lessons.MOST", 5)
 
 
@@ -82,6 +84,28 @@ def test_a_lesson_is_behind_a_slot_once_there_are_lines_enough() -> None:
     found = surprises(desk, [(0, "anna"), (0, "anna"), (1, "anna"), (1, "anna"), (2, "anna"), (2, "ben"), (9, "ben")])
     assert found == [1, 1, 1, 1, 0, 2, 2], "two lines are too few; the next slot brings the lesson"
     assert surprises(desk, [(9, "ben"), (10, "ben")], 7) == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "expected"),
+    [([1, 3], [2, 2]), ([1, 1, 2], [2, 2, 2]), ([1, 1, 3], [2, 2, 0]), ([1, 1, 1, 2], [2, 2, 2, 0])],
+    ids=["too few lines", "too few slots", "slots enough", "lines enough"],
+)
+def test_between_two_lessons_lie_slots_or_many_lines(minutes: list[int], expected: list[int]) -> None:
+    desk = school()
+    assert surprises(desk, [(0, "anna")] * 3 + [(1, "anna")]) == [1, 1, 1, 0], "the first one asks for lines alone"
+    assert surprises(desk, [(minute, "ben") for minute in minutes], 4) == expected
+
+
+def test_by_a_snapshot_of_an_older_version_a_lesson_is_due_as_if_it_were_the_first() -> None:
+    desk, part = school(), school()
+    surprises(desk, [(0, "anna")] * 3 + [(1, "anna")] * 3)
+    state = desk.state()
+    meta = json.loads(json.dumps(state.meta))
+    assert '"last": 1' in json.dumps(meta)
+    part.restore(State(state.arrays, json.loads(json.dumps(meta).replace('"last": 1', '"other": 1')), state.blobs))
+    for intake, expected in ((desk, [2, 0, 2]), (part, [3, 0, 3])):
+        assert surprises(intake, [(2, "ben"), (2, "anna"), (2, "ben")], 6) == expected
 
 
 def test_a_late_line_teaches_nothing_and_of_many_the_first_do() -> None:

@@ -122,7 +122,7 @@ def test_only_wanted_fields_of_known_templates_are_read() -> None:
     shaped, codes = ShapedLines(*shapes_and_numbers(messages)), np.array([1, 2, 0], np.int32)
     assert FieldReader(texts).read(shaped, codes).numbers.tolist() == [1, 2, 3, 4]
     assert FieldReader(texts, {2 * PLACES + 32}).read(shaped, codes).numbers.tolist() == [3]
-    assert FieldReader(texts, {2 * PLACES + 32}).read(shaped.take(np.array([1])), codes[1:2]).numbers.tolist() == [3]
+    assert FieldReader(texts, {2 * PLACES + 32}).read(shaped.between(1, 2), codes[1:2]).numbers.tolist() == [3]
 
 
 def test_plans_are_bounded_and_reading_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

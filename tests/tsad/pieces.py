@@ -3,15 +3,32 @@
 import json
 import os
 import resource
+import select
 import signal
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
+
+from tsad.engines.tasks import Outcome, Task
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLS = {
     name: f"tests.tsad.pieces:{name}"
-    for name in ("greet", "fail", "greedy", "die", "leave", "wait", "who", "chatty", "large", "missing")
+    for name in (
+        "greet",
+        "fail",
+        "greedy",
+        "die",
+        "leave",
+        "wait",
+        "until",
+        "who",
+        "device",
+        "chatty",
+        "large",
+        "missing",
+    )
 } | {"nowhere": "tests.tsad.no_such_module:f"}
 
 
@@ -55,6 +72,18 @@ def wait(request: str) -> str:
     return "unreachable"
 
 
+def until(request: str) -> str:
+    """Who it is that waits."""
+    path = Path(request)
+    while not (path.exists() and path.read_text()):
+        select.select([], [], [], 0.02)
+    return path.read_text()
+
+
+def device(request: str) -> str:
+    return json.dumps(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+
+
 def who(request: str) -> str:
     return json.dumps([os.getpid(), os.environ["OMP_NUM_THREADS"]])
 
@@ -75,3 +104,18 @@ def counted(numbers: Iterable[int], taken: list[int]) -> Iterator[int]:
     for number in numbers:
         taken.append(number)
         yield number
+
+
+def done(engine: Any, *asked: tuple[str, str]) -> list[Outcome]:
+    """Outcomes in the order of the tasks."""
+    return sorted(engine.run(Task(number, call, request) for number, (call, request) in enumerate(asked)))
+
+
+def gone(process: int) -> bool:
+    """Whether a process has ended, or does within half a minute."""
+    try:
+        watched = os.pidfd_open(process)
+    except ProcessLookupError:
+        return True
+    with os.fdopen(watched):
+        return bool(select.select([watched], [], [], 30)[0])

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 
 from storage.backfills import Backfills
 from streaming.settings import SECOND
@@ -240,3 +241,37 @@ def test_a_stretch_of_time_is_judged_alone(tables: App) -> None:
     assert max(slots) < START // 60 + 380
     (unit,) = Backfills(tables.database).units("june")
     assert unit.rows == 3 * 60
+
+
+def filled(url: str) -> str:
+    """The live table in a database; the statement that gives it back, with other names."""
+    engine = sa.create_engine(url)
+    whole = pq.read_table("live.parquet").to_pylist()
+    rows = sa.Table("readings", sa.MetaData(), sa.Column("host", sa.Text), sa.Column("at", sa.BigInteger), *(
+        sa.Column(name, sa.Double) for name in FEATURES
+    ))  # fmt: skip
+    renamed = [{"host": row.pop("entity"), "at": row.pop("time"), **row} for row in whole]
+    with engine.begin() as connection:
+        rows.create(connection)
+        connection.execute(rows.insert(), renamed)
+    engine.dispose()
+    return "SELECT host AS entity, at AS time, cpu, mem, disk, net FROM readings"
+
+
+@pytest.mark.parametrize("unit_rows", [1, 1_000_000])
+def test_a_query_gives_the_rows_of_the_stream(tables: App, database_url: str, unit_rows: int) -> None:
+    statement = filled(database_url.replace("postgresql://", "postgresql+psycopg://"))
+    wanted = Wanted(database_url, query=statement, unit_rows=unit_rows)
+    assert len(planned(tables, wanted)) == {1: 3}.get(unit_rows, 1)
+    assert backfilled(tables, "june", wanted) == "finished"
+    assert_same(tables, "june")
+
+
+def test_a_password_stays_in_the_environment(tables: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    statement = filled(f"sqlite:///{tmp_path}/{'s3cret'}.db")
+    monkeypatch.setenv("HISTORY_NAME", "s3cret")
+    wanted = Wanted(f"sqlite:///{tmp_path}/${{HISTORY_NAME}}.db", query=statement)
+    assert backfilled(tables, "june", wanted) == "finished"
+    found = Backfills(tables.database)
+    assert "s3cret" not in f"{found.row('june')} {found.units('june')}"
+    assert_same(tables, "june")

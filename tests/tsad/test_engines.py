@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.tsad import pieces
+from tests.tsad.pieces import done, gone
 from tsad.engines import open_engine
 from tsad.engines.local import LocalEngine, cores
 from tsad.engines.tasks import CALLS, EngineError, Outcome, Task
@@ -21,6 +21,7 @@ from tsad.engines.tasks import CALLS, EngineError, Outcome, Task
 DRIVER = """
 import sys
 from tests.tsad import pieces
+from tests.tsad.pieces import done, gone
 from tsad.engines.local import LocalEngine
 from tsad.engines.tasks import CALLS, Task
 CALLS.update(pieces.CALLS)
@@ -44,21 +45,6 @@ def two(named: None) -> Iterator[LocalEngine]:
     """One engine for most tests: its workers stay."""
     with LocalEngine(2) as engine:
         yield engine
-
-
-def done(engine: Any, *asked: tuple[str, str]) -> list[Outcome]:
-    """Outcomes in the order of the tasks."""
-    return sorted(engine.run(Task(number, call, request) for number, (call, request) in enumerate(asked)))
-
-
-def gone(process: int) -> bool:
-    """Whether a process has ended, or does within half a minute."""
-    try:
-        watched = os.pidfd_open(process)
-    except ProcessLookupError:
-        return True
-    with os.fdopen(watched):
-        return bool(select.select([watched], [], [], 30)[0])
 
 
 def test_every_task_has_its_answer(two: LocalEngine) -> None:

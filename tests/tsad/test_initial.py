@@ -21,6 +21,7 @@ from tsad.grouping import SessionConfig
 from tsad.incoming import FeatureConfig, LogConfig, MappedFeatureConfig, MappingConfig, TelemetryConfig
 from tsad.initial import configuration_text
 from tsad.operating import ApiConfig, HttpConfig, LoggingConfig
+from tsad.prometheus import PrometheusConfig
 from tsad.section import Section
 from tsad.surroundings import ContextConfig
 from tsad.triage.settings import TriageConfig
@@ -78,8 +79,9 @@ def test_the_text_without_a_sample_is_the_default_configuration() -> None:
         ("log", LoggingConfig, set()),
         ("kafka", KafkaConfig, set()),
         ("stream.web", StreamConfig, {"telemetry", "logs", "sessions", "features", "context"}),
-        ("stream.web.telemetry", TelemetryConfig, {"mapping"}),
+        ("stream.web.telemetry", TelemetryConfig, {"mapping", "prometheus"}),
         ("stream.web.telemetry.mapping", MappingConfig, set()),
+        ("stream.web.telemetry.prometheus", PrometheusConfig, set()),
         ("stream.web.logs", LogConfig, set()),
         ("stream.web.sessions", SessionConfig, set()),
         ("stream.web.context", ContextConfig, set()),
@@ -98,6 +100,7 @@ def test_every_key_has_a_comment_on_its_line() -> None:
 
 def test_every_example_is_legal_and_every_default_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAFKA_PASSWORD", "secret")
+    monkeypatch.setenv("PROMETHEUS_PASSWORD", "secret")
     text = uncommented(configuration_text("web", None, None)).replace("tls = false", "tls = true")
     # topic and topic_pattern exclude each other
     text, patterns = re.subn(r"^topic_pattern = .*\n", "", text, flags=re.MULTILINE)
@@ -106,6 +109,8 @@ def test_every_example_is_legal_and_every_default_is_the_default(monkeypatch: py
     # context.topic is for streams from Kafka, which this one is not
     text, topics = re.subn(r'^topic = "deploys".*\n', "", text, flags=re.MULTILINE)
     assert topics == 1
+    text, tokens = re.subn(r"^token = .*\n", "", text, flags=re.MULTILINE)  # token and username exclude each other
+    assert tokens == 1
     full = parsed(text)
     stream = full.of("web")
     assert stream.features == {"*": FeatureConfig()}
@@ -119,7 +124,7 @@ def test_every_example_is_legal_and_every_default_is_the_default(monkeypatch: py
         SessionConfig: ("key", "alert_budget"),
         ContextConfig: ("source", "rules", "patterns"),
         LogConfig: ("source", "topic", "history", "pattern", "time_format", "entity", "order", "masks", "redact"),
-        TelemetryConfig: ("source", "topic", "history", "features", "order", "mapping"),
+        TelemetryConfig: ("source", "topic", "history", "features", "order", "mapping", "prometheus"),
         KafkaConfig: (
             "tls", "ca", "certificate", "key", "sasl", "username", "password", "instance", "alerts_topic",
             "dead_letter_topic",
@@ -127,6 +132,15 @@ def test_every_example_is_legal_and_every_default_is_the_default(monkeypatch: py
     }  # fmt: skip
     assert stream.telemetry.mapping.entity == ("service.name", "host.name")
     assert [part.match for part in stream.telemetry.mapping.features or ()] == [{"code": "500"}]
+    asked = stream.telemetry.prometheus
+    assert asked is not None
+    assert (asked.url, list(asked.queries), asked.ca, asked.username) == (
+        "http://prometheus:9090", ["cpu", "up"], "ca.pem", "tsad",
+    )  # fmt: skip
+    least = {"url": asked.url, "queries": asked.queries}
+    examples = {"ca", "username", "password"}
+    default = PrometheusConfig.model_validate(least)
+    assert asked.model_dump(exclude=examples) == default.model_dump(exclude=examples)
     for section in (stream, stream.logs, stream.telemetry, stream.context, full.kafka):
         examples = set(said[type(section)])
         assert section.model_dump(exclude=examples) == type(section)().model_dump(exclude=examples)

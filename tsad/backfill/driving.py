@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import structlog
+from pydantic import SecretStr
 
 from storage.backfills import BackfillRow, Backfills, RunState, UnitRow
 from storage.types import ModelRow, StoreError
@@ -17,8 +18,9 @@ from tsad.app import App
 from tsad.backfill.planning import Planned
 from tsad.backfill.spec import Done, Request, Unit, Wanted
 from tsad.engines.tasks import Engine, Outcome, Task
-from tsad.refit import SECRET
 
+NEEDLESS = {"http", "api", "log", "delivery", "triage"}
+"""What a unit does not need to know of the configuration."""
 ATTEMPTS = 3
 """How often a unit is begun whose process is gone before its end."""
 
@@ -86,6 +88,7 @@ class Driver:
     tell: Callable[[Standing], None] = lambda _: None
     stopping: Callable[[], bool] = lambda: False
     standing: Standing = field(default_factory=Standing)
+    state: RunState = "running"
 
     def __post_init__(self) -> None:
         self._backfills = Backfills(self.app.database, self.app.now)
@@ -104,11 +107,10 @@ class Driver:
                 self.tell(self.standing)
                 if self.stopping():
                     break
-        if self._pending():
-            return "running"
-        state: RunState = "failed" if self.standing.failed else "finished"
-        self._backfills.end(run, epoch, state)
-        return state
+        if not self._pending():
+            self.state = "failed" if self.standing.failed else "finished"
+            self._backfills.end(run, epoch, self.state)
+        return self.state
 
     @property
     def failed(self) -> list[UnitRow]:
@@ -166,16 +168,23 @@ class Driver:
 
 
 def config_of(app: App) -> dict[str, Any]:
-    """The configuration as a unit needs it, for a process that stands elsewhere."""
+    """The configuration as a unit needs it, with its passwords, for a process of our own that stands elsewhere."""
     config = app.config
-    told: dict[str, Any] = json.loads(config.model_dump_json(exclude=SECRET))
-    told["kafka"] = config.kafka.whole()
+    shown, held = json.loads(config.model_dump_json(exclude=NEEDLESS)), config.model_dump(exclude=NEEDLESS)
+    told: dict[str, Any] = _revealed(shown, held)
     for name in ("models", "history"):
         if "://" not in told[name]:
             told[name] = str(Path(told[name]).absolute())
     if told["database"].startswith("sqlite:///"):
         told["database"] = f"sqlite:///{Path(told['database'].removeprefix('sqlite:///')).absolute()}"
     return told
+
+
+def _revealed(told: Any, held: Any) -> Any:
+    """`told`, as it may be shown, with the secrets of `held`."""
+    if isinstance(held, SecretStr):
+        return held.get_secret_value()
+    return {name: _revealed(told[name], held[name]) for name in held} if isinstance(held, dict) else told
 
 
 def version_of(app: App, stream: str, version: str | None) -> ModelRow:

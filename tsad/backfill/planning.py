@@ -1,21 +1,25 @@
 """A run over history, cut into units: entities of tables, partitions of topics, else whole files."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
+
+from msgspec import structs
 
 from storage.types import LIVE, StreamRow
 from streaming.broker.part import extents
 from streaming.datasets import DataFile, held, list_files
 from streaming.files import KIND_OF_SUFFIX, kind_of
 from streaming.holdings import Held
+from streaming.prometheus.held import held as held_series
 from streaming.settings import TelemetryFormat
 from streaming.types import Topic
 from tsad.app import App
-from tsad.backfill.spec import File, Part, Reading, Tables, Unit, Wanted
+from tsad.backfill.reading import query_of
+from tsad.backfill.spec import File, Part, Reading, Rows, Series, Tables, Unit, Wanted
 from tsad.config import ConfigError, StreamConfig
 from tsad.history import HOUR
 from tsad.layout import topics_found
@@ -30,6 +34,7 @@ PARTS = 12
 FILE_VALUES = 4_000_000
 """Values of a file of results: a unit holds them in memory until it is written."""
 WEEK = 24 * 7
+EMPTY = "no record of it lies in the asked range"
 READERS = 8
 """Files that are looked into at a time."""
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
@@ -54,6 +59,11 @@ class _Entity:
     last: int = 0
     files: list[int] = field(default_factory=list)
 
+    def add(self, rows: int, last: int, file: int) -> None:
+        """More of it is in a file."""
+        self.rows, self.last = self.rows + rows, max(self.last, last)
+        self.files.append(file)
+
 
 def plan(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
     """The units of what is `wanted` of the stream, for a model of so many `features`. The same input gives the same
@@ -61,8 +71,12 @@ def plan(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
     given: dict[Topic, str | None] = {"telemetry": wanted.input, "logs": wanted.logs}
     said = {topic: path for topic, path in given.items() if path}
     inputs = app.inputs(stream)
+    if wanted.query is not None:
+        return _of_query(app, stream, wanted, features)
     if inputs.on_kafka(said):
         return _of_topics(app, stream, wanted)
+    if inputs.on_prometheus(said):
+        return _of_series(app, stream, wanted, features)
     paths = {topic: _absolute(path) for topic, path in inputs.paths(said).items()}
     form = inputs.config.format_of("telemetry") if "telemetry" in paths else None
     if not isinstance(form, TelemetryFormat) or not _holds_tables(paths["telemetry"]):
@@ -122,19 +136,69 @@ def _of_tables(
             faults.append(Planned(Unit({"telemetry": Tables(url, [file], [])}), fault=parts))
             continue
         for part in parts:
-            entity = found.setdefault(part.entity, _Entity(part.entity))
-            entity.rows, entity.last = entity.rows + part.rows, max(entity.last, part.last_ns)
-            entity.files.append(number)
+            found.setdefault(part.entity, _Entity(part.entity)).add(part.rows, part.last_ns, number)
     if not found:
-        raise ConfigError(f"{url}: " + (faults[0].fault if faults else "no record of it lies in the asked range"))
+        raise ConfigError(f"{url}: " + (faults[0].fault if faults else EMPTY))
+
+    def read(group: Sequence[_Entity]) -> Tables:
+        numbers = sorted({number for entity in group for number in entity.files})
+        return Tables(url, [files[number] for number in numbers], [entity.name for entity in group])
+
+    return _grouped(found, read, wanted, config, features) + faults
+
+
+def _of_query(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
+    """Units of some entities each, whose rows the database chooses."""
+    url, statement = wanted.input or "", wanted.query or ""
+    query = query_of(app.inputs(stream), url, statement)
+    found: dict[str, _Entity] = {}
+    try:
+        for name, rows, _, last in query.held(wanted.since, wanted.until):
+            found.setdefault(name, _Entity(name)).add(rows, last, 0)
+    finally:
+        query.close()
+    if not found:
+        raise ConfigError(f"{query.name}: {EMPTY}")
+
+    def read(group: Sequence[_Entity]) -> Rows:
+        return Rows(url, statement, app.clock(), [entity.name for entity in group])
+
+    return _grouped(found, read, wanted, app.config.of(stream), features)
+
+
+def _of_series(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
+    """Units of some entities each. Each asks for all, and leaves the others out, so that there are few of them."""
+    inputs, now = app.inputs(stream), app.clock()
+    asked = inputs.prometheus
+    until = now - asked.delay if wanted.until is None else wanted.until
+    since = until - asked.past if wanted.since is None else wanted.since
+    bounds = structs.replace(wanted, since=since, until=until, unit_rows=wanted.unit_rows or UNIT_ROWS)
+    found: dict[str, _Entity] = {}
+    for name, rows, _, last in held_series(asked.server(), inputs.questions(), since, until):
+        found.setdefault(name, _Entity(name)).add(rows, min(last, until - 1), 0)
+    if not found:
+        raise ConfigError(f"{asked.url}: {EMPTY}")
+    return _grouped(found, lambda group: Series([one.name for one in group]), bounds, inputs.config, features)
+
+
+def _grouped(
+    found: Mapping[str, _Entity],
+    read: Callable[[Sequence[_Entity]], Reading],
+    wanted: Wanted,
+    config: StreamConfig,
+    features: int,
+) -> list[Planned]:
+    """The units of all that was found: of each group what `read` says."""
     everyone = sorted(found.values(), key=lambda entity: (entity.files[0], entity.name))
     rows = sum(entity.rows for entity in everyone)
     target = wanted.unit_rows or min(UNIT_ROWS, max(LEAST_ROWS, rows // PARTS))
     through = max(entity.last for entity in everyone) // config.step
-    return [
-        _unit(url, files, group, wanted, through, _span(len(group), features, config.step))
-        for group in _groups(everyone, target)
-    ] + faults
+    units = []
+    for group in _groups(everyone, target):
+        span = _span(len(group), features, config.step)
+        unit = Unit({"telemetry": read(group)}, wanted.since, wanted.until, through, span)
+        units.append(Planned(unit, len(group), sum(entity.rows for entity in group)))
+    return units
 
 
 def _surveyed(
@@ -162,16 +226,6 @@ def _groups(everyone: Sequence[_Entity], target: int) -> Iterator[list[_Entity]]
             group = []
     if group:
         yield group
-
-
-def _unit(
-    url: str, files: Sequence[DataFile], group: Sequence[_Entity], wanted: Wanted, through: int, span: int
-) -> Planned:
-    """The unit of a group of entities."""
-    numbers = sorted({number for entity in group for number in entity.files})
-    read = Tables(url, [files[number] for number in numbers], [entity.name for entity in group])
-    unit = Unit({"telemetry": read}, wanted.since, wanted.until, through, span)
-    return Planned(unit, len(group), sum(entity.rows for entity in group))
 
 
 def _span(entities: int, features: int, step: int) -> int:

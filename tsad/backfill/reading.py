@@ -1,14 +1,18 @@
 """The sources of a unit."""
 
+from functools import partial
+
+from storage.querying import Query
 from streaming.bounded import Bounded
 from streaming.broker.part import PartSource
 from streaming.columns import Columns
-from streaming.datasets import open_dataset
+from streaming.datasets import open_batches, open_dataset, table_format
 from streaming.files import open_source
 from streaming.settings import TelemetryFormat
 from streaming.types import Source, Topic
 from tsad.app import App
-from tsad.backfill.spec import File, Part, Reading, Tables, Unit
+from tsad.backfill.spec import File, Part, Reading, Rows, Series, Tables, Unit
+from tsad.config import ConfigError, resolved
 from tsad.inputs import Inputs
 from tsad.rereading import belonging_of
 
@@ -35,6 +39,25 @@ def _of_topic(app: App, stream: str, topic: Topic, part: Part, number: int, unit
     return Bounded(source, unit.since, unit.until)
 
 
+def query_of(inputs: Inputs, url: str, statement: str) -> Query:
+    """A database's answer as telemetry of the stream. ConfigError where no time is named, StoreError likewise."""
+    form = table_format(inputs.config.format_of("telemetry"))  # type: ignore[arg-type]
+    if form.time is None:
+        raise ConfigError(f"stream.{inputs.name}.telemetry.time is not set; a query's rows need one")
+    return Query(resolved(url), statement, form.entity, form.time, form.unit, form.default_entity)
+
+
+def _of_query(inputs: Inputs, read: Rows, unit: Unit, form: TelemetryFormat, columns: Columns) -> Source:
+    query, wanted = query_of(inputs, read.url, read.statement), table_format(form)
+    asked = None if columns.open else [wanted.entity, wanted.time, *columns.names]
+    names = None if asked is None or wanted.layout == "long" else [n for n in query.columns if n in asked]
+    batches = partial(query.batches, names, read.entities, unit.since, unit.until)
+    return open_batches(
+        query.name, batches, form, columns, read.entities, unit.since, unit.until, ingested_ns=read.planned,
+        max_ahead=inputs.config.max_ahead, memory_bytes=SORTED_BYTES,
+    )  # fmt: skip
+
+
 def _opened(inputs: Inputs, topic: Topic, read: Reading, unit: Unit, columns: Columns) -> Source:
     form, ahead = inputs.config.format_of(topic), inputs.config.max_ahead
     if isinstance(read, File):
@@ -45,4 +68,8 @@ def _opened(inputs: Inputs, topic: Topic, read: Reading, unit: Unit, columns: Co
             read.url, read.files, form, columns, read.entities, unit.since, unit.until, max_ahead=ahead,
             memory_bytes=SORTED_BYTES,
         )  # fmt: skip
+    if isinstance(read, Series):
+        return inputs.past(columns, unit.since or 0, unit.until or 0, read.entities)
+    if isinstance(read, Rows) and isinstance(form, TelemetryFormat):
+        return _of_query(inputs, read, unit, form, columns)
     raise ValueError(f"{topic}: cannot be read from {type(read).__name__}")

@@ -23,10 +23,12 @@ class Tables(msgspec.Struct, tag="tables", frozen=True):
 
 
 class Rows(msgspec.Struct, tag="rows", frozen=True):
-    """The rows of `entities` that a SQL statement gives. `url` may name environment variables as ${NAME}."""
+    """The rows of `entities` that a SQL statement gives. `url` may name environment variables as ${NAME}. `planned`
+    (ns): none may lie further in the future than that allows."""
 
     url: str
     statement: str
+    planned: int
     entities: list[str] | None = None
 
 
@@ -40,7 +42,9 @@ class Part(msgspec.Struct, tag="part", frozen=True):
 
 
 class Series(msgspec.Struct, tag="series", frozen=True):
-    """What the configured Prometheus answers."""
+    """What the configured server of metrics answers of `entities` (None = of all)."""
+
+    entities: list[str] | None = None
 
 
 Reading = File | Tables | Rows | Part | Series

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -20,6 +21,7 @@ from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
 from tsad.cli.terminal import FAILED, INTERRUPTED, note, opened, show, show_rows
 from tsad.console import Bars, interruptible
 from tsad.engines import open_engine
+from tsad.engines.tasks import Engine
 from tsad.report import facts_table
 from tsad.runs.comparing import compare as compared_runs
 from tsad.runs.tables import comparison_tables
@@ -71,6 +73,9 @@ def backfill(
     address: Annotated[str | None, typer.Option(help="A Ray cluster that runs already: ray://HOST:PORT.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="How many units are done at a time.")] = None,
     unit_rows: Annotated[int | None, typer.Option(min=1, help="About so many rows make a unit.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what was found as a page there (HTML).")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it may cost.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try again what has failed before.")] = False,
     config: ConfigPath = CONFIG,
@@ -83,6 +88,7 @@ def backfill(
     """
     wanted = Wanted(source, logs, query, _ns(since), _ns(until), unit_rows)
     with opened(config, database, needed=True, create=True) as opened_app, opened_app.claim():
+        opened_app.config.of(stream)
         versions = [version_of(opened_app, stream, one) for one in (model, *([compare] if compare else []))]
         if dry_run:
             _tell_plan(
@@ -90,16 +96,23 @@ def backfill(
             )
             return
         rows = _runs(opened_app, stream, wanted, versions, run)
-        with (
-            interruptible() as stopping,
-            Bars() as bars,
-            open_engine(engine.value, workers, address) as opened_engine,
-        ):
-            drivers = [Driver(opened_app, row, opened_engine, retry, _bar(bars, row.run), stopping) for row in rows]
-            states = [driver.drive() for driver in drivers]
-        _summary(opened_app, drivers, states, json)
-    if set(states) != {"finished"}:
+        with open_engine(engine.value, workers, address) as opened_engine:
+            drivers = _drive(opened_app, rows, opened_engine, retry)
+        _summary(opened_app, drivers, json)
+        if report is not None:
+            _report(opened_app, drivers, report)
+    states = {driver.state for driver in drivers}
+    if states != {"finished"}:
         raise typer.Exit(INTERRUPTED if "running" in states else FAILED)
+
+
+def _drive(opened_app: App, rows: Sequence[BackfillRow], engine: Engine, retry: bool) -> list[Driver]:
+    """One run after the other."""
+    with interruptible() as stopping, Bars() as bars:
+        drivers = [Driver(opened_app, row, engine, retry, _bar(bars, row.run), stopping) for row in rows]
+        for driver in drivers:
+            driver.drive()
+    return drivers
 
 
 def _runs(
@@ -169,20 +182,30 @@ def _tell_plan(
         note("how many rows there are is not known before they are read")
 
 
-def _summary(opened_app: App, drivers: Sequence[Driver], states: Sequence[str], json: bool) -> None:
+def _report(opened_app: App, drivers: Sequence[Driver], path: Path) -> None:
+    """The first run as a page, beside the second where there is one."""
+    from tsad.runs.page import write_report
+
+    names = [driver.row.run for driver in drivers]
+    write_report(opened_app.database, names[0], path, names[1] if names[1:] else None)
+    note(f"wrote {path}")
+
+
+def _summary(opened_app: App, drivers: Sequence[Driver], json: bool) -> None:
     """How each run has ended, and with two of them, both finished, how their alerts differ."""
     told: list[dict[str, Any]] = []
     tables: list[RenderableType] = []
-    for driver, state in zip(drivers, states, strict=True):
+    for driver in drivers:
         row, standing = driver.row, driver.standing
         found: dict[str, Any] = {
-            "run": row.run, "stream": row.stream, "model": row.model_version, "state": state, "units": standing.units,
-            "failed": standing.failed, "entities": standing.entities_done, "rows": standing.rows_done,
-            "alerts": standing.alerts,
+            "run": row.run, "stream": row.stream, "model": row.model_version, "state": driver.state,
+            "units": standing.units, "failed": standing.failed, "entities": standing.entities_done,
+            "rows": standing.rows_done, "alerts": standing.alerts,
         }  # fmt: skip
         told.append(found)
         tables.append(facts_table(f"Backfill of {row.stream}", found))
-    if set(states) == {"finished"} and len(drivers) > 1:
+    states = {driver.state for driver in drivers}
+    if states == {"finished"} and len(drivers) > 1:
         compared = compared_runs(opened_app.database, drivers[0].row.run, drivers[1].row.run, SHOWN)
         told[0]["compared"] = compared.figures()
         tables.append(comparison_tables(compared, SHOWN))

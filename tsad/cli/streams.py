@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import structlog
 import typer
@@ -20,11 +21,14 @@ from tsad.console import Bars, interruptible
 from tsad.delivery.messages import telling
 from tsad.following import follower
 from tsad.logs import configure
+from tsad.polling import SERVER, poller
 from tsad.progress import Progress
 from tsad.report import as_json, model_table, run_table
 from tsad.serving import noting, serving
 from tsad.triage.following import triage_of
 from tsad.worker import Worker, attempts, tell_outage
+
+Made = TypeVar("Made")
 
 
 def _paths(telemetry: str | None, logs: str | None) -> dict[Topic, str]:
@@ -68,11 +72,14 @@ class Form(Enum):
 def run(
     stream: Annotated[str, typer.Argument(help="The stream, as configured.")],
     source: Annotated[
-        str | None, typer.Option(help="Telemetry: a file, a folder, - for standard input, kafka, or push.")
+        str | None, typer.Option(help="Telemetry: a file, a folder, - for standard input, kafka, push, or prometheus.")
     ] = None,
-    logs: Annotated[str | None, typer.Option(help="Logs: likewise.")] = None,
+    logs: Annotated[str | None, typer.Option(help="Logs: likewise, but not prometheus.")] = None,
     until_end: Annotated[
-        bool, typer.Option("--until-end", help="Kafka and push: stop where they end now, and close every open slot.")
+        bool,
+        typer.Option(
+            "--until-end", help="Kafka, push, prometheus: stop where they end now, and close every open slot."
+        ),
     ] = False,
     http: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Answer for health and metrics there.")] = None,
     log_format: Annotated[
@@ -88,14 +95,13 @@ def run(
     with opened(config, database, needed=True, create=True) as opened_app, opened_app.claim():
         log = opened_app.config.log
         configure(log_format.value if log_format else log.format, log.level, stream=stream)
-        if opened_app.inputs(stream).on_kafka(_paths(source, logs)):
-            _work(opened_app, stream, until_end, http, json)
-            return
-        if opened_app.inputs(stream).on_push(_paths(source, logs)):
-            _follow(opened_app, stream, until_end, http, json)
-            return
+        inputs, given = opened_app.inputs(stream), _paths(source, logs)
+        for endless, watch_it in ((inputs.on_kafka, _work), (inputs.on_push, _follow), (inputs.on_prometheus, _ask)):
+            if endless(given):
+                watch_it(opened_app, stream, until_end, http, json)
+                return
         with interruptible() as stopping, patiently(opened_app, stopping), serving(opened_app, stream, http) as watch:
-            runner = opened_app.runner(stream, _paths(source, logs))
+            runner = opened_app.runner(stream, given)
             missing = runner.director.missing_slots(runner.partition.windower.closed_through)
             if runner.director.newest is None:
                 _note_cold(missing)
@@ -153,18 +159,48 @@ def _follow(opened_app: App, stream: str, until_end: bool, http: str | None, jso
     _summary(stream, runner.progress, runner.counts, ended, json)
 
 
+def _ask(opened_app: App, stream: str, until_end: bool, http: str | None, json: bool) -> None:
+    """Ask the server of a stream at every step until SIGTERM, Ctrl-C, or the end that was asked for."""
+    with (
+        interruptible() as stopping,
+        patiently(opened_app, stopping),
+        serving(opened_app, stream, http) as watch,
+        Bars() as bars,
+    ):
+        asking = patient(opened_app, stopping, stream, lambda: poller(opened_app, stream), SERVER)
+        if asking is None:  # stopped before the server has answered
+            _summary(stream, Progress(), {}, False, json)
+            return
+        watch.poller, runner = asking, asking.runner
+        if runner.director.newest is None:
+            _note_cold(runner.director.missing_slots(runner.partition.windower.closed_through))
+        ended = asking.run(stopping, noting(watch, lambda: {0: runner}, bars.standing(stream)), until_end)
+    _summary(stream, runner.progress, runner.counts, ended, json)
+
+
 def joined(opened_app: App, stream: str, stopping: Callable[[], bool], aside: Aside) -> Worker | None:
     """A member of the stream's group once the cluster answers, or nothing where `stopping` says so before."""
+    with suppress(GivenUpError):
+        joining = partial(aside.within, None, lambda: opened_app.worker(stream), grace=0)
+        return patient(opened_app, stopping, stream, joining)
+    return None
+
+
+def patient(
+    opened_app: App, stopping: Callable[[], bool], stream: str, work: Callable[[], Made], of: str = "the cluster"
+) -> Made | None:
+    """What `work` makes once it meets no outage `of` that, within the configured patience; nothing where `stopping`
+    says so."""
     log = structlog.get_logger(stream=stream)
 
     def again(state: RetryCallState) -> None:
-        tell_outage(state, log)
+        tell_outage(state, log, of)
 
     for attempt in attempts(opened_app.config.patience, stopping, again):
         if stopping():
             return None
-        with attempt, suppress(GivenUpError):
-            return aside.within(None, lambda: opened_app.worker(stream), grace=0)
+        with attempt:
+            return work()
     return None
 
 

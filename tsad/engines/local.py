@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
 
-from tsad.engines.tasks import EngineError, Outcome, Task, place_of
+from tsad.engines.tasks import LOG_FORM, EngineError, Outcome, Task, log_form, place_of
 from tsad.engines.worker import READY
 
 THREADS = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
@@ -94,7 +94,7 @@ class _Worker:
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "tsad.engines.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                env=THREADS | os.environ,
+                env=THREADS | os.environ | {LOG_FORM: log_form()},
             )  # fmt: skip
         except OSError as error:
             raise EngineError(f"no process could be started: {error}") from error

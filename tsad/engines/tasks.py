@@ -6,8 +6,14 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
+from tsad.logs import structured
+from tsad.operating import LogFormat
+
 CALLS = {"unit": "tsad.backfill.unit:answer"}
 """What can be asked for, by name: "module:function" of str -> str."""
+
+LOG_FORM = "TSAD_LOG_FORMAT"
+"""The variable that says how processes write to standard error."""
 
 
 class EngineError(Exception):
@@ -47,6 +53,11 @@ def place_of(task: Task) -> str:
     if task.call not in CALLS:
         raise ValueError(f"unknown call {task.call!r}; there are: {', '.join(CALLS) or 'none'}")
     return CALLS[task.call]
+
+
+def log_form() -> LogFormat:
+    """How workers say what they say: as their driver."""
+    return "json" if structured() else "console"
 
 
 def perform(place: str, request: str) -> tuple[str | None, str | None]:

@@ -3,7 +3,6 @@ output. It ends when its parent does, however that ends, and goes before its par
 """
 
 import json
-import logging
 import os
 import signal
 import sys
@@ -12,9 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
-import structlog
-
-from tsad.engines.tasks import perform
+from tsad.engines.tasks import LOG_FORM, perform
+from tsad.logs import configure
 
 READY = "ready"
 """Its first line."""
@@ -41,10 +39,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     with suppress(OSError):  # Linux only
         Path("/proc/self/oom_score_adj").write_text(OUT_OF_MEMORY)
-    structlog.configure(
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-    )
+    configure("json" if os.environ.get(LOG_FORM) == "json" else "console")
     tasks: SimpleQueue[str] = SimpleQueue()
     with os.fdopen(_own_output(), "w", encoding="utf-8") as answers:
         print(READY, file=answers, flush=True)

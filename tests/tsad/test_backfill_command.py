@@ -1,0 +1,252 @@
+"""`tsad backfill` as it is typed: what it says, and what its processes leave when they are killed."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from storage.backfills import Backfills, UnitRow
+from tests.tsad.command_line import CONFIGURATION, fresh_home, running_until, started, tsad
+from tests.tsad.histories import rows_of
+from tests.tsad.streams import FEATURES, FIT_SLOTS, START, normal
+from tsad.app import App
+from tsad.config import load_config
+
+ENTITIES = [f"host-{number:02}" for number in range(24)]
+MORE_SLOTS = 900
+
+
+@pytest.fixture(scope="module")
+def fitted_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model, and a history of two dozen entities with an anomaly each, in three files."""
+    home = fresh_home(tmp_path_factory.mktemp("many"), f"{CONFIGURATION}\n[stream.s.telemetry]\nlayout = 'wide'\n")
+    cells = normal(FIT_SLOTS + MORE_SLOTS, ENTITIES, 3)
+    for number, entity in enumerate(ENTITIES):
+        for slot in range(FIT_SLOTS + 60 + 30 * number, FIT_SLOTS + 66 + 30 * number):
+            cells[entity, slot][number % 4] += 5
+    (home / "set").mkdir()
+    for number in range(3):
+        write(
+            home / "set" / f"part-{number}.parquet",
+            cells,
+            ENTITIES[number::3],
+            range(FIT_SLOTS, FIT_SLOTS + MORE_SLOTS),
+        )
+    write(home / "history.parquet", cells, ENTITIES, range(FIT_SLOTS))
+    said = tsad(home, "fit", "s", "--from", "history.parquet")
+    assert said.code == 0, said.err
+    return home
+
+
+def write(path: Path, cells: dict[tuple[str, int], np.ndarray], entities: list[str], slots: range) -> None:
+    """A table by time and entity."""
+    keys = [(entity, slot) for slot in slots for entity in entities]
+    values = np.array([cells[key] for key in keys])
+    columns = {"entity": [entity for entity, _ in keys], "time": [START + 60 * slot for _, slot in keys]}
+    pq.write_table(pa.table(columns | {name: values[:, place] for place, name in enumerate(FEATURES)}), path)
+
+
+@pytest.fixture
+def home(fitted_home: Path, tmp_path: Path) -> Path:
+    shutil.copytree(fitted_home, tmp_path / "home")
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(fitted_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the history was judged by two processes without anything happening to them."""
+    home = tmp_path_factory.mktemp("undisturbed") / "home"
+    shutil.copytree(fitted_home, home)
+    said = tsad(home, *COMMAND, "--json")
+    assert said.code == 0, said.err
+    assert {key: said.json[key] for key in ("run", "state", "units", "failed", "entities", "rows")} == {
+        "run": "june", "state": "finished", "units": 12, "failed": 0, "entities": 24, "rows": 24 * MORE_SLOTS,
+    }  # fmt: skip
+    assert said.json["alerts"] >= 24
+    return home
+
+
+COMMAND = ("backfill", "s", "--input", "set", "--run", "june", "--workers", "2", "--unit-rows", "1800")
+
+
+@contextmanager
+def opened(home: Path) -> Iterator[App]:
+    """The application of `home`."""
+    before = Path.cwd()
+    os.chdir(home)
+    app = App.open(load_config(Path("tsad.toml")))
+    try:
+        yield app
+    finally:
+        app.close()
+        os.chdir(before)
+
+
+def units_of(home: Path) -> list[UnitRow]:
+    """The run's units; none before it has begun."""
+    with opened(home) as app:
+        return Backfills(app.database).units("june")
+
+
+def enough(home: Path, count: int) -> Callable[[], bool]:
+    """Whether so many units are finished."""
+    return lambda: sum(unit.state == "finished" for unit in units_of(home)) >= count
+
+
+def children(process: int) -> list[int]:
+    """The processes that it has started."""
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def assert_as_undisturbed(home: Path, undisturbed: Path) -> None:
+    """The final rows, and the files of results, whoever has written them."""
+    with opened(home) as app, opened(undisturbed) as other:
+        found, expected = rows_of(app, "june"), rows_of(other, "june")
+    assert len(expected["alerts"]) >= 24
+    assert found == expected
+    assert files_of(home) == files_of(undisturbed)
+
+
+def files_of(home: Path) -> dict[str, bytes]:
+    """The bytes of each file of results by unit and hour; whose lease it was written under does not count."""
+    found = {}
+    for path in sorted((home / "tsad-history" / "june" / "s").rglob("*.parquet")):
+        found[f"{path.parent.name}/{path.name.rpartition('-')[0]}"] = path.read_bytes()
+    return found
+
+
+def test_the_same_command_again_does_nothing(undisturbed: Path) -> None:
+    before = units_of(undisturbed)
+    said = tsad(undisturbed, *COMMAND, "--json")
+    assert (said.code, said.json["state"], said.json["rows"]) == (0, "finished", 24 * MORE_SLOTS)
+    assert units_of(undisturbed) == before
+    assert files_of(undisturbed)
+
+
+def test_a_worker_that_is_killed_costs_its_unit(home: Path, undisturbed: Path) -> None:
+    process = started(home, *COMMAND, "--json")
+    running_until(process, enough(home, 2))
+    os.kill(children(process.pid)[0], signal.SIGKILL)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert json.loads(out)["failed"] == 0
+    assert sorted(unit.attempts for unit in units_of(home))[-1] == 2
+    assert_as_undisturbed(home, undisturbed)
+
+
+def test_a_driver_that_is_killed_is_gone_with_its_workers_and_the_next_goes_on(home: Path, undisturbed: Path) -> None:
+    process = started(home, *COMMAND)
+    running_until(process, enough(home, 3))
+    workers = children(process.pid)
+    process.kill()
+    process.communicate(timeout=60)
+    done = {unit.unit for unit in units_of(home) if unit.state == "finished"}
+    assert len(done) < 12
+    said = tsad(home, *COMMAND, "--json")
+    assert (said.code, said.json["state"]) == (0, "finished"), said.err
+    assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
+    attempts = {unit.unit: unit.attempts for unit in units_of(home)}
+    assert {attempts[unit] for unit in done} == {1}
+    assert_as_undisturbed(home, undisturbed)
+
+
+def test_ctrl_c_leaves_what_is_left_to_the_next(home: Path, undisturbed: Path) -> None:
+    process = started(home, *COMMAND)
+    running_until(process, enough(home, 2))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert b"the same command goes on from here" in err
+    assert tsad(home, *COMMAND).code == 0
+    assert_as_undisturbed(home, undisturbed)
+
+
+def test_a_plan_is_shown_and_nothing_is_written(home: Path) -> None:
+    said = tsad(home, *COMMAND, "--dry-run", "--json")
+    assert said.code == 0, said.err
+    assert (said.json["units"], said.json["entities"], said.json["rows"]) == (12, 24, 24 * MORE_SLOTS)
+    assert said.json["core_seconds"] >= 0
+    assert [unit["rows"] for unit in said.json["plan"]] == [2 * MORE_SLOTS] * 12
+    assert units_of(home) == []
+    shown = tsad(home, *COMMAND, "--dry-run")
+    assert "what it may cost" in shown.out
+    assert not (home / "tsad-history" / "june").exists()
+
+
+def test_ray_gives_the_same(home: Path, undisturbed: Path) -> None:
+    """On a cluster of this machine, of which a worker is killed."""
+    command = (*COMMAND, "--engine", "ray", "--json")
+    process = started(home, *command)
+    running_until(process, enough(home, 2))
+    os.kill(rays_worker(home), signal.SIGKILL)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert json.loads(out)["failed"] == 0
+    assert sorted(unit.attempts for unit in units_of(home))[-1] == 2
+    assert_as_undisturbed(home, undisturbed)
+
+
+def rays_worker(home: Path) -> int:
+    """A process of Ray that is at work on a unit of `home`: it has its database open."""
+    database = str(home / "tsad.db")
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            name = (place / "cmdline").read_bytes()
+            if name.startswith(b"ray::") and database in {os.readlink(file) for file in (place / "fd").iterdir()}:
+                return int(place.name)
+    raise AssertionError("no process of Ray has the database open")
+
+
+def test_names_follow_from_what_is_asked(home: Path) -> None:
+    first, second, third = (
+        tsad(home, "backfill", "s", "--input", "set", "--workers", "1", *more, "--json")
+        for more in ((), (), ("--to", "2023-11-15T06:00"))
+    )
+    assert (first.code, second.code, third.code) == (0, 0, 0)
+    assert first.json["run"] == second.json["run"] != third.json["run"]
+    assert first.json["run"].startswith("backfill-")
+    assert third.json["rows"] < first.json["rows"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["nobody", "--input", "set"], 2, "stream 'nobody' is not in the configuration"),
+        (["s", "--input", "nowhere"], 1, "nowhere"),
+        (["s"], 2, "stream.s.telemetry.source is not set"),
+        (["s", "--input", "set", "--from", "yesterday"], 2, "'yesterday' is no time"),
+        (["s", "--input", "set", "--run", "live"], 1, "run 'live'"),
+        (["s", "--input", "set", "--run", "../x"], 1, "run '../x'"),
+        (["s", "--input", "set", "--model", "v9"], 1, "has no model version 'v9'"),
+        (["s", "--input", "set", "--from", "2030-01-01"], 2, "no record of it lies in the asked range"),
+        (["s", "--input", "set", "--address", "ray://x:1"], 1, "an address is one of a Ray cluster"),
+        (["s", "--input", "set", "--logs", "x.log"], 2, "is configured to read telemetry only"),
+        (["s", "--input", "set", "--workers", "0"], 2, "workers"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(home: Path, arguments: list[str], code: int, said: str) -> None:
+    ended = tsad(home, "backfill", *arguments)
+    assert ended.code == code
+    assert said in ended.error
+    assert units_of(home) == []
+
+
+def test_a_name_means_one_thing(undisturbed: Path) -> None:
+    ended = tsad(undisturbed, "backfill", "s", "--input", "history.parquet", "--run", "june")
+    assert ended.code == 1
+    assert "there is a run 'june' already, which reads something else" in ended.error
+
+
+def test_without_a_model_nothing_can_be_judged(tmp_path: Path) -> None:
+    home = fresh_home(tmp_path / "fresh")
+    ended = tsad(home, "backfill", "s", "--input", "live.jsonl")
+    assert ended.code == 1
+    assert "stream 's' has no active model; `tsad fit s` makes one" in ended.error
