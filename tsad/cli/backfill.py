@@ -50,7 +50,9 @@ def moment(said: str) -> datetime:
 Input = Annotated[
     str | None,
     typer.Option(
-        "--input", help="Telemetry: a file, a folder, a URL (s3://...), kafka, prometheus, or with --query a database."
+        "--input",
+        help="Telemetry: a file, a folder, a URL (s3://...), kafka, prometheus, history (the slots that the stream has "
+        "kept), or with --query a database.",
     ),
 ]
 From = Annotated[datetime | None, typer.Option("--from", parser=moment, metavar="TIME", help="First event time (UTC).")]
