@@ -27,6 +27,8 @@ CELLS = 2_000_000
 """Cells (time, entity, query) of a poll that are aimed at."""
 LONGEST = 10.0
 """Seconds between two attempts at a server that does not answer."""
+PATIENCE = 300.0
+"""Seconds for which a server that does not answer is asked again about the past."""
 BEGINNING = 16
 """Times that the first poll asks for."""
 
@@ -209,16 +211,20 @@ class PrometheusRange(PrometheusSource):
     """A range of the past, with an end. A server that does not answer is asked again for `patience` seconds; `doze`
     waits (s)."""
 
-    patience: float = 300.0
+    patience: float = PATIENCE
     doze: Callable[[float], None] = staticmethod(time.sleep)
 
     def poll(self, max_records: int = 5000) -> Records | None:
         """As any source's; None at the end."""
-        trying = Retrying(
-            retry=retry_if_exception_type(UnansweredError), wait=wait_random_exponential(multiplier=0.5, max=LONGEST),
-            stop=stop_after_delay(self.patience), sleep=self.doze, reraise=True,
-        )  # fmt: skip
-        return trying(super().poll, max_records)
+        return insisting(self.patience, self.doze)(super().poll, max_records)
+
+
+def insisting(patience: float, doze: Callable[[float], None] = time.sleep) -> Retrying:
+    """Calls what meets no answer again, less and less often, for `patience` seconds; `doze` waits (s)."""
+    return Retrying(
+        retry=retry_if_exception_type(UnansweredError), wait=wait_random_exponential(multiplier=0.5, max=LONGEST),
+        stop=stop_after_delay(patience), sleep=doze, reraise=True,
+    )  # fmt: skip
 
 
 def open_range(
