@@ -359,6 +359,18 @@ def test_a_range_that_is_too_much_is_asked_in_parts(server: Scripted) -> None:
     ]
 
 
+def test_what_was_too_much_is_not_asked_for_at_every_poll(server: Scripted) -> None:
+    refused: list[int] = []
+
+    def refuse(query: str, times: Any) -> int | None:
+        refused.extend([len(times)] if len(times) > 20 else [])
+        return 422 if len(times) > 20 else None
+
+    server.refuse = refuse
+    assert len(drain(over(server.url, questions("cpu"), 1000)).records) == 2000
+    assert refused == [32] * 3, "after twenty polls of sixteen times again"
+
+
 def test_the_limit_of_points_a_series_is_met_in_parts(server: Scripted) -> None:
     source = over(Server(server.url, max_points=30_000), questions("mem"), 12_000)
     source._span = 12_000
