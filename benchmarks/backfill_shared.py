@@ -13,12 +13,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 
 ROOT = Path(__file__).resolve().parent.parent
 LABELS = ("label", "changepoint", "label_system")
-STEPS = {"skab": "1s", "asd": "5m", "jumpstarter_d2": "5m"}
-"""Of a slot; else a minute."""
 
 
 def sets(data: Path, most: int | None) -> dict[str, list[str]]:
@@ -36,12 +35,19 @@ def lay_out(home: Path, data: Path, found: dict[str, list[str]]) -> None:
     for name, series in found.items():
         for one in series:
             part_out(home, data / name, one)
-        step = STEPS.get(name, "1m")
+        step = f"{seconds_between(data / name / f'{series[0]}.test.parquet')}s"
         lines += [
             f'[stream."{name}"]', f'step = "{step}"', f'[stream."{name}".telemetry]', 'layout = "wide"',
             "entity = false", 'time = "timestamp"', 'default_entity = "{file}"', f"ignore = {list(LABELS)}",
         ]  # fmt: skip
     (home / "tsad.toml").write_text("\n".join(lines) + "\n")
+
+
+def seconds_between(path: Path) -> int:
+    """Of two rows, usually."""
+    times = pq.read_table(path, columns=["timestamp"])["timestamp"].to_numpy()
+    seconds = times.astype("datetime64[s]").astype(np.int64) if times.dtype.kind == "M" else times
+    return int(np.median(np.diff(seconds)))
 
 
 def part_out(home: Path, folder: Path, series: str) -> None:
