@@ -113,6 +113,17 @@ def test_a_data_set_in_parts_gives_the_rows_of_the_stream(tables: App, tmp_path:
     assert_same(tables, "june")
 
 
+def test_a_data_set_in_an_object_store_gives_the_rows_of_the_stream(tables: App, bucket: Any, tmp_path: Path) -> None:
+    folder = spread(tmp_path / "set")
+    for path in sorted(folder.rglob("*.parquet")):
+        with bucket.open_output_stream(f"history/set/{path.relative_to(folder)}") as file:
+            file.write(path.read_bytes())
+    wanted = Wanted("s3://history/set", unit_rows=1)
+    assert len(planned(tables, wanted)) == 3
+    assert backfilled(tables, "june", wanted) == "finished"
+    assert_same(tables, "june")
+
+
 def states(app: App, run: str = "june") -> list[tuple[str, int]]:
     """State and attempts of each unit."""
     return [(unit.state, unit.attempts) for unit in Backfills(app.database).units(run)]
