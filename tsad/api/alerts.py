@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
+from operator import itemgetter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
@@ -30,7 +31,11 @@ from tsad.rows import utc
 
 router = APIRouter(prefix="/alerts", tags=["alerts"])
 TOP = 3
-TOLD = tuple(AlertSummary.model_fields)
+MADE = {"features", "explained", "decision", "explained_by_event", "sentence"}
+AS_THEY_ARE = tuple(name for name in AlertSummary.model_fields if name not in MADE)
+"""What a summary tells as its row has it; all else is made of that."""
+_AS_THEY_ARE, _DECIDED = itemgetter(*AS_THEY_ARE), itemgetter(*(f"decided_{one}" for one in DECIDED))
+_VALUE = itemgetter(1)
 QUOTED = tuple(QuotedLine.model_fields)
 PARTS = tuple(name for name in ExplanationPart.model_fields if name != "time")
 
@@ -121,21 +126,26 @@ def told_of(alert: Alert, decided: DecisionRow | None = None) -> dict[str, Any]:
 def summary_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of `storage.pages.LISTED` as a summary tells it."""
     event = row["explained_by_event"] or None
-    return {name: row[name] for name in TOLD if name in row} | {
-        "features": _shares(row["attribution"], TOP), "explained": row["explanation"] == "done",
-        "decision": _decision(row), "explained_by_event": event, "sentence": sentence_of(row["sentence"], event or {}),
-    }  # fmt: skip
+    told = dict(zip(AS_THEY_ARE, _AS_THEY_ARE(row), strict=True))
+    told["features"] = _shares(row["attribution"], TOP)
+    told["explained"] = row["explanation"] == "done"
+    told["decision"] = _decision(row)
+    told["explained_by_event"] = event
+    told["sentence"] = sentence_of(row["sentence"], event) if event else row["sentence"]
+    return told
 
 
 def _decision(row: Mapping[str, Any]) -> dict[str, Any] | None:
     if row.get("decided_standing") is None:
         return None
-    return {name: row[f"decided_{name}"] for name in DECIDED}
+    return dict(zip(DECIDED, _DECIDED(row), strict=True))
 
 
 def _shares(attribution: Mapping[str, float], most: int | None = None) -> list[dict[str, Any]]:
-    # rows hold them in the order of their names, in which equal ones stay
-    pairs = sorted(attribution.items(), key=_share, reverse=True)[:most]
+    try:  # rows hold them in the order of their names, in which equal ones stay
+        pairs = sorted(attribution.items(), key=_VALUE, reverse=True)[:most]
+    except TypeError:  # one is not known
+        pairs = sorted(attribution.items(), key=_share, reverse=True)[:most]
     return [{"feature": feature, "share": share} for feature, share in pairs]
 
 
