@@ -49,6 +49,13 @@ class Reader:
             )
         return known
 
+    def may_be_feature(self, name: str) -> bool:
+        """Whether a column of a wide table may be one that is read."""
+        form = self.format
+        return name not in {form.entity, form.time, *form.ignore} and (
+            self.columns.open or self.columns.find(name) >= 0
+        )
+
     def wanted(self, features: Sequence[str]) -> list[str]:
         """The columns to read."""
         form = self.format
@@ -117,6 +124,9 @@ class ParquetPart(BatchFeed):
     def __init__(self, reader: Reader, file: Stored) -> None:
         self.file = open_parquet(file)
         schema = self.file.schema_arrow
+        twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{file}: has several columns {twice[:50]}; column names must differ")
         constants = constants_of(file, reader.format, schema.names)
         features = reader.features(file, [*schema.names, *constants], lambda: numeric_fields(schema))
         columns = [name for name in reader.wanted(features) if name in schema.names]
@@ -164,7 +174,8 @@ class CsvPart(CsvFeed):
     def _find_features(self, path: Any) -> list[str]:
         self.constants = constants_of(path, self._reader.format, self._form.columns)
         names = [*self._form.columns, *self.constants]
-        return self._reader.features(path, names, lambda: self._form.numeric_columns(path))
+        among = {name for name in self._form.columns if self._reader.may_be_feature(name)}
+        return self._reader.features(path, names, lambda: self._form.numeric_columns(path, among))
 
     def _kinds(self) -> dict[str, Any]:
         form = self._reader.format

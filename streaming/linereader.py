@@ -72,6 +72,9 @@ class LineReader:
             parts.append(self._tail)
             self._tail, self._skipping = b"", True
         most = self._max + 1
-        lines = [line[:most] for part in parts if (line := part.removesuffix(b"\r"))]
+        if b"\r" not in chunk and b"\r" not in b"".join(parts[:1]) and max(map(len, parts), default=0) < most:
+            lines = [part for part in parts if part]
+        else:
+            lines = [line[:most] for part in parts if (line := part.removesuffix(b"\r"))]
         self._ready += lines
         return sum(map(len, lines))

@@ -93,22 +93,26 @@ class SweptSource:
         self._parts: dict[int, ParquetPart | CsvPart] = {}
         self._read_rows: dict[int, int] = {}
         self._block: Records | None = None
+        self._at = 0
         self._blocks: Iterator[Records] = iter(())
         self._start(0)
 
     def poll(self, max_records: int = 5000) -> Batch | None:
         """Up to `max_records` records; None at the end."""
-        block = self._block
-        while block is None:
-            if (block := next(self._blocks, None)) is None:
+        while self._block is None:
+            block = next(self._blocks, None)
+            if block is None:
                 return None
-            block = _behind(block, self._from)
-        if len(block.codes) <= max_records:
+            self._block, self._at = _behind(block, self._from), 0
+        block, start, stop = self._block, self._at, self._at + max_records
+        part = block if len(block.codes) <= max_records else take(block, slice(start, stop))
+        if start:
+            part = replace(part, dead=(), dead_counts={}, unknown={})
+        if stop >= len(block.codes):
             self._block = None
-            return block
-        rest = take(block, slice(max_records, None))
-        self._block = replace(rest, dead=(), dead_counts={}, unknown={})
-        return replace(take(block, slice(0, max_records)), next_position=int(rest.positions[0]))
+            return part
+        self._at = stop
+        return replace(part, next_position=int(block.positions[stop]))
 
     def position(self, next_position: int) -> dict[str, Any]:
         """JSON: path, checksum of the plan, row."""

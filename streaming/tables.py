@@ -4,7 +4,7 @@ import csv
 import gzip
 import io
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
@@ -87,7 +87,8 @@ class CsvFeed:
     def parse(self, raw: list[bytes]) -> tuple[Any, Intake]:
         """`raw` as a table of the rows that are whole; the intake has accepted those and refused the others."""
         intake = Intake(raw, self._limit)
-        too_long = [i for i, line in enumerate(raw) if len(line) > self._limit]
+        fits = max(map(len, raw), default=0) <= self._limit
+        too_long = [] if fits else [i for i, line in enumerate(raw) if len(line) > self._limit]
         for i in too_long:
             intake.refuse(i, RecordError("too_long", f"longer than {self._limit} bytes, the most that is allowed"))
         skip = set(too_long)
@@ -113,7 +114,10 @@ class CsvFeed:
         return {name: kind for name, kind in kinds.items() if name in self._form.columns}
 
     def _find_features(self, path: File) -> list[str]:
-        return wide_features(path, self._decoder.format, self._form.columns, self._form.numeric_columns(path))
+        form = self._decoder.format
+        apart = {form.entity, form.time, *form.ignore}
+        among = {name for name in self._form.columns if name not in apart}
+        return wide_features(path, form, self._form.columns, self._form.numeric_columns(path, among))
 
 
 class CsvForm:
@@ -135,10 +139,10 @@ class CsvForm:
         """The first rows that can be parsed, as a table of binary columns."""
         return self.parse(csv_lines(path, rows + 1)[1:], dict.fromkeys(self.columns, pa.binary()))[0]
 
-    def numeric_columns(self, path: File) -> list[str]:
-        """The columns whose first rows hold more numbers than other text."""
+    def numeric_columns(self, path: File, among: Collection[str]) -> list[str]:
+        """Those of the columns `among` whose first rows hold more numbers than other text."""
         table = self.head(path)
-        return [name for name in self.columns if holds_numbers(table[name].combine_chunks())]
+        return [name for name in self.columns if name in among and holds_numbers(table[name].combine_chunks())]
 
     def parse(self, lines: Sequence[bytes], types: Mapping[str, Any]) -> tuple[Any, list[int]]:
         """The columns `types` as a table, and the numbers of the lines that are its rows; the other lines are broken.

@@ -357,6 +357,41 @@ def test_a_reading_goes_on_from_a_position(tmp_path):
     other.close()
 
 
+@pytest.mark.parametrize("memory", [0, 1 << 20])
+def test_wherever_a_reading_is_cut_the_rest_comes_once(tmp_path, memory):
+    """Records, dead letters and their numbers, whatever lies between them."""
+    seconds = [0, 3, 1, 2, None, 4, 5, 6, 6, 7, 9, 8]
+    rows = [(host, s, 1.0) for host, s in zip([None, "a", "b"] * 4, seconds, strict=True)]
+    parquet(tmp_path / "1.parquet", rows[:8], group=2)
+    parquet(tmp_path / "2.parquet", rows[8:], group=3)
+    files = list_files(str(tmp_path), WIDE)
+
+    def source():
+        return open_dataset(str(tmp_path), files, WIDE, Columns(), memory_bytes=memory)
+
+    whole = drain(source(), 2)
+    assert (len(whole.records), whole.counts) == (7, {"missing_entity": 4, "missing_time": 1})
+    assert len({*whole.positions, *(letter.position for letter in whole.dead)}) == 12
+    for polls in range(1, whole.batches + 1):
+        first = source()
+        before = drain(first, 2, most=polls)
+        second = source()
+        second.seek(first.position(before.next_position))
+        rest = drain(second, 3)
+        assert before.records + rest.records == whole.records
+        assert before.positions + rest.positions == whole.positions
+        assert [*before.dead, *rest.dead] == whole.dead
+        first.close()
+        second.close()
+
+
+def test_a_parquet_file_with_two_columns_of_one_name(tmp_path):
+    cells = [pa.array(["a"]), pa.array([START]), pa.array([1.0]), pa.array([2.0])]
+    pq.write_table(pa.Table.from_arrays(cells, ["host", "time", "cpu", "cpu"]), tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"t\.parquet: has several columns \['cpu'\]"):
+        read(tmp_path)
+
+
 def test_more_than_memory_holds_is_spilled_and_comes_in_order(tmp_path):
     rng = np.random.default_rng(1)
     rows = [(f"h{i % 7}", int(s), float(i)) for i, s in enumerate(rng.permutation(5000))]

@@ -47,7 +47,15 @@ class Series(msgspec.Struct, tag="series", frozen=True):
     entities: list[str] | None = None
 
 
-Reading = File | Tables | Rows | Part | Series
+class Slots(msgspec.Struct, tag="slots", frozen=True):
+    """The closed slots `first` to `last` of a partition that the stream itself has kept."""
+
+    partition: int
+    first: int
+    last: int
+
+
+Reading = File | Tables | Rows | Part | Series | Slots
 
 
 class Unit(msgspec.Struct, frozen=True):

@@ -47,23 +47,28 @@ def moment(said: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
+Input = Annotated[
+    str | None,
+    typer.Option(
+        "--input",
+        help="Telemetry: a file, a folder, a URL (s3://...), kafka, prometheus, history (the slots that the stream has "
+        "kept), or with --query a database.",
+    ),
+]
+From = Annotated[datetime | None, typer.Option("--from", parser=moment, metavar="TIME", help="First event time (UTC).")]
+To = Annotated[
+    datetime | None, typer.Option("--to", parser=moment, metavar="TIME", help="First one that is too late (UTC).")
+]
+
+
 @app.command()
 def backfill(
     stream: Annotated[str, typer.Argument(help="The stream, as configured.")],
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--input", help="Telemetry: a file, a folder, a URL (s3://...), kafka, or with --query a database."
-        ),
-    ] = None,
+    source: Input = None,
     query: Annotated[str | None, typer.Option(help="SELECT statement for the database at --input.")] = None,
     logs: Annotated[str | None, typer.Option(help="Logs: a file or a folder.")] = None,
-    since: Annotated[
-        datetime | None, typer.Option("--from", parser=moment, metavar="TIME", help="First event time (UTC).")
-    ] = None,
-    until: Annotated[
-        datetime | None, typer.Option("--to", parser=moment, metavar="TIME", help="First one that is too late (UTC).")
-    ] = None,
+    since: From = None,
+    until: To = None,
     model: Annotated[str | None, typer.Option(help="The version that judges; the active one if none is named.")] = None,
     compare: Annotated[
         str | None, typer.Option(metavar="VERSION", help="Judge with this version too, and say what differs.")
