@@ -40,6 +40,7 @@ from streaming.logintake import LogIntake
 from streaming.types import Source, State, Topic
 from tsad.absence import Absence
 from tsad.announcing import Announcer
+from tsad.bands import BANDS
 from tsad.circumstances import Circumstances
 from tsad.config import Config, StreamConfig
 from tsad.detection import ensemble_settings
@@ -295,7 +296,11 @@ class App:
         least = config.fit_after + 2 * (config.late_horizon + config.settle)
         texts = intake.features.texts if intake is not None else dict
         if historic is not None:
-            return History(folder, config.step, ALL_DAYS, epoch=epoch, texts=texts, span=historic.span)
+            found = History(folder, config.step, ALL_DAYS, epoch=epoch, texts=texts, span=historic.span)
+            if historic.bands:
+                beside = folder / BANDS
+                found.beside = History(beside, config.step, ALL_DAYS, epoch=epoch, span=historic.span, prefix="")
+            return found
         days = config.history_days
         return History(folder if days else None, config.step, days, epoch=epoch, least=least, texts=texts)
 

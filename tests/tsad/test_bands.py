@@ -1,13 +1,23 @@
 """Expected bands of closed slots are those that alerts show."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from storage.read import AlertFilter
-from tests.tsad.streams import START, STREAM, cells_with_anomalies, payloads
+from streaming.settings import SECOND
+from tests.tsad.histories import assert_same, backfilled
+from tests.tsad.streams import FEATURES, START, STREAM, cells_with_anomalies, payloads
+from tsad.app import App
+from tsad.archive import Archive
+from tsad.backfill.spec import Wanted
 from tsad.bands import Bands
+from tsad.config import load_config
 from tsad.progress import Limits
 
 
@@ -20,66 +30,88 @@ def ran(make_shared: Any) -> Any:
     return app, runner
 
 
-def bands_of(runner: Any) -> Bands:
-    return Bands(runner.partition.era.scorer)
+def codes(runner: Any, *names: str) -> Any:
+    return np.array([runner.partition.windower.roster.names.index(name) for name in names], np.int32)
 
 
-def row_of(runner: Any, name: str) -> int:
-    found: int = runner.partition.windower.roster.names.index(name)
-    return found
+def bounds(bands: Bands, of: Any, features: Any) -> Any:
+    """Lower and upper bounds (one entity) of some features."""
+    return [[of[0, bands.columns.index(f"{side}:{name}")] for name in features] for side in ("low", "high")]
 
 
 def test_they_are_those_of_an_alerts_evidence(ran: Any) -> None:
     app, runner = ran
     alerts = app.reader.alerts(AlertFilter(stream=STREAM, limit=None))
     assert len(alerts) >= 3
-    bands = bands_of(runner)
+    bands = Bands(runner.partition.era.scorer)
     for alert in alerts:
         evidence = alert.evidence
-        lower, upper = bands.of(np.array([row_of(runner, alert.entity)], np.int32), [alert.entity], evidence["slot"])
-        places = [list(bands.features).index(name) for name in evidence["features"]]
-        assert lower[0, places].tolist() == [np.float32(value) for value in evidence["lower"]]
-        assert upper[0, places].tolist() == [np.float32(value) for value in evidence["upper"]]
+        found = bands.of(codes(runner, alert.entity), [alert.entity], evidence["slot"])
+        expected = [[np.float32(value) for value in evidence[side]] for side in ("lower", "upper")]
+        assert bounds(bands, found, evidence["features"]) == expected
 
 
 def test_most_of_what_is_normal_lies_within(ran: Any) -> None:
     _, runner = ran
-    bands, cells = bands_of(runner), cells_with_anomalies()
-    first = START // 60
-    ends = np.arange(first + 60, first + 300, dtype=np.int64)
-    rows = np.full(len(ends), row_of(runner, "a"), np.int32)
-    found = bands.columns(rows, ["a"] * len(ends), ends)
-    assert list(found) == [f"{side}{name}" for side in ("low:", "high:") for name in bands.features]
-    values = np.array([cells["a", int(end - first)] for end in ends])
-    for place, name in enumerate(("cpu", "mem", "disk", "net")):
-        low, high = found[f"low:{name}"], found[f"high:{name}"]
-        assert (low.dtype, low.shape) == (np.float32, ends.shape)
-        assert 0.9 < ((low <= values[:, place]) & (values[:, place] <= high)).mean() <= 1
-        shifted = values[:, place] + 2 * (high - low)
-        assert not ((low <= shifted) & (shifted <= high)).any()
+    bands, cells = Bands(runner.partition.era.scorer), cells_with_anomalies()
+    found = bands.of(codes(runner, "a"), ["a"], START // 60 + 60)
+    assert (found.dtype, found.shape) == (np.float32, (1, 2 * len(FEATURES)))
+    low, high = np.array(bounds(bands, found, FEATURES))
+    values = np.array([cells["a", slot] for slot in range(60, 300)])
+    assert (((low <= values) & (values <= high)).mean(axis=0) > 0.9).all()
+    moved = values + 2 * (high - low)
+    assert not ((low <= moved) & (moved <= high)).any()
 
 
-def test_a_cell_has_the_same_band_alone_and_in_a_crowd(ran: Any) -> None:
+def test_an_entity_has_the_same_band_alone_and_in_a_crowd(ran: Any) -> None:
     _, runner = ran
     names = ["a", "b", "c"]
-    rows = np.array([row_of(runner, name) for name in names] * 2, np.int32)
-    ends = np.repeat(np.array([START // 60 + 310, START // 60 + 311]), 3)
-    together = bands_of(runner).columns(rows, names * 2, ends)
-    for place in range(6):
-        one = slice(place, place + 1)
-        alone = bands_of(runner).columns(rows[one], [(names * 2)[place]], ends[one])
-        assert {name: column[place] for name, column in together.items()} == {n: c[0] for n, c in alone.items()}
-
-
-def test_nothing_is_asked_of_no_cells(ran: Any) -> None:
-    _, runner = ran
-    found = bands_of(runner).columns(np.zeros(0, np.int32), [], np.zeros(0, np.int64))
-    assert {len(column) for column in found.values()} == {0}
+    together = Bands(runner.partition.era.scorer).of(codes(runner, *names), names, START // 60 + 310)
+    one_by_one = Bands(runner.partition.era.scorer)
+    alone = [one_by_one.of(codes(runner, name), [name], START // 60 + 310) for name in names]
+    assert np.array_equal(together, np.concatenate(alone))
+    assert Bands(runner.partition.era.scorer).of(codes(runner), [], 5).shape == (0, 2 * len(FEATURES))
 
 
 def test_where_nothing_is_normal_yet_bands_are_missing(make_app: Any) -> None:
     app = make_app({"telemetry": payloads(cells_with_anomalies())[:60]}, cold=True)
     runner = app.runner(STREAM, {})
     runner.run()
-    found = bands_of(runner).columns(np.array([0], np.int32), ["a"], np.array([START // 60 + 3]))
-    assert found and all(np.isnan(column).all() for column in found.values())
+    assert np.isnan(Bands(runner.partition.era.scorer).of(codes(runner, "a"), ["a"], START // 60 + 3)).all()
+
+
+@pytest.fixture
+def app(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
+    """A stream that was fitted and watched, where commands would be typed."""
+    monkeypatch.chdir(home)
+    opened = App.open(load_config(Path("tsad.toml")))
+    yield opened
+    opened.close()
+
+
+def read(folder: Path) -> pa.Table:
+    """All files of a folder, by slot and entity."""
+    tables = [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]
+    return pa.concat_tables(tables).sort_by([("slot", "ascending"), ("entity", "ascending")])
+
+
+def test_a_run_over_history_keeps_them_beside_its_closed_slots(app: App) -> None:
+    assert backfilled(app, "june", Wanted("live.jsonl", bands=True)) == "finished"
+    assert_same(app, "june")
+    unit = app.history_folder("s", "june") / "0"
+    slots, bands = read(unit), read(unit / "bands")
+    assert sorted(path.name for path in (unit / "bands").iterdir()) == sorted(p.name for p in unit.glob("*.parquet"))
+    assert bands.select(["entity", "slot", "score"]).equals(slots.select(["entity", "slot", "score"]))
+    sides = [f"{side}:{name}" for side in ("high", "low") for name in sorted(FEATURES)]
+    assert bands.column_names == ["entity", "slot", "score", *sides]
+    assert b'"step_ns": 60000000000' in (bands.schema.metadata or {})[b"tsad"]
+    for name in FEATURES:
+        value = slots[f"value:{name}"].to_numpy()
+        within = (bands[f"low:{name}"].to_numpy() <= value) & (value <= bands[f"high:{name}"].to_numpy())
+        assert 0.7 < within.mean() < 1
+    assert Archive(app.history_folder("s", "june"), 60 * SECOND).features(0, 1 << 40) == sorted(FEATURES)
+
+
+def test_without_being_asked_for_there_are_none(app: App) -> None:
+    assert backfilled(app, "june", Wanted("live.jsonl")) == "finished"
+    assert not list(Path().rglob("bands"))

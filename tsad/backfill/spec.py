@@ -71,7 +71,7 @@ class Unit(msgspec.Struct, frozen=True):
 
 class Wanted(msgspec.Struct, frozen=True):
     """What was asked for: telemetry of `input` (with `query` a database), `logs`; times in ns of event time; about
-    `unit_rows` rows a unit."""
+    `unit_rows` rows a unit; `bands` beside the closed slots."""
 
     input: str | None = None
     logs: str | None = None
@@ -79,6 +79,7 @@ class Wanted(msgspec.Struct, frozen=True):
     since: int | None = None
     until: int | None = None
     unit_rows: int | None = None
+    bands: bool = False
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -90,6 +91,7 @@ class Request(msgspec.Struct, frozen=True):
     version: str
     number: int
     unit: Unit
+    bands: bool = False
 
 
 class Done(msgspec.Struct, frozen=True):

@@ -38,7 +38,7 @@ def do(app: App, shelf: ModelShelf, asked: Request) -> Done:
     began, unit = time.monotonic(), asked.unit
     runner = app.partition_runner(
         asked.stream, asked.number, partial(sources_of, app, asked.stream, asked.number, unit), asked.run,
-        Limits(POLL, EXPLAINED, None), Historic(asked.version, unit.through, unit.span), shelf,
+        Limits(POLL, EXPLAINED, None), Historic(asked.version, unit.through, unit.span, asked.bands), shelf,
     )  # fmt: skip
     try:
         with frozen_heap():

@@ -81,6 +81,7 @@ def backfill(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write what was found as a page there (HTML).")
     ] = None,
+    bands: Annotated[bool, typer.Option("--bands", help="Expected bands as Parquet, too, beside the scores.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it may cost.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try again what has failed before.")] = False,
     config: ConfigPath = CONFIG,
@@ -91,7 +92,7 @@ def backfill(
 
     The same command again goes on with what is left.
     """
-    wanted = Wanted(source, logs, query, _ns(since), _ns(until), unit_rows)
+    wanted = Wanted(source, logs, query, _ns(since), _ns(until), unit_rows, bands)
     with opened(config, database, needed=True, create=True) as opened_app, opened_app.claim():
         opened_app.config.of(stream)
         versions = [version_of(opened_app, stream, one) for one in (model, *([compare] if compare else []))]
