@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import structlog
 
 from detectors.linemodel import FittedLines
+from detectors.pieces import Spread
 from detectors.sessionmodel import FittedSessions
 from storage import snapshots
 from storage.context import ContextEvents
@@ -174,16 +176,26 @@ class App:
         """Cut a stream's history into closed slots, as the stream itself would."""
         return self.inputs(stream).collect(paths, until, tell)
 
-    def fit(self, stream: str, collected: Collected, progress: Progress | None = None) -> ModelRow:
-        """Fit a version on `collected`, write it and add it as a candidate."""
+    def fit(
+        self,
+        stream: str,
+        collected: Collected,
+        progress: Progress | None = None,
+        left_out: int = 0,
+        spread: Spread | None = None,
+    ) -> ModelRow:
+        """Fit a version on `collected` (`spread`: elsewhere), write it and add it as a candidate; its meta say on what,
+        and how many rows were `left_out` before."""
         config = self.config.of(stream)
         settings = ensemble_settings(config, collected.labels)
         templates = config.logs.templates if config.logs else 0
         rows, lines = with_lines(collected.rows, collected.tape, config.logs.line_scorers if config.logs else ())
         model = fit_model(
-            rows, settings, collected.texts, templates, progress, lines, sessions_of(config, collected.sessions)
+            rows, settings, collected.texts, templates, progress, lines,
+            sessions_of(config, collected.sessions), spread,
         )  # fmt: skip
-        row = self.shelf(stream).write(model, self.now())
+        told = {name: model.figures[name] for name in ("rows", "entities", "windows", "scope")}
+        row = replace(self.shelf(stream).write(model, self.now()), meta={"fit": told | {"left_out": left_out}})
         self.models.add(row)
         return row
 
