@@ -229,6 +229,10 @@ def test_a_file_that_cannot_be_read_when_it_is_planned_is_named_and_the_rest_is_
     assert path in units[-1].fault
     assert backfilled(tables, "june", Wanted(str(folder), unit_rows=1)) == "failed"
     assert [state for state, _ in states(tables)] == ["finished", "finished", "finished", "failed"]
+    row = Backfills(tables.database).row("june")
+    assert row is not None
+    assert Driver(tables, row, Here(), retry=True).drive() == "failed"
+    assert "could not be read when the run was planned" in Backfills(tables.database).units("june")[-1].reason
 
 
 def test_nothing_of_a_run_is_the_streams_own(tables: App) -> None:

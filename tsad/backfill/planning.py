@@ -177,7 +177,11 @@ def _of_tables(
 
 def _of_query(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
     """Units of some entities each, whose rows the database chooses."""
-    url, statement = wanted.input or "", wanted.query or ""
+    if wanted.input is None:
+        raise ConfigError("--query needs a database: --input URL")
+    if app.config.of(stream).logs is not None:
+        raise ConfigError(f"stream {stream!r} reads logs too, which a query does not give; name files of both")
+    url, statement = wanted.input, wanted.query or ""
     query = query_of(app.inputs(stream), url, statement)
     found: dict[str, _Entity] = {}
     try:
@@ -246,12 +250,13 @@ def _surveyed(
 
 def _groups(everyone: Sequence[_Entity], target: int) -> Iterator[list[_Entity]]:
     """Neighbours of about `target` rows together: whose files are the same lie beside each other."""
-    group: list[_Entity] = []
+    group, rows = list[_Entity](), 0
     for entity in everyone:
         group.append(entity)
-        if sum(one.rows for one in group) >= target:
+        rows += entity.rows
+        if rows >= target:
             yield group
-            group = []
+            group, rows = [], 0
     if group:
         yield group
 

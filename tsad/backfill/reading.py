@@ -62,6 +62,9 @@ def _opened(app: App, stream: str, number: int, topic: Topic, read: Reading, uni
     if isinstance(read, File):
         source = open_source(read.path, form, columns, max_ahead=ahead, clock=inputs.clock, memory_bytes=SORTED_BYTES)
         return Bounded(source, unit.since, unit.until)
+    if isinstance(read, Tables) and read.entities == []:
+        named = ", ".join(file.path for file in read.files)
+        raise ValueError(f"{named}: could not be read when the run was planned; mend it, delete the run, begin anew")
     if isinstance(read, Tables) and isinstance(form, TelemetryFormat):
         return open_dataset(
             read.url, read.files, form, columns, read.entities, unit.since, unit.until, max_ahead=ahead,

@@ -19,6 +19,7 @@ from tsad.backfill.planning import Planned, plan
 from tsad.backfill.spec import Wanted
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
 from tsad.cli.terminal import FAILED, INTERRUPTED, note, opened, show, show_rows
+from tsad.config import ConfigError
 from tsad.console import Bars, interruptible
 from tsad.engines import open_engine
 from tsad.engines.tasks import Engine
@@ -94,7 +95,7 @@ def backfill(
     """
     wanted = Wanted(source, logs, query, _ns(since), _ns(until), unit_rows, bands)
     with opened(config, database, needed=True, create=True) as opened_app, opened_app.claim():
-        opened_app.config.of(stream)
+        _check(opened_app, stream, address)
         versions = [version_of(opened_app, stream, one) for one in (model, *([compare] if compare else []))]
         if dry_run:
             _tell_plan(
@@ -110,6 +111,15 @@ def backfill(
     states = {driver.state for driver in drivers}
     if states != {"finished"}:
         raise typer.Exit(INTERRUPTED if "running" in states else FAILED)
+
+
+def _check(opened_app: App, stream: str, address: str | None) -> None:
+    """ConfigError for a stream that is not configured, and where other machines would have to write to a file here."""
+    opened_app.config.of(stream)
+    if address is not None and opened_app.database.dialect.name == "sqlite":
+        raise ConfigError(
+            f"{opened_app.database.name}: a cluster's machines cannot write to a SQLite file; use PostgreSQL"
+        )
 
 
 def _drive(opened_app: App, rows: Sequence[BackfillRow], engine: Engine, retry: bool) -> list[Driver]:
