@@ -2,9 +2,10 @@
 
 Alerts are as the demo's: eight channels of 64 slots beside what was expected, a share for each of 24 channels, eight
 explanation rows, a decision, an incident of four; 1,000 entities of four streams, an alert each ten seconds, the last
-50 open. `tsad serve`, a process of its own, answers; another one asks at a fixed rate, whatever the answers take, so
-that a latency counts from when its request was due. Lists are first pages of alerts and incidents by several filters
-and orders, and pages behind them; details are alerts with their explanation, their channels, and incidents.
+50 open. `tsad serve` answers, in a process for each core (`--processes`); another one asks at a fixed rate, whatever
+the answers take, so that a latency counts from when its request was due. Lists are first pages of alerts and incidents
+by several filters and orders, and pages behind them; details are alerts with their explanation, their channels, and
+incidents.
 `first_page_ms` is the median of the first page while nothing else is asked, by how many alerts there are.
 `ingest_rows_per_s` is of `ingest.py`. Prints a table and writes benchmarks/out/api.json.
 """
@@ -157,15 +158,15 @@ def _suspects(seed: int) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def serving(url: str, place: Path) -> Iterator[tuple[int, str]]:
-    """`tsad serve` on the database, its port, and a viewer's token."""
+def serving(url: str, place: Path, processes: int = PROCESSES) -> Iterator[tuple[int, str]]:
+    """`tsad serve` on the database, in so many processes: its port, and a viewer's token."""
     database = open_database(url)
     token = Tokens(database).add("bench", "viewer")
     database.close()
     port, said = free_port(), place / "serve.log"
     (place / "tsad.toml").write_text(
         f'database = "{url}"\n[api]\nbind = "127.0.0.1:{port}"\nrequests_per_second = 100000\n'
-        f"processes = {PROCESSES}\n"
+        f"processes = {processes}\n"
         '[stream.fleet-0]\nstep = "1m"\n[stream.fleet-0.telemetry]\nsource = "-"\n'
     )
     with said.open("w") as log:
@@ -323,7 +324,7 @@ def _sort(path: str) -> str:
     return "/".join(parts) + (" (behind)" if behind else "")
 
 
-def measure(rows: int, rate: float, seconds: float) -> dict[str, Any]:
+def measure(rows: int, rate: float, seconds: float, processes: int) -> dict[str, Any]:
     """Everything, on a server of its own."""
     firsts: dict[str, float] = {}
     with TemporaryDirectory() as folder, postgresql() as url:
@@ -331,7 +332,7 @@ def measure(rows: int, rate: float, seconds: float) -> dict[str, Any]:
         with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as line:
             prepare(line)
             filled = 0
-            with serving(url, Path(folder)) as (port, token):
+            with serving(url, Path(folder), processes) as (port, token):
                 for size in sorted({max(rows // 100, 1), max(rows // 10, 1), rows}):
                     fill(line, filled + 1, size)
                     filled, firsts[str(size)] = size, first_page(Client(port, token))
@@ -339,7 +340,8 @@ def measure(rows: int, rate: float, seconds: float) -> dict[str, Any]:
                 load = Load(requests(Client(port, token), int(rate * seconds), rows), rate)
                 Load(load.requests[: int(rate)], rate / 4).play(port, token)  # connections, plans and caches
                 load.play(port, token)
-        return figures(load, rows, firsts) | {"ingest_rows_per_s": round(ingest_rows_per_s(Path(folder)))}
+        ingested = round(ingest_rows_per_s(Path(folder)))
+        return figures(load, rows, firsts) | {"processes": processes, "ingest_rows_per_s": ingested}
 
 
 def figures(load: Load, rows: int, firsts: dict[str, float]) -> dict[str, Any]:
@@ -363,9 +365,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--rate", type=float, default=RATE, help="requests a second")
     parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--processes", type=int, default=PROCESSES, help="of tsad serve")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "out" / "api.json")
     said = parser.parse_args()
-    found = measure(said.rows, said.rate, said.seconds)
+    found = measure(said.rows, said.rate, said.seconds, said.processes)
     for name, value in found.items():
         print(f"{name:<20} {value}")
     said.out.parent.mkdir(parents=True, exist_ok=True)
