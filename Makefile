@@ -2,7 +2,7 @@
 # looks (a CPU or a CUDA build), everything else by hash from the lock of this Python.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lint format bench bench-quality bench-logs bench-feedback bench-incidents bench-api bench-stream chaos lock clean
+.PHONY: help setup demo test check lint format bench bench-quality bench-logs bench-feedback bench-incidents bench-api bench-stream bench-backfill chaos lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -71,6 +71,11 @@ bench-api: $(STAMP) ## Measure the HTTP API over a million alerts in PostgreSQL,
 # STREAM passes options, for instance STREAM="--client confluent --profile fast"; KAFKA_HOME as for the tests.
 bench-stream: $(STAMP) ## Measure a stream from a real broker into PostgreSQL, into benchmarks/out/stream.json
 	$(BIN)/python benchmarks/stream.py $(STREAM)
+
+# BACKFILL passes options, for instance BACKFILL="--rows 1000000 --profiles fast"; SHARED=1 judges the series of DATA in
+# place of made ones, into benchmarks/out/backfill-shared/.
+bench-backfill: $(STAMP) ## Measure runs over history by engine, into benchmarks/out/backfill.json
+	$(BIN)/python $(if $(SHARED),benchmarks/backfill_shared.py --data $(DATA),benchmarks/backfill.py) $(BACKFILL)
 
 # ROUNDS says how many, of ten kinds: up to 20 rounds have 17,000 records each, more 200,000, unless CHAOS says otherwise,
 # for instance CHAOS="--full --first 17". KAFKA_HOME names the broker's programs, as for the tests.

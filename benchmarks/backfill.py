@@ -1,4 +1,4 @@
-"""A run over history: rows a second by engine, workers and profile, memory by length, and Ray's overhead.
+"""Runs over history: rows a second by engine, workers and profile, memory by length, and Ray's overhead.
 
 A data set of 200 partitions (a folder an entity) of 38 channels; 1 row in 1,500 is an anomaly. Each case is `tsad
 backfill`'s driver on a fresh SQLite database, its workers processes of their own. `rows_per_s` is by the clock from the
@@ -163,6 +163,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--unit-rows", type=int)
     parser.add_argument("--lengths", nargs="*", type=int, default=[1, 2, 4])
     parser.add_argument("--folder", type=Path, help="where data lie; kept")
+    parser.add_argument("--entities", type=int, default=ENTITIES)
+    parser.add_argument("--slots", type=int, default=40_000, help="of an entity of the shortest history for memory")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "out" / "backfill.json")
     return parser.parse_args()
 
 
@@ -173,7 +176,7 @@ def main() -> None:
     data = given.folder or folder
     bench = Bench(folder, given.unit_rows)
     try:
-        whole = write(data, ENTITIES, given.rows // ENTITIES)
+        whole = write(data, given.entities, given.rows // given.entities)
         runs = []
         for profile in given.profiles:
             for said in given.engines:
@@ -181,7 +184,7 @@ def main() -> None:
                 runs.append(bench.run(engine, int(workers), profile, whole))
                 print(table(runs[-1:]), flush=True)
         lengths = {
-            str(times): bench.run("local", 1, given.profiles[0], write(data, 4, times * 40_000))["peak_rss_bytes"]
+            str(times): bench.run("local", 1, given.profiles[0], write(data, 4, times * given.slots))["peak_rss_bytes"]
             for times in given.lengths
         }
     finally:
@@ -189,9 +192,8 @@ def main() -> None:
     overheads = [run["overhead"] for run in runs if run["engine"] == "ray"]
     found = {"runs": runs, "engine_overhead": max(overheads, default=None), "memory_by_length": lengths}
     print(table(runs), lengths, sep="\n")
-    out = ROOT / "benchmarks" / "out" / "backfill.json"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(found, indent=1) + "\n")
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from detectors.types import Detector, Fitted, OnlineDetector, PartlyOnline, Rows
 from detectors.views import VIEW, Viewed, Views, surprise
 from streaming.logfeatures import unit_of
 from streaming.types import Floats, Ints, State, Windows
+
+if TYPE_CHECKING:
+    from detectors.pieces import Spread
 
 Load = Callable[[str], type[Detector]]
 Progress = Callable[[str, int, int], None]
@@ -108,11 +111,13 @@ class Ensemble:
         *,
         progress: Progress | None = None,
         load: Load = registry.load,
+        spread: "Spread | None" = None,
     ) -> "Ensemble":
-        """Fit on the first 70% of each entity's rows, calibrate on the last 30%. ValueError where there is no row."""
+        """Fit on the first 70% of each entity's rows, calibrate on the last 30%; `spread` fits the detectors elsewhere,
+        with the same bits. ValueError where there is no row."""
         from detectors.fitting import Fitting  # which builds an Ensemble
 
-        return Fitting(rows, settings, progress or _silent, load).ensemble()
+        return Fitting(rows, settings, progress or _silent, load, spread).ensemble()
 
     @classmethod
     def cold(cls, settings: EnsembleSettings, features: Sequence[str], *, load: Load = registry.load) -> "Ensemble":

@@ -1,6 +1,6 @@
 """How an ensemble is fitted: cut, scale, fit, score the validation windows as the stream would, calibrate."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -25,13 +25,14 @@ from detectors.ensemble import (
 )
 from detectors.fusion import grouped_quantile, ratios, settled_mean
 from detectors.movement import FLOOR, REACH, movements
+from detectors.pieces import Piece, Spread, pieces_of, put_together
 from detectors.scaling import NO_HOUR, Ranges, Scaling
 from detectors.scope import Scoped, resolve_scope
 from detectors.seasons import HOUR, Doubles, Seasons, learn
 from detectors.types import Detector, OnlineDetector, PartlyOnline, Rows, Scope
 from detectors.views import Views, covered, in_views, surprise
 from streaming.logfeatures import unit_of
-from streaming.types import Codes, Floats, Ints, Windows
+from streaming.types import Codes, Floats, Ints, State, Windows
 
 _CHUNK = 4096
 """Windows that are cut and scored at a time."""
@@ -51,10 +52,13 @@ _USUAL = 0.99
 class Fitting:
     """One fit. The steps run in the order of `ensemble`; each leaves what the next needs."""
 
-    def __init__(self, rows: Rows, settings: EnsembleSettings, progress: Progress, load: Load) -> None:
+    def __init__(
+        self, rows: Rows, settings: EnsembleSettings, progress: Progress, load: Load, spread: Spread | None = None
+    ) -> None:
         if not len(rows.codes):
             raise ValueError("an ensemble needs at least one row to fit on")
         self._progress, self._load, self._entities = progress, load, len(rows.names)
+        self._spread = spread
         self._cut = cut_rows(rows, settings.window, settings.max_windows, max(SHORTEST_BLOCK, 3 * settings.settle))
         self._settings = self._chosen(rows, settings)
         self._ranges, self._seasons = self._scales(rows)
@@ -139,9 +143,7 @@ class Fitting:
         detectors = {name: build(name, settings, scope, self._load) for name in settings.detectors}
         fit, whole = self._places(reads(detectors.values(), settings.window))
         self._cut = replace(self._cut, fit=fit, whole=whole)
-        for done, (name, detector) in enumerate(detectors.items()):
-            self._progress(f"fit {name}", done, len(detectors))
-            detector.fit(self._windows(detector))
+        self._fit(detectors, scope)
         if settings.scope != "auto" or self._entities == 1:
             return detectors, scope
         models = {name: each for name, each in detectors.items() if isinstance(each, Scoped | PartlyOnline)}
@@ -149,22 +151,72 @@ class Fitting:
         scope = resolve_scope("auto", size, self._entities, settings.model_memory)
         if scope == "stream":
             return detectors, scope
-        for done, name in enumerate(models):
-            self._progress(f"fit {name} for each entity", done, len(models))
-            detectors[name] = build(name, settings, scope, self._load)
-            detectors[name].fit(self._windows(detectors[name]))
-        return detectors, scope
+        again = {name: build(name, settings, scope, self._load) for name in models}
+        self._fit(again, scope, beside=detectors)
+        return detectors | again, scope
+
+    def _fit(
+        self,
+        detectors: Mapping[str, Detector],
+        scope: Scope,
+        whole: bool = False,
+        beside: Mapping[str, Detector] | None = None,
+    ) -> None:
+        """Fit `detectors` of `scope`, on the `whole` of training; the stream's models are there where others of the
+        same name, `beside`, have them."""
+        if self._spread is not None:
+            self._fit_in_pieces(self._spread, detectors, scope, whole, beside or {})
+            return
+        more = " for each entity" if beside else " on all of training" if whole else ""
+        for done, (name, detector) in enumerate(detectors.items()):
+            self._progress(f"fit {name}{more}", done, len(detectors))
+            windows, other = self._windows(detector, whole), (beside or {}).get(name)
+            if isinstance(detector, Scoped) and isinstance(other, Scoped):
+                detector.adopt(other)
+                detector.fit_own(windows, detector.owners(windows.entities, windows.names))
+            else:
+                detector.fit(windows)
+
+    def _fit_in_pieces(
+        self,
+        spread: Spread,
+        detectors: Mapping[str, Detector],
+        scope: Scope,
+        whole: bool,
+        beside: Mapping[str, Detector],
+    ) -> None:
+        places = {name: self._at(detector, whole) for name, detector in detectors.items()}
+        kept = {name: other for name in detectors if isinstance(other := beside.get(name), Scoped)}
+        anew = {name: detector for name, detector in detectors.items() if name not in kept}
+        known = {name: detector for name, detector in detectors.items() if name in kept}
+        pieces = [
+            *pieces_of(anew, scope, places, self._rows), *pieces_of(known, scope, places, self._rows, wholes=False)
+        ]  # fmt: skip
+        self._progress("fit in pieces", 0, len(pieces))
+        done: list[tuple[Piece, list[State]]] = []
+        for number, states in spread(self._rows, self._settings, pieces):
+            done.append((pieces[number], states))
+            self._progress("fit in pieces", len(done), len(pieces))
+        put_together(detectors, done)
+        for name, other in kept.items():
+            detector = detectors[name]
+            if isinstance(detector, Scoped):
+                detector.adopt(other)
 
     def _places(self, slots: int) -> tuple[Ints, Ints]:
         return fit_places(self._rows, self._settings.window, self._settings.max_windows, slots)
 
-    def _windows(self, detector: Detector, whole: bool = False) -> Windows:
-        """What a detector is fitted on; of the `whole` of training. The last answer is held: most want the same."""
-        window, places = self._settings.window, (self._cut.fit, self._cut.whole)
+    def _at(self, detector: Detector, whole: bool) -> Ints:
+        """The rows at which windows end that a detector is fitted on; of the `whole` of training."""
         if detector.memory == "window":
-            places = self._places(newest_slots([detector], window))
-        if self._held is None or not np.array_equal(self._held[0], places[whole]):
-            self._held = places[whole], cut_windows(self._rows, places[whole], window)
+            return self._places(newest_slots([detector], self._settings.window))[whole]
+        return (self._cut.fit, self._cut.whole)[whole]
+
+    def _windows(self, detector: Detector, whole: bool = False) -> Windows:
+        """What a detector is fitted on. The last answer is held: most want the same."""
+        at = self._at(detector, whole)
+        if self._held is None or not np.array_equal(self._held[0], at):
+            self._held = at, cut_windows(self._rows, at, self._settings.window)
         return self._held[1]
 
     def _scores(self, detectors: dict[str, Detector]) -> Floats:
@@ -227,9 +279,7 @@ class Fitting:
         if not wanting:
             return detectors
         again = {name: build(name, self._settings, scope, self._load) for name in wanting}
-        for done, (name, detector) in enumerate(again.items()):
-            self._progress(f"fit {name} on all of training", done, len(again))
-            detector.fit(self._windows(detector, whole=True))
+        self._fit(again, scope, whole=True)
         return detectors | again
 
     def _tail(self, fused: Floats, several: bool = False) -> Tail:

@@ -20,8 +20,8 @@ from streaming.types import Codes, Ints, State
 
 _STEPS, _ROUNDS = (600, 6000), 40
 """Steps of a fit: each distinct line comes some 40 times, within these bounds."""
-_MORE, _AGAIN = (4, 16), 1
-"""Steps of learning on: each line comes some once, within these bounds."""
+_MORE = (4, 8)
+"""Steps of learning on: each line comes once or so, within these bounds."""
 
 
 class Relation:
@@ -106,7 +106,7 @@ class Relation:
         self._learnt.count(lines, once, self._round)
         draw = np.random.default_rng((self._seed, self._round))
         learner = Learner(lines, once, self._known, self._learnt, draw)
-        learner.steps(int(np.clip(_AGAIN * len(lines) // BATCH, *_MORE)))
+        learner.steps(int(np.clip(len(lines) // BATCH, *_MORE)))
         self._grow_usual(lines, once)
 
     def _admitted(self, keys: Ints) -> Ints:

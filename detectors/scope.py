@@ -3,7 +3,7 @@
 Per entity detects best and costs most; per stream carries 10,000 entities (DESIGN §3, "Judgement").
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from detectors.blocks import by_name
 from detectors.types import Detector, Memory, Scope, Scores
-from streaming.types import State, Windows
+from streaming.types import Codes, State, Windows
 
 _STREAM = "stream"
 LOOK_AHEAD = 10
@@ -72,24 +72,44 @@ class Scoped:
 
     def fit(self, windows: Windows) -> None:
         """Fit the stream's model on all windows, and each key's on its own."""
-        self._stream = self._fitted(windows)
-        keys = sorted({key for name in windows.names if (key := self._key(name)) is not None})
-        place = self._places(windows, keys)
+        self.fit_stream(windows)
+        self.fit_own(windows, self.owners(windows.entities, windows.names))
+
+    def fit_stream(self, windows: Windows) -> None:
+        """The stream's model alone."""
+        self._stream, self._own = self._fitted(windows), {}
+
+    def owners(self, entities: Codes, names: Sequence[str]) -> list[str]:
+        """The keys that get a model of their own, of windows of `entities` (B, which index `names`)."""
+        keys = sorted({key for name in names if (key := self.key(name)) is not None})
+        place = self._places(entities, names, keys)
         counts = np.bincount(place[place >= 0], minlength=len(keys))
-        if (counts == len(windows)).any():
-            # The stream is one entity or group: its model is the stream's.
-            keys = []
-        self._own = {
-            key: self._fitted(windows.take(place == index))
-            for index, key in enumerate(keys)
-            if counts[index] >= self.min_windows
-        }
+        if (counts == len(entities)).any():
+            return []  # the stream is one entity or group: its model is the stream's
+        return [key for key, count in zip(keys, counts, strict=True) if count >= self.min_windows]
+
+    def fit_own(self, windows: Windows, keys: Sequence[str]) -> None:
+        """The models of `keys`, each on its own windows."""
+        place = self._places(windows.entities, windows.names, keys)
+        self._own |= {key: self._fitted(windows.take(place == index)) for index, key in enumerate(keys)}
+
+    def adopt(self, other: "Scoped") -> None:
+        """Take the stream's model of `other`, which was fitted on the same windows."""
+        self._stream = other._stream
+
+    def own_state(self, key: str) -> State:
+        """That of the model of `key`."""
+        return self._own[key].state()
+
+    def put_own(self, states: Mapping[str, State]) -> None:
+        """Have models of keys that gave these states."""
+        self._own |= {key: self._restored(state) for key, state in states.items()}
 
     def score(self, windows: Windows) -> Scores:
         """Each window by the model of its entity's key, else by the stream's."""
         if not self._own:
             return self._stream.score(windows)
-        place = self._places(windows, list(self._own))
+        place = self._places(windows.entities, windows.names, list(self._own))
         values = np.empty(len(windows), dtype=np.float32)
         shares = np.empty((len(windows), len(windows.features)), dtype=np.float32)
         models = [*self._own.values(), self._stream]
@@ -120,23 +140,24 @@ class Scoped:
 
     def model_of(self, entity: str) -> Detector:
         """The model that scores `entity`."""
-        key = self._key(entity)
+        key = self.key(entity)
         return self._stream if key is None else self._own.get(key, self._stream)
 
-    def _key(self, entity: str) -> str | None:
+    def key(self, entity: str) -> str | None:
+        """Whose model scores `entity`; None: the stream's."""
         if self.scope == _STREAM:
             return None
         return entity if self.scope == "entity" else self._groups.get(entity)
 
-    def _places(self, windows: Windows, keys: list[str]) -> NDArray[np.int64]:
+    def _places(self, entities: Codes, names: Sequence[str], keys: Sequence[str]) -> NDArray[np.int64]:
         """B: which of `keys` each window belongs to, -1 = none."""
         known = {key: index for index, key in enumerate(keys)}
 
         def find(name: str) -> int:
-            key = self._key(name)
+            key = self.key(name)
             return -1 if key is None else known.get(key, -1)
 
-        return by_name(find, windows.entities, windows.names)
+        return by_name(find, entities, names)
 
     def _fitted(self, windows: Windows) -> Detector:
         model = self._factory()

@@ -4,7 +4,7 @@ Several processes may do triage: a pass says which epoch it has read, and writes
 of two passes over the same alerts the first counts, and the second is made again from what the first has left.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -84,6 +84,14 @@ class IncidentRow:
     merged_into: str | None = None
 
 
+CONDITIONS: dict[str, Callable[[Any], sa.ColumnElement[bool]]] = {
+    **{name: served.incidents.c[name].__eq__ for name in ("run", "stream", "entity", "type")},
+    "states": served.incidents.c.state.in_, "severities": served.incidents.c.severity.in_,
+    "since": served.incidents.c.last_time.__ge__, "until": served.incidents.c.first_time.__lt__,
+}  # fmt: skip
+"""Those of an `IncidentFilter`, each of a value or a parameter."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncidentFilter:
     """Which incidents: every value that is given must hold. `since` is the least event time of the last alert's last
@@ -98,15 +106,9 @@ class IncidentFilter:
     since: datetime | None = None
     until: datetime | None = None
 
-    def conditions(self) -> list[sa.ColumnElement[bool]]:
-        """What must hold."""
-        columns = served.incidents.c
-        equal = ("run", "stream", "entity", "type")
-        found = [columns[name] == value for name in equal if (value := getattr(self, name)) is not None]
-        for column, values in ((columns.state, self.states), (columns.severity, self.severities)):
-            found += [column.in_(values)] if values else []
-        found += [columns.last_time >= self.since] if self.since is not None else []
-        return found + ([columns.first_time < self.until] if self.until is not None else [])
+    def given(self) -> dict[str, Any]:
+        """What must hold, by its name in `CONDITIONS`."""
+        return {name: value for name in CONDITIONS if (value := getattr(self, name)) not in (None, (), [])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,12 +268,9 @@ class Incidents:
     def find(self, said: str, run: str = LIVE) -> IncidentRow:
         """The incident of this number ("12", "INC-12"), or of this id or the only one that starts so.
         NotThereError where there is none, or more than one."""
-        table, text = served.incidents, said.strip().lower().removeprefix("inc-")
-        named = said.strip().lower().startswith("inc-")
-        digits = text.isascii() and text.isdecimal() and len(text) <= (18 if named else 5)
-        if named or digits:
-            wanted = int(text) if digits else -1
-            query = sa.select(table).where(table.c.run == run, table.c.number == wanted)
+        table, (text, number) = served.incidents, told_by(said)
+        if number is not None:
+            query = sa.select(table).where(table.c.run == run, table.c.number == number)
         else:
             query = sa.select(table).where(begins(table.c.id, text)).limit(2)
         rows = self._rows(query) if text else []
@@ -315,6 +314,14 @@ class Incidents:
 
     def _rows(self, query: sa.Select[Any]) -> Sequence[RowMapping]:
         return self._database.read(lambda connection: connection.execute(query).mappings().all())
+
+
+def told_by(said: str) -> tuple[str, int | None]:
+    """What an incident is called by: the beginning of its id, or its number ("12", "INC-12"; -1: of none)."""
+    text = said.strip().lower().removeprefix("inc-")
+    named = said.strip().lower().startswith("inc-")
+    digits = text.isascii() and text.isdecimal() and len(text) <= (18 if named else 5)
+    return text, (int(text) if digits else -1) if named or digits else None
 
 
 def _among(table: sa.Table, column: sa.Column[Any], values: Sequence[str]) -> sa.Select[Any]:

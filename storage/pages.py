@@ -4,15 +4,18 @@ shift nothing, and a page costs the same wherever it lies."""
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from storage import schema, served
 from storage.columns import Name, Real, Utc, Whole
 from storage.engine import Database
+from storage.incidents import CONDITIONS as INCIDENTS
 from storage.incidents import IncidentFilter
+from storage.read import CONDITIONS as ALERTS
 from storage.read import AlertFilter, Listing
 from storage.rulings import Standing
 from storage.types import LIVE
@@ -33,6 +36,10 @@ INCIDENTS_LISTED = (
 """What a list says of an incident: not its suspects."""
 DECIDED = ("standing", "severity", "reason", "rule", "thread", "version")
 """And of what was decided of it, each with "decided_" before it."""
+SEVERAL = ("states", "severities", "standings")
+"""Conditions of several values."""
+KEPT = 256
+"""Statements, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +66,16 @@ class Pages:
     ) -> Page:
         """Alerts that `which` lets through (its limit does not count), by opening or score, falling with a "-"; with
         what was `decided` of each (None: nothing yet), only those of some `standings` if said."""
-        table, decided = schema.alerts, served.decisions
-        keys = [table.c[sort.removeprefix("-")], table.c.id]
-        query = _listed().where(decided.c.standing.in_(standings)) if standings else _listed()
-        return self._page(query.where(*which.conditions()), keys, sort[0] == "-", after, limit)
-
-    def members(self, incident: str, limit: int) -> Listing:
-        """The alerts of an incident that stand, the first to begin first, as `alerts` tells of them."""
-        table, known = schema.alerts, served.incident_alerts
-        query = _listed().join(known, known.c.alert_id == table.c.id).where(known.c.incident == incident)
-        query = query.where(table.c.state != "retracted").order_by(known.c.first_time, known.c.alert_id).limit(limit)
-        return self._rows(query)
+        given = which.given() | ({"standings": standings} if standings else {})
+        query = _alerts(tuple(given), sort, after is not None)
+        return self._page(query, _keys(schema.alerts, sort), after, limit, given)
 
     def incidents(self, which: IncidentFilter, sort: IncidentSort, after: list[Any] | None, limit: int) -> Page:
         """Incidents that `which` lets through, by beginning or by how bad they are, falling with a "-"; with number and
         title of the first of their type ("like_number", "like_title"), where that is known."""
-        table, kinds = served.incidents, served.incident_types
-        keys = [table.c[sort.removeprefix("-")], table.c.id]
-        columns = [table.c[name] for name in INCIDENTS_LISTED]
-        like = [kinds.c[name].label(f"like_{name}") for name in ("number", "title")]
-        query = sa.select(*columns, *like).outerjoin(kinds, kinds.c.id == table.c.type)
-        return self._page(query.where(*which.conditions()), keys, sort[0] == "-", after, limit)
-
-    def alike(self, incident: str, kind: str | None, limit: int = 10) -> Listing:
-        """Id, number and title of the other incidents of a type, the newest first."""
-        table = served.incidents
-        query = sa.select(table.c.id, table.c.number, table.c.title)
-        query = query.where(table.c.type == kind, table.c.id != incident)
-        return self._rows(query.order_by(table.c.first_time.desc(), table.c.id).limit(limit)) if kind else []
+        given = which.given()
+        query = _incidents(tuple(given), sort, after is not None)
+        return self._page(query, _keys(served.incidents, sort), after, limit, given)
 
     def entities(self, stream: str, contains: str | None, after: list[Any] | None, limit: int, run: str = LIVE) -> Page:
         """A stream's entities by name, of those whose name `contains` a text."""
@@ -94,7 +83,8 @@ class Pages:
         query = sa.select(table).where(table.c.run == run, table.c.stream == stream)
         if contains:
             query = query.where(table.c.entity.contains(contains, autoescape=True))
-        return self._page(query, [table.c.entity, table.c.partition], False, after, limit)
+        keys = [table.c.entity, table.c.partition]
+        return self._page(_behind(query, keys, False, after is not None), keys, after, limit, {})
 
     def dead_letters(
         self, stream: str, reason: str | None, after: list[Any] | None, limit: int, run: str = LIVE
@@ -104,30 +94,30 @@ class Pages:
         query = sa.select(table).where(table.c.run == run, table.c.stream == stream)
         if reason is not None:
             query = query.where(table.c.reason == reason)
-        return self._page(query, [table.c.topic, table.c.partition, table.c.position], False, after, limit)
+        keys = [table.c.topic, table.c.partition, table.c.position]
+        return self._page(_behind(query, keys, False, after is not None), keys, after, limit, {})
 
     def _page(
-        self, query: sa.Select[Any], keys: list[sa.Column[Any]], falling: bool, after: list[Any] | None, limit: int
-    ) -> Page:
-        query = query.order_by(*(key.desc() if falling else key for key in keys)).limit(limit + 1)
-        if after is not None:
-            last = sa.tuple_(
-                *(sa.literal(value, key.type) for key, value in zip(keys, _values(keys, after), strict=True))
-            )
-            place = sa.tuple_(*keys)
-            query = query.where(place < last if falling else place > last)
-        rows = self._rows(query)
+        self, query: sa.Select[Any], keys: list[sa.Column[Any]], after: list[Any] | None, limit: int,
+        given: Mapping[str, Any],
+    ) -> Page:  # fmt: skip
+        last = _values(keys, after) if after is not None else []
+        told = {**given, "most": limit + 1} | {f"last_{key.name}": one for key, one in zip(keys, last, strict=False)}
+        rows = self._database.read(lambda connection: rows_of(connection, query, told))
         whole = len(rows) <= limit
         rows = rows[:limit]
         return Page(rows, None if whole else [_said(rows[-1][key.name]) for key in keys])
 
-    def _rows(self, query: sa.Select[Any]) -> Listing:
-        names, found = self._database.read(lambda connection: _read(connection.execute(query)))
-        return [dict(zip(names, row, strict=True)) for row in found]
+
+def rows_of(connection: Connection, query: sa.Select[Any], told: Mapping[str, Any]) -> Listing:
+    """The rows of a statement whose parameters are `told`."""
+    result = connection.execute(query, told)
+    names = list(result.keys())
+    return [dict(zip(names, row, strict=True)) for row in result.all()]
 
 
 @cache
-def _listed() -> sa.Select[Any]:
+def listed() -> sa.Select[Any]:
     """Alerts, each with what was decided of it."""
     table, decided = schema.alerts, served.decisions
     columns = [table.c[name] for name in LISTED]
@@ -135,8 +125,48 @@ def _listed() -> sa.Select[Any]:
     return sa.select(*columns, *more).select_from(table).outerjoin(decided, decided.c.alert_id == table.c.id)
 
 
-def _read(result: sa.CursorResult[Any]) -> tuple[list[str], Sequence[sa.Row[Any]]]:
-    return list(result.keys()), result.all()
+@cache
+def listed_incidents() -> sa.Select[Any]:
+    """Incidents, each with number and title of the first of its type."""
+    table, kinds = served.incidents, served.incident_types
+    like = [kinds.c[name].label(f"like_{name}") for name in ("number", "title")]
+    columns = (table.c[name] for name in INCIDENTS_LISTED)
+    return sa.select(*columns, *like).outerjoin(kinds, kinds.c.id == table.c.type)
+
+
+# to build a statement costs several times as much as to execute it: those that are asked again and again are kept
+
+
+@lru_cache(KEPT)
+def _alerts(given: tuple[str, ...], sort: AlertSort, more: bool) -> sa.Select[Any]:
+    conditions = ALERTS | {"standings": served.decisions.c.standing.in_}
+    query = listed().where(*(conditions[name](_parameter(name)) for name in given))
+    return _behind(query, _keys(schema.alerts, sort), sort[0] == "-", more)
+
+
+@lru_cache(KEPT)
+def _incidents(given: tuple[str, ...], sort: IncidentSort, more: bool) -> sa.Select[Any]:
+    query = listed_incidents().where(*(INCIDENTS[name](_parameter(name)) for name in given))
+    return _behind(query, _keys(served.incidents, sort), sort[0] == "-", more)
+
+
+def _parameter(name: str) -> sa.BindParameter[Any]:
+    return sa.bindparam(name, expanding=name in SEVERAL)
+
+
+def _keys(table: sa.Table, sort: str) -> list[sa.Column[Any]]:
+    return [table.c[sort.removeprefix("-")], table.c.id]
+
+
+def _behind(query: sa.Select[Any], keys: list[sa.Column[Any]], falling: bool, more: bool) -> sa.Select[Any]:
+    """In the order of `keys`, with `more` behind a key whose parameters are their names with "last_" before them; as
+    many as the parameter "most"."""
+    query = query.order_by(*(key.desc() if falling else key for key in keys))
+    query = query.limit(sa.bindparam("most", type_=sa.Integer))
+    if not more:
+        return query
+    place, last = sa.tuple_(*keys), sa.tuple_(*(sa.bindparam(f"last_{key.name}", type_=key.type) for key in keys))
+    return query.where(place < last if falling else place > last)
 
 
 def _said(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """What the commands and pages ask of the database. Nothing here writes."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -46,6 +46,14 @@ COUNTED = (
 )
 
 
+CONDITIONS: dict[str, Callable[[Any], sa.ColumnElement[bool]]] = {
+    **{name: schema.alerts.c[name].__eq__ for name in EQUAL},
+    "states": schema.alerts.c.state.in_, "severities": schema.alerts.c.severity.in_,
+    "since": schema.alerts.c.last_time.__ge__, "until": schema.alerts.c.first_time.__lt__,
+}  # fmt: skip
+"""Those of an `AlertFilter`, each of a value or a parameter."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertFilter:
     """Which alerts: every value that is given must hold. `since` is the least event time of an alert's last slot, its
@@ -64,14 +72,13 @@ class AlertFilter:
     explanation: str | None = None
     limit: int | None = 100
 
+    def given(self) -> dict[str, Any]:
+        """What must hold, by its name in `CONDITIONS`."""
+        return {name: value for name in CONDITIONS if (value := getattr(self, name)) not in (None, (), [])}
+
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         """What must hold."""
-        columns = schema.alerts.c
-        found = [columns[name] == value for name in EQUAL if (value := getattr(self, name)) is not None]
-        for column, values in ((columns.state, self.states), (columns.severity, self.severities)):
-            found += [column.in_(values)] if values else []
-        found += [columns.last_time >= self.since] if self.since is not None else []
-        return found + ([columns.first_time < self.until] if self.until is not None else [])
+        return [CONDITIONS[name](value) for name, value in self.given().items()]
 
     def query(self) -> sa.Select[Any]:
         """Newest opening first."""

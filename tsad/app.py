@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import structlog
 
 from detectors.linemodel import FittedLines
+from detectors.pieces import Spread
 from detectors.sessionmodel import FittedSessions
 from storage import snapshots
 from storage.context import ContextEvents
@@ -40,6 +42,7 @@ from streaming.logintake import LogIntake
 from streaming.types import Source, State, Topic
 from tsad.absence import Absence
 from tsad.announcing import Announcer
+from tsad.bands import BANDS
 from tsad.circumstances import Circumstances
 from tsad.config import Config, StreamConfig
 from tsad.detection import ensemble_settings
@@ -173,16 +176,26 @@ class App:
         """Cut a stream's history into closed slots, as the stream itself would."""
         return self.inputs(stream).collect(paths, until, tell)
 
-    def fit(self, stream: str, collected: Collected, progress: Progress | None = None) -> ModelRow:
-        """Fit a version on `collected`, write it and add it as a candidate."""
+    def fit(
+        self,
+        stream: str,
+        collected: Collected,
+        progress: Progress | None = None,
+        left_out: int = 0,
+        spread: Spread | None = None,
+    ) -> ModelRow:
+        """Fit a version on `collected` (`spread`: elsewhere), write it and add it as a candidate; its meta say on what,
+        and how many rows were `left_out` before."""
         config = self.config.of(stream)
         settings = ensemble_settings(config, collected.labels)
         templates = config.logs.templates if config.logs else 0
         rows, lines = with_lines(collected.rows, collected.tape, config.logs.line_scorers if config.logs else ())
         model = fit_model(
-            rows, settings, collected.texts, templates, progress, lines, sessions_of(config, collected.sessions)
+            rows, settings, collected.texts, templates, progress, lines,
+            sessions_of(config, collected.sessions), spread,
         )  # fmt: skip
-        row = self.shelf(stream).write(model, self.now())
+        told = {name: model.figures[name] for name in ("rows", "entities", "windows", "scope")}
+        row = replace(self.shelf(stream).write(model, self.now()), meta={"fit": told | {"left_out": left_out}})
         self.models.add(row)
         return row
 
@@ -295,7 +308,11 @@ class App:
         least = config.fit_after + 2 * (config.late_horizon + config.settle)
         texts = intake.features.texts if intake is not None else dict
         if historic is not None:
-            return History(folder, config.step, ALL_DAYS, epoch=epoch, texts=texts, span=historic.span)
+            found = History(folder, config.step, ALL_DAYS, epoch=epoch, texts=texts, span=historic.span)
+            if historic.bands:
+                beside = folder / BANDS
+                found.beside = History(beside, config.step, ALL_DAYS, epoch=epoch, span=historic.span, prefix="")
+            return found
         days = config.history_days
         return History(folder if days else None, config.step, days, epoch=epoch, least=least, texts=texts)
 

@@ -55,7 +55,9 @@ def fit(app: App, stream: str) -> Answer:
         through = archive.newest()
         if through is None:
             raise TooShortError("there is no history yet, and nothing to judge a candidate by", config.fit_after)
-        found = _named(app, stream) if config.history else training(archive, _stretches(app, stream), config.fit_after)
+        found = (
+            _named(app, stream) if config.history else training(archive, stretches_of(app, stream), config.fit_after)
+        )
     active = app.active_model(stream)
     labels = {row["entity"]: row["labels"] for row in app.reader.entities(stream)}
     templates = config.logs.templates if config.logs else 0
@@ -105,7 +107,7 @@ def archive_of(app: App, stream: str) -> Iterator[tuple[Archive, bool]]:
         yield again, False
 
 
-def _stretches(app: App, stream: str) -> Stretches:
+def stretches_of(app: App, stream: str) -> Stretches:
     """What nothing is learnt of: alerts, and what people said of those and of the time."""
     step = app.config.of(stream).step
     return partial(Untaught.of(app.database, app.config.triage.learn_after).stretches, stream, step)
@@ -118,7 +120,7 @@ def _named(app: App, stream: str) -> Training:
     rows = collected.rows
     if not len(rows.slots):
         raise ValueError("the configured history has no slot")
-    kept = calm(rows, None, _stretches(app, stream)(int(rows.slots.min()), int(rows.slots.max())))
+    kept = calm(rows, None, stretches_of(app, stream)(int(rows.slots.min()), int(rows.slots.max())))
     check_length(kept, config.fit_after)
     left_out = len(rows.codes) - len(kept.codes)
     return Training(kept, collected.texts, {}, left_out, collected.tape, collected.sessions)

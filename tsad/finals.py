@@ -1,10 +1,14 @@
 """Slots that no late data can reach any more: out of the readings, into the hourly roll-ups and the history."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from streaming.types import Codes, Floats, Ints
 from streaming.windower import Windower
+from tsad.bands import Bands
 from tsad.cases import runs_of
+from tsad.era import Era
 from tsad.history import History
 from tsad.readings import HourlyScores, Readings, Rollups
 
@@ -15,12 +19,21 @@ Given = tuple[list[str], HourlyScores]
 class Finals:
     """What is kept of a partition's final slots. `given` collects the hours that are over until somebody takes them."""
 
-    def __init__(self, windower: Windower, readings: Readings, rollups: Rollups, history: History) -> None:
+    def __init__(
+        self,
+        windower: Windower,
+        readings: Readings,
+        rollups: Rollups,
+        history: History,
+        era_at: Callable[[int], Era],
+    ) -> None:
         self.rollups = rollups
         self.history = history
         self.given: list[Given] = []
         self._windower = windower
         self._readings = readings
+        self._era_at = era_at
+        self._bands: Bands | None = None
 
     def finish(self, slots: range) -> None:
         """`slots` are final now."""
@@ -71,6 +84,15 @@ class Finals:
         values = self._windower.derived(rows, ends)
         for part in runs_of(ends):
             self.history.add(self._named(rows[part]), int(ends[part.start]), values[part], scores[part], features)
+            if self.history.beside is not None:
+                self._keep_bands(self.history.beside, rows[part], int(ends[part.start]), scores[part])
+
+    def _keep_bands(self, history: History, rows: Codes, slot: int, scores: Floats) -> None:
+        """Give what is expected of entities at a final slot to its own history: one model judges all of that."""
+        if self._bands is None:
+            self._bands = Bands(self._era_at(slot).scorer)
+        names = self._named(rows)
+        history.add(names, slot, self._bands.of(rows, names, slot), scores, self._bands.columns)
 
     def _give_out(self, ended: HourlyScores | None) -> None:
         if ended is not None and len(ended.rows):

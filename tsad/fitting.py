@@ -10,6 +10,7 @@ from detectors.ensemble import Ensemble, EnsembleSettings
 from detectors.explain import Explainer
 from detectors.fitting import training_windows
 from detectors.linemodel import FittedLines
+from detectors.pieces import Spread
 from detectors.sessionmodel import FittedSessions
 from detectors.types import Rows
 from streaming.linetape import LineTape
@@ -157,16 +158,19 @@ def fit_model(
     progress: Progress | None = None,
     lines: FittedLines | None = None,
     sessions: FittedSessions | None = None,
+    spread: Spread | None = None,
 ) -> Model:
-    """Fit a version on closed slots. ValueError where there is nothing to fit on."""
+    """Fit a version on closed slots; `spread` fits its detectors elsewhere. ValueError where there is nothing to fit
+    on."""
     rows = worth_fitting(rows, texts, templates)
-    ensemble = Ensemble.fit(rows, settings, progress=progress)
+    ensemble = Ensemble.fit(rows, settings, progress=progress, spread=spread)
     if progress:
         progress("fit explanations", len(settings.detectors), len(settings.detectors) + 1)
     windows = training_windows(ensemble, rows)
     explainer = Explainer.fit(windows, ensemble.background, lambda w: ensemble.fused(w).astype(np.float64))
     figures = {
         "rows": len(rows.codes), "entities": len(rows.names), "features": len(rows.features), "alpha": ensemble.alpha,
+        "windows": len(windows), "scope": ensemble.scope,
     }  # fmt: skip
     if explainer.surrogate is not None:
         figures |= {"surrogate_r2": explainer.surrogate.r2, "surrogate_rank": explainer.surrogate.rank}

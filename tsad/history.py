@@ -33,6 +33,7 @@ ROW_GROUP = 1 << 17
 NAME = re.compile(r"(-?\d+-\d\d-\d\dT\d\d)(?:\+(\d+))?-(\d+)\.parquet")
 """First hour (UTC), hours if there is more than one, and epoch of a file."""
 PREFIX = "value:"
+KEY = ("entity", "slot", "score")
 TEMPLATES = "templates.json"
 META = b"tsad"
 FORMAT = "tsad-history-1"
@@ -62,7 +63,8 @@ class History:
     """The final slots of one partition: a buffer, and the files written so far under `folder` (None = keep nothing).
 
     Slots of `step` ns are kept for `days`, at least `least` of them, `span` hours a file. `texts` gives the text of
-    each log template that has a column.
+    each log template that has a column. `prefix` begins the names of the features' columns. What lies `beside` is
+    written together with it.
     """
 
     def __init__(
@@ -75,8 +77,11 @@ class History:
         least: int = 0,
         texts: Callable[[], Mapping[str, str]] = dict,
         span: int = 1,
+        prefix: str = PREFIX,
     ) -> None:
         self.folder = folder
+        self.beside: History | None = None
+        self._prefix = prefix
         self.step = step
         self.span = span
         self.epoch = epoch
@@ -101,6 +106,8 @@ class History:
         """Whether an hour is over, or much is held: time for `flush`, once it is saved."""
         if not self._parts:
             return False
+        if self.beside is not None and self.beside.due:
+            return True
         return self._hour(self._parts[0][1]) != self._hour(self._parts[-1][1]) or self._held >= BUFFERED
 
     def _hour(self, slot: int) -> int:
@@ -109,6 +116,8 @@ class History:
 
     def flush(self) -> None:
         """Write what was added, and remove files that are too old. It must have been saved."""
+        if self.beside is not None:
+            self.beside.flush()
         if self.folder is None or not self._parts:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +140,7 @@ class History:
     def rows(self, features: Sequence[str], until: int) -> Rows:
         """Everything kept of slots below `until`, ordered by (entity, slot), with the columns `features`."""
         files = files_of(self.folder) if self.folder and self.folder.exists() else []
-        blocks = [block for file in files if (block := read_block(file.path)) is not None]
+        blocks = [block for file in files if (block := read_block(file.path, self._prefix)) is not None]
         if self._parts:
             blocks.append(self._block(self._parts))
         whole = joined(blocks, features, by_entity=True)
@@ -143,13 +152,13 @@ class History:
         """Rewrite an hour: what its files hold, `block` over it, and what older owners wrote taken in."""
         if self.folder is None or any(file.epoch > self.epoch for file in there):
             return  # a successor is at work, who has all of this
-        before = [found for file in there if (found := read_block(file.path)) is not None]
+        before = [found for file in there if (found := read_block(file.path, self._prefix)) is not None]
         features = list(dict.fromkeys(name for one in [*before, block] for name in one.features))
         more = f"+{self.span}" if self.span > 1 else ""
         name = f"{np.datetime64(hour, 'h')}{more}-{self.epoch}.parquet"
         partial = self.folder / f".{name}.partial"
         pq.write_table(
-            _table(joined([*before, block], features), self.step), partial, compression="lz4",
+            _table(joined([*before, block], features), self.step, self._prefix), partial, compression="lz4",
             use_dictionary=["entity"], write_statistics=False, row_group_size=ROW_GROUP,
         )  # fmt: skip
         partial.rename(self.folder / name)
@@ -192,7 +201,7 @@ def files_of(folder: Path, halves: bool = False) -> list[HourFile]:
     return sorted(found)
 
 
-def read_block(path: Path) -> Block | None:
+def read_block(path: Path, prefix: str = PREFIX) -> Block | None:
     """A whole file; None, with a line to the log, where it cannot be read (a power cut), or is gone since."""
     try:
         table = pq.read_table(path, read_dictionary=["entity"])
@@ -201,17 +210,18 @@ def read_block(path: Path) -> Block | None:
     except (OSError, pa.ArrowException) as error:
         structlog.get_logger().warning("a file of the history cannot be read", file=str(path), reason=str(error))
         return None
-    return block_of(table)
+    return block_of(table, prefix)
 
 
-def block_of(table: pa.Table) -> Block:
+def block_of(table: pa.Table, prefix: str = PREFIX) -> Block:
     """A table of a file as arrays."""
     entity = table.column("entity").combine_chunks()
     entity = entity.chunk(0) if isinstance(entity, pa.ChunkedArray) else entity
-    features = [name.removeprefix(PREFIX) for name in table.column_names if name.startswith(PREFIX)]
+    found = (name for name in table.column_names if name.startswith(prefix) and name not in KEY)
+    features = [name.removeprefix(prefix) for name in found]
     values = np.empty((table.num_rows, len(features)), np.float32)
     for place, name in enumerate(features):
-        values[:, place] = table.column(f"{PREFIX}{name}").to_numpy()
+        values[:, place] = table.column(f"{prefix}{name}").to_numpy()
     return Block(
         entity.dictionary.to_pylist(), entity.indices.to_numpy().astype(np.int64), table.column("slot").to_numpy(),
         table.column("score").to_numpy(), values, features,
@@ -252,7 +262,7 @@ def _picked(block: Block, features: Sequence[str]) -> Floats:
     return picked
 
 
-def _table(block: Block, step: int) -> pa.Table:
+def _table(block: Block, step: int, prefix: str) -> pa.Table:
     """As it is written: features by name, those without any value left out."""
     entity = pa.DictionaryArray.from_arrays(pa.array(block.codes, pa.int32()), pa.array(block.names, pa.string()))
     columns = {
@@ -260,5 +270,5 @@ def _table(block: Block, step: int) -> pa.Table:
     }  # fmt: skip
     present = ~np.isnan(block.values).all(axis=0)
     for place in sorted(np.flatnonzero(present).tolist(), key=lambda place: block.features[place]):
-        columns[f"{PREFIX}{block.features[place]}"] = pa.array(np.ascontiguousarray(block.values[:, place]))
+        columns[f"{prefix}{block.features[place]}"] = pa.array(np.ascontiguousarray(block.values[:, place]))
     return pa.table(columns).replace_schema_metadata({META: json.dumps({"format": FORMAT, "step_ns": step})})

@@ -14,6 +14,7 @@ from streaming.linescores import LineModel
 from streaming.linetape import LineTape
 from streaming.logintake import LogIntake
 from streaming.masking import Masking
+from streaming.prometheus.held import Held, held
 from streaming.prometheus.settings import Questions
 from streaming.prometheus.source import PrometheusRange, open_range
 from streaming.redaction import Redaction
@@ -132,6 +133,10 @@ class Inputs:
             if self.config.sections[topic].source != PUSH:
                 raise ConfigError(f"stream.{self.name}.{topic}.source is not 'push': nothing can be pushed to it")
         return True
+
+    def held(self, since_ns: int, until_ns: int) -> list[Held]:
+        """The entities that the server has in [since, until), and how many rows of each it counts."""
+        return held(self.prometheus.server(), self.questions(), since_ns, until_ns)
 
     def decoder(self, topic: Topic, columns: Columns) -> PayloadDecoder:
         """What decodes the messages of `topic`."""

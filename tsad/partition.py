@@ -53,7 +53,7 @@ class Partition:
         self.judge = judge
         self.rollups = rollups
         self.history = history
-        self._finals = Finals(windower, judge.readings, rollups, history)
+        self._finals = Finals(windower, judge.readings, rollups, history, self._era_at)
         self.book = CaseBook()
         self.findings = Findings()
         self.circumstances = circumstances

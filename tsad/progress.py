@@ -38,11 +38,12 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Historic:
     """What is over is judged by the version `version` alone. Slots up to `through` close, also behind the last record;
-    closed ones are kept in files of `span` hours."""
+    closed ones are kept in files of `span` hours, with expected `bands` beside them if said."""
 
     version: str
     through: int | None = None
     span: int = 1
+    bands: bool = False
 
 
 @dataclass(slots=True)

@@ -107,6 +107,16 @@ def calm(rows: Rows, scores: Floats | None, stretches: Sequence[Stretch]) -> Row
     return Rows(rows.names, rows.codes[keep], rows.slots[keep], rows.values[keep], rows.features)
 
 
+def learnable(rows: Rows, stretches: Stretches) -> tuple[Rows, int]:
+    """`rows` without alerts and maintenance windows, and how many that leaves out. ValueError where nothing is left."""
+    if not len(rows.slots):
+        return rows, 0
+    kept = calm(rows, None, stretches(int(rows.slots.min()), int(rows.slots.max())))
+    if not len(kept.slots):
+        raise ValueError("nothing is left to fit on: every slot belongs to an alert or lies in a maintenance window")
+    return kept, len(rows.slots) - len(kept.slots)
+
+
 def arranged(values: Floats, names: Sequence[str], features: Sequence[str], called: Mapping[str, str]) -> Floats:
     """N x columns `names` -> N x `features`: what a template's column is `called`; one that is called nothing counts in
     `log.other`."""

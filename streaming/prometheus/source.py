@@ -27,8 +27,12 @@ CELLS = 2_000_000
 """Cells (time, entity, query) of a poll that are aimed at."""
 LONGEST = 10.0
 """Seconds between two attempts at a server that does not answer."""
+PATIENCE = 300.0
+"""Seconds for which a server that does not answer is asked again about the past."""
 BEGINNING = 16
 """Times that the first poll asks for."""
+CAUTIOUS = 20
+"""Polls behind one that was too much which ask for no more times than it got."""
 
 
 class PrometheusSource:
@@ -70,6 +74,7 @@ class PrometheusSource:
         self._first: int | None = None
         self._next = 0
         self._span = BEGINNING
+        self._cautious = 0
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="query")
 
     @property
@@ -153,7 +158,8 @@ class PrometheusSource:
     def _room(self, series: int, entities: int) -> int:
         """How many times the next poll may ask for: twice as many as this one, where that is not too much."""
         fits = min(POINTS // max(series, 1), CELLS // max(entities * len(self.questions.queries), 1))
-        return max(min(self._span * 2, fits, self.client.server.max_points), 1)
+        self._cautious, wanted = max(self._cautious - 1, 0), self._span * (1 if self._cautious else 2)
+        return max(min(wanted, fits, self.client.server.max_points), 1)
 
     def _asked(self, count: int) -> tuple[list[Points], int]:
         """The answer of each query at the next `count` times, or as many as can be had at once."""
@@ -161,10 +167,10 @@ class PrometheusSource:
         try:
             return [one.result() for one in asked], count
         except TooMuchError:  # never of one time
-            self._span = count // 2
+            self._span, self._cautious = count // 2, CAUTIOUS
             return self._asked(count // 2)
-        except Exception:
-            self._span = max(count // 2, 1)  # it may have been too much for the time it has
+        except Exception:  # it may have been too much for the time it has
+            self._span, self._cautious = max(count // 2, 1), CAUTIOUS
             raise
         finally:
             for one in asked:
@@ -209,16 +215,20 @@ class PrometheusRange(PrometheusSource):
     """A range of the past, with an end. A server that does not answer is asked again for `patience` seconds; `doze`
     waits (s)."""
 
-    patience: float = 300.0
+    patience: float = PATIENCE
     doze: Callable[[float], None] = staticmethod(time.sleep)
 
     def poll(self, max_records: int = 5000) -> Records | None:
         """As any source's; None at the end."""
-        trying = Retrying(
-            retry=retry_if_exception_type(UnansweredError), wait=wait_random_exponential(multiplier=0.5, max=LONGEST),
-            stop=stop_after_delay(self.patience), sleep=self.doze, reraise=True,
-        )  # fmt: skip
-        return trying(super().poll, max_records)
+        return insisting(self.patience, self.doze)(super().poll, max_records)
+
+
+def insisting(patience: float, doze: Callable[[float], None] = time.sleep) -> Retrying:
+    """Calls what meets no answer again, less and less often, for `patience` seconds; `doze` waits (s)."""
+    return Retrying(
+        retry=retry_if_exception_type(UnansweredError), wait=wait_random_exponential(multiplier=0.5, max=LONGEST),
+        stop=stop_after_delay(patience), sleep=doze, reraise=True,
+    )  # fmt: skip
 
 
 def open_range(

@@ -182,6 +182,28 @@ def test_a_real_server_counts_what_a_range_holds(filled: MetricServer) -> None:
     assert (set(alone.entities), len(alone.records)) == ({"b"}, rows["b"])
 
 
+def vector(*found: tuple[dict[str, str], str]) -> tuple[int, bytes]:
+    result = [{"metric": labels, "value": [START, value]} for labels, value in found]
+    return 200, json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
+
+
+def test_what_a_range_holds_is_asked_again_and_in_parts(server: Scripted) -> None:
+    refused = (422, error("execution", "too many samples"))
+    asked, dozed = questions("cpu", "mem"), []
+    server.fails = [
+        (503, b""), refused, vector(({"instance": "a"}, "2")), vector(({"instance": "a"}, "3"), ({"job": "x"}, "9")),
+        vector(({"instance": "a", "mode": "x"}, "4"), ({"instance": "b"}, "1"), ({"instance": "c"}, "0")),
+    ]  # fmt: skip
+    found = held(Server(server.url), asked, START * SECOND, (START + 600) * SECOND, 1000.0, dozed.append)
+    assert [(one.entity, one.rows) for one in found] == [("a", 5), ("b", 1)]
+    assert len(dozed) == 1
+    assert [form["query"] for form in server.asked[2:4]] == ["count_over_time((cpu)[240001ms:60000ms])"] * 2
+    assert [form["time"] for form in server.asked[2:4]] == [f"{START + 240}.000", f"{START + 540}.000"]
+    server.fails = [refused] * 9
+    with pytest.raises(QueryError, match=r"cpu: .*too many samples"):
+        held(Server(server.url), asked, START * SECOND, (START + 60) * SECOND)
+
+
 def test_rows_are_by_time_and_entity(server: Scripted) -> None:
     found = drain(over(server.url, questions("cpu", "mem"), 4))
     assert found.records == [
@@ -335,6 +357,18 @@ def test_a_range_that_is_too_much_is_asked_in_parts(server: Scripted) -> None:
         {"cpu": 108.0},
         {"cpu": 4.0},
     ]
+
+
+def test_what_was_too_much_is_not_asked_for_at_every_poll(server: Scripted) -> None:
+    refused: list[int] = []
+
+    def refuse(query: str, times: Any) -> int | None:
+        refused.extend([len(times)] if len(times) > 20 else [])
+        return 422 if len(times) > 20 else None
+
+    server.refuse = refuse
+    assert len(drain(over(server.url, questions("cpu"), 1000)).records) == 2000
+    assert refused == [32] * 3, "after twenty polls of sixteen times again"
 
 
 def test_the_limit_of_points_a_series_is_met_in_parts(server: Scripted) -> None:

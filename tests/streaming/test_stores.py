@@ -4,10 +4,8 @@ import gzip
 
 import fsspec
 import pyarrow as pa
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 from reading import START, drain
 
 from streaming.columns import Columns
@@ -17,33 +15,6 @@ from streaming.types import SourceChanged
 
 WIDE = TelemetryFormat(layout="wide", entity="host", time="time")
 LONG = TelemetryFormat(layout="long", entity="host", time="time")
-
-
-@pytest.fixture(scope="module")
-def server():
-    """The address of an S3-compatible server."""
-    started = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    started.start()
-    yield "{}:{}".format(*started.get_host_and_port())
-    started.stop()
-
-
-@pytest.fixture
-def bucket(server, monkeypatch):
-    """An empty bucket `history`, and the environment that leads there."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{server}")
-    store = pafs.S3FileSystem(
-        endpoint_override=server,
-        scheme="http",
-        region="us-east-1",
-        allow_bucket_creation=True,
-        allow_bucket_deletion=True,
-    )
-    store.create_dir("history")
-    yield store
-    store.delete_dir("history")
 
 
 def put(store, path, content):

@@ -119,3 +119,15 @@ def gone(process: int) -> bool:
         return True
     with os.fdopen(watched):
         return bool(select.select([watched], [], [], 30)[0])
+
+
+def die_then_fit(request: str) -> str:
+    """Killed the first time that anything is fitted."""
+    from tsad.spreading import fitted
+
+    die(str(Path(json.loads(request)["folder"]) / "died"))
+    return fitted(request)
+
+
+def die_always(request: str) -> str:
+    return die("")

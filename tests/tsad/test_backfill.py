@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +17,11 @@ from storage.backfills import Backfills
 from streaming.settings import SECOND
 from tests.tsad.command_line import CONFIGURATION, fresh_home, tsad
 from tests.tsad.histories import Here, assert_same, backfilled, planned, rows_of
-from tests.tsad.streams import FEATURES, FIT_SLOTS, SLOTS, START, STREAM, cells_with_anomalies
+from tests.tsad.streams import FEATURES, FIT_SLOTS, SLOTS, START, STREAM, cells_with_anomalies, differences
 from tsad.app import App
 from tsad.backfill.driving import Driver, begin, version_of
 from tsad.backfill.spec import Wanted
-from tsad.config import load_config
+from tsad.config import ConfigError, load_config
 from tsad.runner import Runner
 
 
@@ -109,6 +110,17 @@ def test_a_data_set_in_parts_gives_the_rows_of_the_stream(tables: App, tmp_path:
     units = planned(tables, Wanted(str(folder), unit_rows=1))
     assert [len(one.unit.reads["telemetry"].files) for one in units] == [2, 2, 2]
     assert backfilled(tables, "june", Wanted(str(folder), unit_rows=1)) == "finished"
+    assert_same(tables, "june")
+
+
+def test_a_data_set_in_an_object_store_gives_the_rows_of_the_stream(tables: App, bucket: Any, tmp_path: Path) -> None:
+    folder = spread(tmp_path / "set")
+    for path in sorted(folder.rglob("*.parquet")):
+        with bucket.open_output_stream(f"history/set/{path.relative_to(folder)}") as file:
+            file.write(path.read_bytes())
+    wanted = Wanted("s3://history/set", unit_rows=1)
+    assert len(planned(tables, wanted)) == 3
+    assert backfilled(tables, "june", wanted) == "finished"
     assert_same(tables, "june")
 
 
@@ -275,3 +287,31 @@ def test_a_password_stays_in_the_environment(tables: App, tmp_path: Path, monkey
     found = Backfills(tables.database)
     assert "s3cret" not in f"{found.row('june')} {found.units('june')}"
     assert_same(tables, "june")
+
+
+def over(rows: dict[str, list[Any]], until: int) -> dict[str, list[Any]]:
+    """The alerts that had ended long before the slot `until`, with their explanations."""
+    alerts = [alert for alert in rows["alerts"] if alert["last_slot"] < until - 40]
+    places = {(alert["entity"], alert["opened_slot"]) for alert in alerts}
+    return {"alerts": alerts, "explanations": [part for part in rows["explanations"] if part["of"] in places]}
+
+
+def test_what_the_stream_has_kept_gives_its_alerts(tables: App) -> None:
+    """The newest slots are not final yet, and not kept."""
+    (unit,) = planned(tables, Wanted("history"))
+    assert backfilled(tables, "june", Wanted("history")) == "finished"
+    through = unit.unit.through
+    assert through is not None
+    live = over(rows_of(tables, "live"), through)
+    assert len(live["alerts"]) >= 3
+    assert differences(over(rows_of(tables, "june"), through), live) == []
+    part = Wanted("history", since=(START + 60 * 340) * SECOND, until=(START + 60 * 380) * SECOND)
+    assert backfilled(tables, "july", part) == "finished"
+    slots = [row["slot"] for name, rows in rows_of(tables, "july").items() if name.startswith("scores") for row in rows]
+    assert START // 60 + 340 <= min(slots) <= max(slots) < START // 60 + 380
+
+
+def test_a_stream_that_has_kept_nothing_has_no_history(app: App) -> None:
+    shutil.rmtree("tsad-history")
+    with pytest.raises(ConfigError, match="no record of it lies in the asked range"):
+        planned(app, Wanted("history"))

@@ -109,6 +109,18 @@ def test_one_has_suspects_alerts_and_what_happened(asking: Asking, desk: Desk) -
     assert len(desk.rows()) == 3
 
 
+def test_what_happened_is_told_of_all_alerts_where_some_are_shown(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = asking.found("/incidents/INC-1")
+    monkeypatch.setattr("tsad.api.incidents.SHOWN", 1)
+    cut = asking.found("/incidents/INC-1")
+    assert cut["members"] == whole["members"][:1]
+    assert {name: cut[name] for name in cut if name != "members"} == {
+        name: whole[name] for name in whole if name != "members"
+    }
+
+
 @pytest.mark.parametrize("said", ["INC-9", "INC-999999999999999999", "abcdef123456"])
 def test_one_that_is_not_there_is_said_so(asking: Asking, said: str) -> None:
     answer = asking.get(f"/incidents/{said}")

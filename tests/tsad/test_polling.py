@@ -1,6 +1,7 @@
 """A stream of queries: the rows of the same samples pushed, whatever is killed or does not answer meanwhile."""
 
 import itertools
+import json
 import re
 import shutil
 import signal
@@ -40,9 +41,10 @@ from tsad.app import App
 from tsad.backfill.driving import config_of
 from tsad.backfill.spec import Wanted
 from tsad.checks import check_all
-from tsad.config import ConfigError, parse_config
+from tsad.config import ConfigError, parse_config, validated
 from tsad.polling import Poller, poller
 from tsad.prometheus import PrometheusConfig
+from tsad.refit import request_of
 from tsad.runner import Limits
 from tsad.watch import Watch
 
@@ -273,6 +275,39 @@ def test_a_fit_reads_the_past(make_polled: Callable[..., App], scripted_server: 
     assert (collected.rows.names, list(collected.rows.features)) == (["a", "b", "c"], list(FEATURES))
     assert len(collected.rows.codes) == 3 * 300
     assert collected.labels["a"] == {"instance": "a"}
+
+
+def test_any_range_of_the_past_has_the_rows_that_the_stream_had(make_polled: Callable[..., App]) -> None:
+    """What a backfill reads: as far as the clock is, of all entities or of some."""
+    app = make_polled()
+    inputs = app.inputs(STREAM)
+    since, until = (START + 60 * (FIT_SLOTS + 10)) * SECOND, (START + 60 * (SLOTS + 500)) * SECOND
+    source, wide = inputs.past(inputs.columns(), since, until, {"b", "c"}), inputs.columns()
+    found = {}
+    while (batch := source.poll(50)) is not None:
+        for code, at, row in zip(batch.codes.tolist(), batch.times.tolist(), batch.values, strict=True):
+            found[batch.names[code], (at // SECOND - START) // 60] = row
+    asked = {key for key in CELLS if key[0] != "a" and key[1] >= FIT_SLOTS + 10}
+    assert found.keys() == asked
+    assert all((found[key] == CELLS[key].astype(np.float32)).all() for key in asked)
+    assert source.position(source.at())["row"] == START // 60 + SLOTS
+    whole = inputs.past(wide, since, since + 600 * SECOND)
+    batch = whole.poll()
+    assert batch is not None
+    assert (batch.names, len(batch.codes), whole.poll()) == (["a", "b", "c"], 30, None)
+
+
+def test_a_refit_is_told_no_secret(make_polled: Callable[..., App]) -> None:
+    """Its process validates the configuration anew, and asks nobody."""
+    secrets = {"token": "hush", "headers": {"X-Scope-OrgID": "hush"}}
+    app = make_polled(server=secrets)
+    request = request_of(app.config, STREAM, app.clock(), "fit", {})
+    assert "hush" not in json.dumps(request)
+    again = validated(request["config"], "refit").of(STREAM)
+    assert again.model_dump(exclude={"telemetry"}) == app.config.of(STREAM).model_dump(exclude={"telemetry"})
+    assert again.telemetry is not None
+    assert again.telemetry.prometheus is not None
+    assert again.telemetry.prometheus.queries == {name: f"avg({name})" for name in FEATURES}
 
 
 def test_a_check_asks_the_queries(make_polled: Callable[..., App], scripted_server: Scripted) -> None:

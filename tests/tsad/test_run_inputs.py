@@ -42,6 +42,8 @@ def test_units_that_share_files_read_the_same() -> None:
     cut = [unit(0, Tables("x", [FIRST], ["a"])), unit(1, Tables("x", [FIRST, SECOND], ["b"]))]
     assert read_by(whole) == read_by(cut)
     assert read_by(whole) != read_by(cut[:1])
+    queries = [unit(0, Rows("sqlite:///a.db", "SELECT 1", planned, ["a"])) for planned in (1, 2)]
+    assert read_by(queries[:1]) == read_by(queries[1:])
 
 
 @pytest.mark.parametrize(
@@ -50,8 +52,8 @@ def test_units_that_share_files_read_the_same() -> None:
         (Tables("x", [FIRST]), Tables("x", [FIRST._replace(stamp="later")])),
         (Tables("x", [FIRST]), Tables("x", [FIRST._replace(size=11)])),
         (Part("t", 0, 0, 100), Part("t", 0, 0, 101)),
-        (Rows("sqlite:///a.db", "SELECT 1"), Rows("sqlite:///a.db", "SELECT 2")),
-        (Rows("sqlite:///a.db", "SELECT 1"), Series()),
+        (Rows("sqlite:///a.db", "SELECT 1", 5), Rows("sqlite:///a.db", "SELECT 2", 5)),
+        (Rows("sqlite:///a.db", "SELECT 1", 5), Series()),
     ],
 )
 def test_what_differs_is_another_input(one: Reading, other: Reading) -> None:
@@ -65,7 +67,9 @@ def test_two_runs_of_one_stream_and_range_read_the_same(sqlite: Database) -> Non
     spec = msgspec.to_builtins(Wanted("x", since=5))
     units = [unit(0, Tables("x", [FIRST, SECOND]))]
     june = backfills.add("june", "fleet", "v1", spec, units)
-    again = backfills.add("again", "fleet", "v2", spec | {"unit_rows": 9}, [replace(units[0], entities=5)])
+    again = backfills.add(
+        "again", "fleet", "v2", spec | {"unit_rows": 9, "bands": True}, [replace(units[0], entities=5)]
+    )
     assert same_input(backfills, june, again)
     others = [
         backfills.add("stream", "other", "v2", spec, units),

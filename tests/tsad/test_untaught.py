@@ -12,7 +12,7 @@ from storage.store import Store
 from storage.types import LIVE, Alert, Changes, StreamRow
 from tests.storage.stored_samples import Clock
 from tsad.app import App
-from tsad.background import _stretches
+from tsad.background import stretches_of
 from tsad.config import parse_config
 from tsad.triage.answers import Answers
 from tsad.triage.calendars import Calendar
@@ -104,7 +104,7 @@ def test_a_refit_goes_by_what_is_configured(answers: Answers, database: Database
     for learn_after, left in ((1, []), (2, [550, 600, 650, 700])):
         told = {"database": database_url, "stream": {"fleet": {"step": "1m"}}, "triage": {"learn_after": learn_after}}
         app = App.open(parse_config(told))
-        found = _stretches(app, "fleet")(FIRST + 450, FIRST + 1440)
+        found = stretches_of(app, "fleet")(FIRST + 450, FIRST + 1440)
         app.close()
         assert sorted(one.first_slot - FIRST for one in found) == left
 

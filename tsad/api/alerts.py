@@ -3,18 +3,19 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
+from operator import itemgetter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
-from msgspec.json import encode
 from pydantic import AfterValidator, AwareDatetime
 
+from storage.details import REFERENCE
 from storage.pages import DECIDED, AlertSort
 from storage.read import AlertFilter
 from storage.rulings import DecisionRow, Standing
-from storage.types import LIVE, Alert, AlertState, Explanation, Severity
+from storage.types import LIVE, Alert, AlertState, Severity
 from tsad.api.cursors import Absent, Cursor, Limit, read, refused, written
-from tsad.api.desk import AtDesk, Desk, Viewer
+from tsad.api.desk import AtDesk, Viewer, found_only
 from tsad.api.problems import ProblemError, problem
 from tsad.api.resources import (
     AlertDetail,
@@ -22,14 +23,20 @@ from tsad.api.resources import (
     AlertSeries,
     AlertSummary,
     ExplanationPart,
-    IncidentRef,
+    QuotedLine,
+    direct,
 )
 from tsad.context import sentence_of
 from tsad.rows import utc
 
 router = APIRouter(prefix="/alerts", tags=["alerts"])
 TOP = 3
-TOLD = tuple(AlertSummary.model_fields)
+MADE = {"features", "explained", "decision", "explained_by_event", "sentence"}
+AS_THEY_ARE = tuple(name for name in AlertSummary.model_fields if name not in MADE)
+"""What a summary tells as its row has it; all else is made of that."""
+_AS_THEY_ARE, _DECIDED = itemgetter(*AS_THEY_ARE), itemgetter(*(f"decided_{one}" for one in DECIDED))
+_VALUE = itemgetter(1)
+QUOTED = tuple(QuotedLine.model_fields)
 PARTS = tuple(name for name in ExplanationPart.model_fields if name != "time")
 
 
@@ -73,42 +80,41 @@ def alerts(
         page = desk.pages.alerts(which, sort, read(cursor, sort), limit, standing or ())
     except ValueError:
         raise refused() from None
-    items = [summary_of(row) for row in page.rows]
-    # as it is: rows of the database need no second look, which would cost as much as all else
-    return Response(encode({"items": items, "next_cursor": written(sort, page.last)}), media_type="application/json")
+    return direct({"items": [summary_of(row) for row in page.rows], "next_cursor": written(sort, page.last)})
 
 
-@router.get("/{alert}", summary="One alert, with why")
-def alert(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertDetail:
+@router.get("/{alert}", summary="One alert, with why", response_model=AlertDetail)
+def alert(desk: AtDesk, _: Viewer, alert: AlertId) -> Response:
     """Votes of the detectors, the explanation by feature, and the log lines behind it."""
-    found, parts = desk.alert(alert)
-    step = desk.stream(found.stream, found.run).step_ns
-    decided = desk.answers.standings.rulings.decisions([found.id]).get(found.id)
-    told = {name: getattr(found, name) for name in ("partition", "ingested_at", "amended_at", "votes")}
-    evidence = {name: found.evidence.get(name, empty) for name, empty in (("lines", []), ("said", {}), ("texts", {}))}
-    return AlertDetail.model_validate(told_of(found, decided) | told | evidence | {
-        "attribution": _shares(found.attribution), "incident": _incident(desk, found.id),
-        "explanations": [_part(part, step) for part in parts],
+    with found_only(alert):
+        row, parts = desk.details.alert(alert)
+    step, evidence = desk.stream(row["stream"], row["run"]).step_ns, row["evidence"]
+    reference = {name: row[f"incident_{name}"] for name in REFERENCE}
+    return direct(summary_of(row) | {
+        "partition": row["partition"], "ingested_at": row["ingested_at"], "amended_at": row["amended_at"],
+        "votes": row["votes"],
+        "attribution": _shares(row["attribution"]), "explanations": [_part(part, step) for part in parts],
+        "lines": [{name: one[name] for name in QUOTED} for one in evidence.get("lines", ())],
+        "said": evidence.get("said", {}), "texts": evidence.get("texts", {}),
+        "incident": reference if reference["id"] is not None else None,
     })  # fmt: skip
 
 
-@router.get("/{alert}/series", summary="An alert's channels", responses={"409": problem("Not yet.")})
-def series(desk: AtDesk, _: Viewer, alert: AlertId) -> AlertSeries:
+@router.get(
+    "/{alert}/series", summary="An alert's channels", response_model=AlertSeries, responses={"409": problem("Not yet.")}
+)
+def series(desk: AtDesk, _: Viewer, alert: AlertId) -> Response:
     """The strongest channels in the window that was explained, with the expected band. 409 before it is explained."""
-    found = desk.only(alert)
-    evidence, step = found.evidence, desk.stream(found.stream, found.run).step_ns
+    with found_only(alert):
+        found = desk.details.curves(alert)
+    evidence, step = found["evidence"], desk.stream(found["stream"], found["run"]).step_ns
     if "observed" not in evidence:
         raise ProblemError(HTTPStatus.CONFLICT, "there are no curves: it waits to be explained, or is of a session")
     names = ("features", "observed", "lower", "upper")
     rows = zip(*(evidence[name] for name in names), strict=True)
     channels = [dict(zip(("feature", *names[1:]), row, strict=True)) for row in rows]
-    told = {"alert": found.id, "step_seconds": step / 1e9, "end_time": utc(evidence["slot"] * step)}
-    return AlertSeries.model_validate(told | {"channels": channels})
-
-
-def _incident(desk: Desk, alert: str) -> IncidentRef | None:
-    found = desk.incidents.of_alerts([alert]).get(alert)
-    return None if found is None else IncidentRef(id=found[0], number=found[1], title=found[2])
+    told = {"alert": found["id"], "step_seconds": step / 1e9, "end_time": utc(evidence["slot"] * step)}
+    return direct(told | {"channels": channels})
 
 
 def told_of(alert: Alert, decided: DecisionRow | None = None) -> dict[str, Any]:
@@ -120,22 +126,32 @@ def told_of(alert: Alert, decided: DecisionRow | None = None) -> dict[str, Any]:
 def summary_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of `storage.pages.LISTED` as a summary tells it."""
     event = row["explained_by_event"] or None
-    return {name: row[name] for name in TOLD if name in row} | {
-        "features": _shares(row["attribution"], TOP), "explained": row["explanation"] == "done",
-        "decision": _decision(row), "explained_by_event": event, "sentence": sentence_of(row["sentence"], event or {}),
-    }  # fmt: skip
+    told = dict(zip(AS_THEY_ARE, _AS_THEY_ARE(row), strict=True))
+    told["features"] = _shares(row["attribution"], TOP)
+    told["explained"] = row["explanation"] == "done"
+    told["decision"] = _decision(row)
+    told["explained_by_event"] = event
+    told["sentence"] = sentence_of(row["sentence"], event) if event else row["sentence"]
+    return told
 
 
 def _decision(row: Mapping[str, Any]) -> dict[str, Any] | None:
     if row.get("decided_standing") is None:
         return None
-    return {name: row[f"decided_{name}"] for name in DECIDED}
+    return dict(zip(DECIDED, _DECIDED(row), strict=True))
 
 
 def _shares(attribution: Mapping[str, float], most: int | None = None) -> list[dict[str, Any]]:
-    pairs = sorted(attribution.items(), key=lambda pair: (-(pair[1] or 0), pair[0]))[:most]
+    try:  # rows hold them in the order of their names, in which equal ones stay
+        pairs = sorted(attribution.items(), key=_VALUE, reverse=True)[:most]
+    except TypeError:  # one is not known
+        pairs = sorted(attribution.items(), key=_share, reverse=True)[:most]
     return [{"feature": feature, "share": share} for feature, share in pairs]
 
 
-def _part(part: Explanation, step: int) -> dict[str, Any]:
-    return {name: getattr(part, name) for name in PARTS} | {"time": utc(part.slot * step)}
+def _share(pair: tuple[str, float | None]) -> float:
+    return pair[1] or 0
+
+
+def _part(part: Mapping[str, Any], step: int) -> dict[str, Any]:
+    return {name: part[name] for name in PARTS} | {"time": utc(part["slot"] * step)}

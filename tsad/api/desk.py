@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 
 from storage.acts import Acts
 from storage.context import ContextEvents
+from storage.details import Details
 from storage.engine import Database
 from storage.gathered import SILENT, Tell
 from storage.incidents import Incidents
@@ -46,6 +47,7 @@ class Desk:
 
     reader: Reader
     pages: Pages
+    details: Details
     models: Models
     events: ContextEvents
     acts: Acts
@@ -61,20 +63,15 @@ class Desk:
     def of(cls, database: Database, clock: Clock, beside: Beside) -> "Desk":
         """On an open database and what is beside it; `clock` is the wall's."""
         return cls(
-            Reader(database), Pages(database), Models(database), ContextEvents(database, clock), Acts(database),
-            Answers.of(database, clock, beside.tell), Overview(database), Incidents(database),
+            Reader(database), Pages(database), Details(database), Models(database), ContextEvents(database, clock),
+            Acts(database), Answers.of(database, clock, beside.tell), Overview(database), Incidents(database),
             Tokens(database, clock), beside.history, clock,
         )  # fmt: skip
 
     def alert(self, identity: str) -> tuple[Alert, list[Explanation]]:
         """An alert by its id, or the only one that begins so, and its explanations; else ProblemError."""
-        with _found(identity):
+        with found_only(identity):
             return self.reader.alert(identity)
-
-    def only(self, identity: str) -> Alert:
-        """Likewise, without its explanations."""
-        with _found(identity):
-            return self.reader.only(identity)
 
     def stream(self, name: str, run: str) -> StreamRow:
         """A stream of a run, as it was at most `REMEMBERED` ago; ProblemError names those there are."""
@@ -92,7 +89,8 @@ class Desk:
 
 
 @contextmanager
-def _found(identity: str) -> Iterator[None]:
+def found_only(identity: str) -> Iterator[None]:
+    """ProblemError where the block finds no alert of this id, or more than one."""
     try:
         yield
     except NotThereError:

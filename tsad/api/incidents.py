@@ -1,12 +1,14 @@
 """`/api/v1/incidents`: alerts that belong together."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Path, Query, Response
-from msgspec.json import encode
 
+from storage.details import REFERENCE
 from storage.incidents import IncidentFilter, IncidentRow, IncidentState
 from storage.pages import INCIDENTS_LISTED, IncidentSort
 from storage.types import LIVE, NotThereError, Severity
@@ -14,7 +16,8 @@ from tsad.api.alerts import Moment, Name, Run, summary_of
 from tsad.api.cursors import Absent, Cursor, Limit, read, refused, written
 from tsad.api.desk import AtDesk, Desk, Viewer
 from tsad.api.problems import ProblemError
-from tsad.api.resources import IncidentDetail, IncidentPage, IncidentSummary
+from tsad.api.resources import IncidentDetail, IncidentPage, IncidentSummary, direct
+from tsad.triage.digests import Digest, Member
 from tsad.triage.passes import member_in
 from tsad.triage.telling import MONTH, timeline
 
@@ -51,38 +54,49 @@ def incidents(
         page = desk.pages.incidents(which, sort, read(cursor, sort), limit)
     except ValueError:
         raise refused() from None
-    items = [_summary(row, row["like_number"], row["like_title"]) for row in page.rows]
-    return Response(encode({"items": items, "next_cursor": written(sort, page.last)}), media_type="application/json")
+    return direct({"items": [_summary(row) for row in page.rows], "next_cursor": written(sort, page.last)})
 
 
-@router.get("/{incident}", summary="One incident, with its alerts")
-def incident(desk: AtDesk, _: Viewer, incident: IncidentId, run: Run = LIVE) -> IncidentDetail:
+@router.get("/{incident}", summary="One incident, with its alerts", response_model=IncidentDetail)
+def incident(desk: AtDesk, _: Viewer, incident: IncidentId, run: Run = LIVE) -> Response:
     """Its suspects, what happened in which order, its alerts, and others of its type."""
-    row = found_incident(desk, incident, run)
-    kind = desk.incidents.named([row.type] if row.type is not None else []).get(row.type or "")
-    times = desk.incidents.times(row.type, row.first_time - MONTH, row.first_time) if row.type is not None else 0
-    moments = timeline([member_in(one) for one in desk.incidents.members([row.id])])
-    first = (kind.number, kind.title) if kind is not None else (None, None)
-    told = _summary({name: getattr(row, name) for name in INCIDENTS_LISTED}, *first)
-    return IncidentDetail.model_validate(told | {
-        "suspects": row.suspects, "timeline": moments, "similar": desk.pages.alike(row.id, row.type),
-        "times_in_30_days": times, "members": [summary_of(one) for one in desk.pages.members(row.id, SHOWN)],
+    with _found(incident, run):
+        told = desk.details.incident(incident, run, MONTH, SHOWN)
+    if len(told.members) < SHOWN:
+        placed = [_placed(row) for row in told.members]
+    else:
+        placed = [member_in(row) for row in desk.incidents.members([told.row["id"]])]
+    return direct(_summary(told.row) | {
+        "suspects": told.row["suspects"], "timeline": [moment._asdict() for moment in timeline(placed)],
+        "similar": [{name: row[name] for name in REFERENCE} for row in told.similar],
+        "times_in_30_days": told.times, "members": [summary_of(row) for row in told.members],
     })  # fmt: skip
 
 
 def found_incident(desk: Desk, said: str, run: str) -> IncidentRow:
     """The incident of a run by its number, id or the first characters of that; else ProblemError."""
-    try:
+    with _found(said, run):
         return desk.incidents.find(said, run)
+
+
+@contextmanager
+def _found(said: str, run: str) -> Iterator[None]:
+    try:
+        yield
     except NotThereError:
         raise ProblemError(
             HTTPStatus.NOT_FOUND, f"run {run!r} has no incident {said!r}, or more than one begins so"
         ) from None
 
 
-def _summary(row: Mapping[str, Any], like_number: int | None, like_title: str | None) -> dict[str, Any]:
-    """A row with `INCIDENTS_LISTED` as a summary tells it; number and title of the first of its type, where known."""
+def _placed(row: Mapping[str, Any]) -> Member:
+    digest = msgspec.convert(row["placed_digest"], Digest)
+    return Member(row["id"], row["placed_first_time"], row["placed_end_time"], digest)
+
+
+def _summary(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `storage.pages.INCIDENTS_LISTED` as a summary tells it."""
     told, kind = {name: row[name] for name in TOLD}, row["type"]
-    another = kind not in (None, row["id"]) and like_number is not None
-    like = {"id": kind, "number": like_number, "title": like_title} if another else None
+    another = kind not in (None, row["id"]) and row["like_number"] is not None
+    like = {"id": kind, "number": row["like_number"], "title": row["like_title"]} if another else None
     return told | {"new_type": kind == row["id"], "like": like}

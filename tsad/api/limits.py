@@ -5,6 +5,7 @@ from contextlib import suppress
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tsad.api.problems import ProblemError
@@ -32,7 +33,6 @@ class Hardened:
             return
         most = self._larger.get(scope["path"], self._most)
         told, held, begun, over = Headers(scope=scope).get("content-length", "0"), 0, False, False
-        refusal = ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a request may have {most} bytes").response()
 
         async def heard() -> Message:
             nonlocal held, over
@@ -55,13 +55,17 @@ class Hardened:
             await send(message)
 
         if told.isdecimal() and int(told) > most:
-            await refusal(scope, receive, said)
+            await _refusal(most)(scope, receive, said)
             return
         with suppress(_TooLargeError):
             await self._app(scope, heard, said)
         if over and not begun:
             over = False
-            await refusal(scope, receive, said)
+            await _refusal(most)(scope, receive, said)
+
+
+def _refusal(most: int) -> Response:
+    return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a request may have {most} bytes").response()
 
 
 class _TooLargeError(Exception):

@@ -138,7 +138,7 @@ class Driver:
             self._put(epoch, replace(unit, state="running", attempts=unit.attempts + 1))
             asked = Request(
                 config, self.row.run, self.row.stream, self.row.model_version, unit.unit,
-                msgspec.convert(unit.spec, Unit),
+                msgspec.convert(unit.spec, Unit), bool(self.row.spec.get("bands")),
             )  # fmt: skip
             yield Task(unit.unit, "unit", msgspec.json.encode(asked).decode())
 

@@ -18,8 +18,9 @@ from streaming.prometheus.held import held as held_series
 from streaming.settings import TelemetryFormat
 from streaming.types import Topic
 from tsad.app import App
+from tsad.archive import Archive
 from tsad.backfill.reading import query_of
-from tsad.backfill.spec import File, Part, Reading, Rows, Series, Tables, Unit, Wanted
+from tsad.backfill.spec import File, Part, Reading, Rows, Series, Slots, Tables, Unit, Wanted
 from tsad.config import ConfigError, StreamConfig
 from tsad.history import HOUR
 from tsad.layout import topics_found
@@ -34,6 +35,8 @@ PARTS = 12
 FILE_VALUES = 4_000_000
 """Values of a file of results: a unit holds them in memory until it is written."""
 WEEK = 24 * 7
+HISTORY = "history"
+"""The input that is what the stream itself has kept."""
 EMPTY = "no record of it lies in the asked range"
 READERS = 8
 """Files that are looked into at a time."""
@@ -71,12 +74,15 @@ def plan(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
     given: dict[Topic, str | None] = {"telemetry": wanted.input, "logs": wanted.logs}
     said = {topic: path for topic, path in given.items() if path}
     inputs = app.inputs(stream)
-    if wanted.query is not None:
-        return _of_query(app, stream, wanted, features)
     if inputs.on_kafka(said):
         return _of_topics(app, stream, wanted)
-    if inputs.on_prometheus(said):
-        return _of_series(app, stream, wanted, features)
+    for meant, units in (
+        (wanted.input == HISTORY, _of_history),
+        (wanted.query is not None, _of_query),
+        (inputs.on_prometheus(said), _of_series),
+    ):
+        if meant:
+            return units(app, stream, wanted, features)
     paths = {topic: _absolute(path) for topic, path in inputs.paths(said).items()}
     form = inputs.config.format_of("telemetry") if "telemetry" in paths else None
     if not isinstance(form, TelemetryFormat) or not _holds_tables(paths["telemetry"]):
@@ -107,6 +113,28 @@ def _of_topics(app: App, stream: str, wanted: Wanted) -> list[Planned]:
     return [
         Planned(Unit({topic: Part(*place, *held[place]) for topic, place in of.items()}, wanted.since, wanted.until))
         for _, of in sorted(places.items())
+    ]
+
+
+def _of_history(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
+    """A unit for each partition of the slots that the stream has kept. ConfigError where it has kept none, or reads
+    logs: their lines are not kept."""
+    config = app.config.of(stream)
+    if config.logs is not None:
+        raise ConfigError(f"stream {stream!r} reads logs, whose lines its history does not hold; name the logs' source")
+    archive, step = Archive(app.history_folder(stream), config.step), config.step
+    newest = archive.newest()
+    first = 0 if wanted.since is None else -(-wanted.since // step)
+    last = newest if newest is None or wanted.until is None else min(newest, (wanted.until - 1) // step)
+    counts = archive.counts(first, last) if last is not None else []
+    if last is None or not counts:
+        raise ConfigError(f"{archive.folder}: {EMPTY}")
+    partitions = archive.partitions()
+    span = _span(max(count for _, count in counts) * step // HOUR + 1, features, step)
+    rows = sum(count for _, count in counts) // len(partitions)
+    return [
+        Planned(Unit({"telemetry": Slots(number, first, last)}, through=last, span=span), rows=rows)
+        for number in partitions
     ]
 
 

@@ -11,7 +11,9 @@ from streaming.files import open_source
 from streaming.settings import TelemetryFormat
 from streaming.types import Source, Topic
 from tsad.app import App
-from tsad.backfill.spec import File, Part, Reading, Rows, Series, Tables, Unit
+from tsad.archive import Archive
+from tsad.backfill.slots import SlotSource
+from tsad.backfill.spec import File, Part, Reading, Rows, Series, Slots, Tables, Unit
 from tsad.config import ConfigError, resolved
 from tsad.inputs import Inputs
 from tsad.rereading import belonging_of
@@ -22,13 +24,7 @@ SORTED_BYTES = 32 << 20
 
 def sources_of(app: App, stream: str, number: int, unit: Unit, columns: Columns) -> dict[Topic, Source]:
     """Opens what `unit` reads of the stream, within its bounds. SourceChanged where it is not what was planned."""
-    inputs = app.inputs(stream)
-    return {
-        topic: _of_topic(app, stream, topic, read, number, unit, columns)
-        if isinstance(read, Part)
-        else _opened(inputs, topic, read, unit, columns)
-        for topic, read in unit.reads.items()
-    }
+    return {topic: _opened(app, stream, number, topic, read, unit, columns) for topic, read in unit.reads.items()}
 
 
 def _of_topic(app: App, stream: str, topic: Topic, part: Part, number: int, unit: Unit, columns: Columns) -> Source:
@@ -58,8 +54,11 @@ def _of_query(inputs: Inputs, read: Rows, unit: Unit, form: TelemetryFormat, col
     )  # fmt: skip
 
 
-def _opened(inputs: Inputs, topic: Topic, read: Reading, unit: Unit, columns: Columns) -> Source:
+def _opened(app: App, stream: str, number: int, topic: Topic, read: Reading, unit: Unit, columns: Columns) -> Source:
+    inputs = app.inputs(stream)
     form, ahead = inputs.config.format_of(topic), inputs.config.max_ahead
+    if isinstance(read, Part):
+        return _of_topic(app, stream, topic, read, number, unit, columns)
     if isinstance(read, File):
         source = open_source(read.path, form, columns, max_ahead=ahead, clock=inputs.clock, memory_bytes=SORTED_BYTES)
         return Bounded(source, unit.since, unit.until)
@@ -68,6 +67,9 @@ def _opened(inputs: Inputs, topic: Topic, read: Reading, unit: Unit, columns: Co
             read.url, read.files, form, columns, read.entities, unit.since, unit.until, max_ahead=ahead,
             memory_bytes=SORTED_BYTES,
         )  # fmt: skip
+    if isinstance(read, Slots):
+        archive = Archive(app.history_folder(stream), inputs.config.step)
+        return SlotSource(archive, read.partition, read.first, read.last, columns)
     if isinstance(read, Series):
         return inputs.past(columns, unit.since or 0, unit.until or 0, read.entities)
     if isinstance(read, Rows) and isinstance(form, TelemetryFormat):

@@ -47,7 +47,15 @@ class Series(msgspec.Struct, tag="series", frozen=True):
     entities: list[str] | None = None
 
 
-Reading = File | Tables | Rows | Part | Series
+class Slots(msgspec.Struct, tag="slots", frozen=True):
+    """The closed slots `first` to `last` of a partition that the stream itself has kept."""
+
+    partition: int
+    first: int
+    last: int
+
+
+Reading = File | Tables | Rows | Part | Series | Slots
 
 
 class Unit(msgspec.Struct, frozen=True):
@@ -63,7 +71,7 @@ class Unit(msgspec.Struct, frozen=True):
 
 class Wanted(msgspec.Struct, frozen=True):
     """What was asked for: telemetry of `input` (with `query` a database), `logs`; times in ns of event time; about
-    `unit_rows` rows a unit."""
+    `unit_rows` rows a unit; `bands` beside the closed slots."""
 
     input: str | None = None
     logs: str | None = None
@@ -71,6 +79,7 @@ class Wanted(msgspec.Struct, frozen=True):
     since: int | None = None
     until: int | None = None
     unit_rows: int | None = None
+    bands: bool = False
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -82,6 +91,7 @@ class Request(msgspec.Struct, frozen=True):
     version: str
     number: int
     unit: Unit
+    bands: bool = False
 
 
 class Done(msgspec.Struct, frozen=True):

@@ -11,7 +11,8 @@ import msgspec
 
 from tsad.app import App
 from tsad.backfill.reading import sources_of
-from tsad.backfill.spec import Done, Request
+from tsad.backfill.slots import as_closed
+from tsad.backfill.spec import Done, Request, Slots
 from tsad.config import validated
 from tsad.console import peak_memory
 from tsad.models import ModelShelf
@@ -27,7 +28,8 @@ EXPLAINED = 10_000
 def answer(request: str) -> str:
     """Do the unit of `request` (a `Request`); `Done`, both as JSON."""
     asked = msgspec.json.decode(request, type=Request)
-    app, shelf = _opened(msgspec.json.encode(asked.config), asked.stream)
+    closed = any(isinstance(read, Slots) for read in asked.unit.reads.values())
+    app, shelf = _opened(msgspec.json.encode(asked.config), asked.stream, closed)
     return msgspec.json.encode(do(app, shelf, asked)).decode()
 
 
@@ -36,7 +38,7 @@ def do(app: App, shelf: ModelShelf, asked: Request) -> Done:
     began, unit = time.monotonic(), asked.unit
     runner = app.partition_runner(
         asked.stream, asked.number, partial(sources_of, app, asked.stream, asked.number, unit), asked.run,
-        Limits(POLL, EXPLAINED, None), Historic(asked.version, unit.through, unit.span), shelf,
+        Limits(POLL, EXPLAINED, None), Historic(asked.version, unit.through, unit.span, asked.bands), shelf,
     )  # fmt: skip
     try:
         with frozen_heap():
@@ -61,7 +63,9 @@ def _run(runner: Runner) -> None:
 
 
 @cache
-def _opened(config: bytes, stream: str) -> tuple[App, ModelShelf]:
-    """The application and the stream's models, kept from unit to unit of a process."""
-    app = App.open(validated(msgspec.json.decode(config), "configuration"), create=False)
+def _opened(config: bytes, stream: str, closed: bool) -> tuple[App, ModelShelf]:
+    """The application and the stream's models, kept from unit to unit of a process; `closed`: slots are read that were
+    closed once already."""
+    told = validated(msgspec.json.decode(config), "configuration")
+    app = App.open(as_closed(told, stream) if closed else told, create=False)
     return app, app.shelf(stream)

@@ -68,6 +68,7 @@ def main() -> NoReturn:
     from storage.types import FileRefusedError, StoreError
     from streaming.broker.settings import BrokerError
     from streaming.types import SourceChanged
+    from tsad.engines.tasks import EngineError
 
     # faults of the cluster are told as ours, once; the client tells of every attempt
     for library in ("kafka", "confluent_kafka"):

@@ -47,23 +47,28 @@ def moment(said: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
+Input = Annotated[
+    str | None,
+    typer.Option(
+        "--input",
+        help="Telemetry: a file, a folder, a URL (s3://...), kafka, prometheus, history (the slots that the stream has "
+        "kept), or with --query a database.",
+    ),
+]
+From = Annotated[datetime | None, typer.Option("--from", parser=moment, metavar="TIME", help="First event time (UTC).")]
+To = Annotated[
+    datetime | None, typer.Option("--to", parser=moment, metavar="TIME", help="First one that is too late (UTC).")
+]
+
+
 @app.command()
 def backfill(
     stream: Annotated[str, typer.Argument(help="The stream, as configured.")],
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--input", help="Telemetry: a file, a folder, a URL (s3://...), kafka, or with --query a database."
-        ),
-    ] = None,
+    source: Input = None,
     query: Annotated[str | None, typer.Option(help="SELECT statement for the database at --input.")] = None,
     logs: Annotated[str | None, typer.Option(help="Logs: a file or a folder.")] = None,
-    since: Annotated[
-        datetime | None, typer.Option("--from", parser=moment, metavar="TIME", help="First event time (UTC).")
-    ] = None,
-    until: Annotated[
-        datetime | None, typer.Option("--to", parser=moment, metavar="TIME", help="First one that is too late (UTC).")
-    ] = None,
+    since: From = None,
+    until: To = None,
     model: Annotated[str | None, typer.Option(help="The version that judges; the active one if none is named.")] = None,
     compare: Annotated[
         str | None, typer.Option(metavar="VERSION", help="Judge with this version too, and say what differs.")
@@ -76,6 +81,7 @@ def backfill(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write what was found as a page there (HTML).")
     ] = None,
+    bands: Annotated[bool, typer.Option("--bands", help="Expected bands as Parquet, too, beside the scores.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it may cost.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try again what has failed before.")] = False,
     config: ConfigPath = CONFIG,
@@ -86,7 +92,7 @@ def backfill(
 
     The same command again goes on with what is left.
     """
-    wanted = Wanted(source, logs, query, _ns(since), _ns(until), unit_rows)
+    wanted = Wanted(source, logs, query, _ns(since), _ns(until), unit_rows, bands)
     with opened(config, database, needed=True, create=True) as opened_app, opened_app.claim():
         opened_app.config.of(stream)
         versions = [version_of(opened_app, stream, one) for one in (model, *([compare] if compare else []))]

@@ -1,7 +1,8 @@
 """`tsad fit`, `tsad run`, `tsad try` and `tsad demo`."""
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from tenacity import RetryCallState
 from streaming.types import Topic
 from tsad.app import App
 from tsad.aside import Aside, GivenUpError, patiently
+from tsad.background import stretches_of
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
 from tsad.cli.registers import model_row
 from tsad.cli.terminal import INTERRUPTED, note, opened, print_line, show
@@ -24,7 +26,9 @@ from tsad.logs import configure
 from tsad.polling import SERVER, poller
 from tsad.progress import Progress
 from tsad.report import as_json, model_table, run_table
+from tsad.retraining import learnable
 from tsad.serving import noting, serving
+from tsad.spreading import spreading
 from tsad.triage.following import triage_of
 from tsad.worker import Worker, attempts, tell_outage
 
@@ -46,19 +50,33 @@ def fit(
     source: Annotated[str | None, typer.Option("--from", help="History: a file or a folder.")] = None,
     logs: Annotated[str | None, typer.Option(help="History of the logs.")] = None,
     candidate: Annotated[bool, typer.Option("--candidate", help="Do not activate it.")] = False,
+    engine: Annotated[
+        str | None, typer.Option(help="Fit detectors in parallel: local (this machine's cores) or ray.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Of the engine, so many at a time.")] = None,
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster that runs, such as ray://head:10001.")] = None,
     config: ConfigPath = CONFIG,
     database: DatabaseUrl = None,
     json: AsJson = False,
 ) -> None:
-    """Fit a model version on history, and make it the active one."""
-    with opened(config, database, needed=True, create=True) as opened_app, Bars() as bars:
+    """Fit a model version on history, and make it the active one. Alerts and maintenance windows are left out."""
+    if engine is None and (workers or address):
+        raise typer.BadParameter("--workers and --address are an engine's: say --engine local or --engine ray")
+    with opened(config, database, needed=True, create=True) as opened_app, Bars() as bars, ExitStack() as held:
+        spread = None
+        if engine is not None:
+            spread = held.enter_context(spreading(opened_app.config, stream, engine, workers, address))
         collected = opened_app.collect(stream, _paths(source, logs), tell=bars.count(f"read {stream}"))
-        row = opened_app.fit(stream, collected, bars.stages(f"fit {stream}"))
+        rows, left_out = learnable(collected.rows, stretches_of(opened_app, stream))
+        row = opened_app.fit(stream, replace(collected, rows=rows), bars.stages(f"fit {stream}"), left_out, spread)
         if not candidate:
             row = opened_app.models.promote(stream, row.version)
         bars.done()
-    rows = [model_row(row)]
-    show(rows, model_table(rows), json)
+    note(
+        "fitted on {rows} rows of {entities} entities ({left_out} more, of alerts and maintenance windows, were left "
+        "out): on {windows} windows of them, spread evenly, per {scope}".format_map(row.meta["fit"])
+    )
+    show([model_row(row)], model_table([model_row(row)]), json)
 
 
 class Form(Enum):

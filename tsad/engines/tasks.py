@@ -9,7 +9,7 @@ import structlog
 from tsad.logs import structured
 from tsad.operating import LogFormat
 
-CALLS = {"unit": "tsad.backfill.unit:answer"}
+CALLS = {"unit": "tsad.backfill.unit:answer", "fit": "tsad.spreading:fitted"}
 """What can be asked for, by name: "module:function" of str -> str."""
 
 LOG_FORM = "TSAD_LOG_FORMAT"

@@ -9,15 +9,17 @@ from tsad.rows import utc
 from tsad.wording import utc_text
 
 TIMES = {"since": "from", "until": "to"}
-CUT = "unit_rows"
-"""How a run was cut into units is no part of what it reads."""
+APART = ("entities", "files", "planned")
+"""Of what a unit reads: whose rows it takes, what is looked at one by one, and when that was planned."""
+ASIDE = ("unit_rows", "bands")
+"""How a run was cut into units, and what it wrote beside, is no part of what it reads."""
 
 
 def told(spec: Mapping[str, Any]) -> dict[str, str]:
     """What was asked for, by the words of the command line."""
     found = {}
     for name, value in spec.items():
-        if name == CUT or value is None:
+        if name in ASIDE or value is None:
             continue
         at = utc_text(utc(value)) if name in TIMES and isinstance(value, int) else value
         found[TIMES.get(name, name)] = ", ".join(map(str, at)) if isinstance(at, list) else str(at)
@@ -27,7 +29,7 @@ def told(spec: Mapping[str, Any]) -> dict[str, str]:
 def same_input(backfills: Backfills, one: BackfillRow, other: BackfillRow) -> bool:
     """Whether two runs read the same records: of one stream, the same range, files of the same size and stamp,
     messages of the same offsets."""
-    asked = [{name: value for name, value in row.spec.items() if name != CUT} for row in (one, other)]
+    asked = [{name: value for name, value in row.spec.items() if name not in ASIDE} for row in (one, other)]
     if one.stream != other.stream or asked[0] != asked[1]:
         return False
     return read_by(backfills.units(one.run)) == read_by(backfills.units(other.run))
@@ -38,7 +40,7 @@ def read_by(units: Iterable[UnitRow]) -> set[str]:
     found = set()
     for unit in units:
         for topic, reading in unit.spec.get("reads", {}).items():
-            whole = {name: value for name, value in reading.items() if name not in {"entities", "files"}}
+            whole = {name: value for name, value in reading.items() if name not in APART}
             for part in reading.get("files", [None]):
                 found.add(json.dumps([topic, whole, part], sort_keys=True))
     return found

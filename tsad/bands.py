@@ -1,0 +1,57 @@
+"""Expected bands of closed slots: what an alert's evidence says is usual, for every entity and slot.
+
+A band is what explanations show: the 1% and 99% quantiles of the model's normal windows, of the entity's own where it
+has enough of them, in the unit of the channel at that hour.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from detectors.background import Background
+from detectors.scorer import Scorer
+from streaming.types import Codes, Floats, Windows
+
+BANDS = "bands"
+"""The folder of their files, in that of the closed slots."""
+LOW, HIGH = "low:", "high:"
+"""What the names of their columns begin with."""
+
+
+class Bands:
+    """Of the entities that `scorer` judges. What is usual for an entity is looked up once.
+
+    `columns` are the names of its 2 F bounds: the lower one of each feature, then the upper ones.
+    """
+
+    def __init__(self, scorer: Scorer) -> None:
+        features = scorer.ensemble.features
+        self.columns = [f"{side}{name}" for side in (LOW, HIGH) for name in features]
+        self._features = features
+        self._scorer = scorer
+        self._background = Background(scorer.ensemble.background)
+        self._place: dict[str, int] = {}
+        self._scaled = np.zeros((0, len(self.columns)), np.float32)
+
+    def of(self, rows: Codes, names: Sequence[str], slot: int) -> Floats:
+        """The bounds (B x 2 F, raw; NaN = unknown) for entities at a slot; `rows` are their codes, `names` their names.
+
+        Of an entity that still learns its ranges: as far as it has come.
+        """
+        new = [name for name in dict.fromkeys(names) if name not in self._place]
+        if new:
+            self._learn(new)
+        origin, width = self._scorer.ranges(rows, slot)
+        bounds: Floats = self._scaled[[self._place[name] for name in names]]
+        bounds *= np.tile(width, 2)
+        bounds += np.tile(origin, 2)
+        return bounds
+
+    def _learn(self, names: Sequence[str]) -> None:
+        """What is usual for `names`, scaled."""
+        nothing = np.empty((len(names), 0, len(self._features)), np.float32)
+        codes = np.arange(len(names), dtype=np.int32)
+        windows = Windows(codes, np.zeros(len(names), np.int64), nothing, self._features, names)
+        self._place |= {name: len(self._place) + number for number, name in enumerate(names)}
+        usual = np.concatenate(self._background.bands(windows), axis=1)
+        self._scaled = np.concatenate([self._scaled, usual])
