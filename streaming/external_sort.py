@@ -123,7 +123,11 @@ def _sorted(tables: Sequence[Any], keys: Sequence[str]) -> Any:
     table = pa.concat_tables(tables).combine_chunks()
     if _is_sorted(table, keys):
         return table
-    return table.take(pc.sort_indices(table, sort_keys=[(key, "ascending") for key in keys]))
+    # runs of rows in order, as a merge has them, cost this sort next to nothing
+    order = np.argsort(table[keys[0]].to_numpy(), kind="stable")
+    if not _is_sorted(table.select(keys).take(pa.array(order)), keys):
+        return table.take(pc.sort_indices(table, sort_keys=[(key, "ascending") for key in keys]))
+    return table.take(pa.array(order))
 
 
 def _is_sorted(table: Any, keys: Sequence[str]) -> bool:

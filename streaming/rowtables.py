@@ -111,19 +111,20 @@ def _packed(values: Any) -> Any:
 
 def _unpacked(column: Any, width: int) -> Any:
     """Rows of `_packed` as one matrix of `width` columns; what a shorter one lacks is NaN."""
-    values = np.full((len(column), width), np.nan, dtype=np.float32)
-    start = 0
-    for chunk in filter(len, column.chunks):
-        ends = np.frombuffer(chunk.buffers()[1], dtype=np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-        content = chunk.buffers()[2] or b""
-        cells = np.frombuffer(content, dtype=np.float32)[ends[0] // 4 : ends[-1] // 4]
-        part = values[start : start + len(chunk)]
-        lengths = np.diff(ends) // 4
-        if (lengths == width).all():
-            part[:] = np.reshape(cells, part.shape)
-        else:
-            part[np.arange(width) < lengths[:, None]] = cells
-        start += len(chunk)
+    parts = [_unpacked_chunk(chunk, width) for chunk in column.chunks if len(chunk)]
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate(parts) if parts else np.zeros((0, width), dtype=np.float32)
+
+
+def _unpacked_chunk(chunk: Any, width: int) -> Any:
+    ends = np.frombuffer(chunk.buffers()[1], dtype=np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+    cells = np.frombuffer(chunk.buffers()[2] or b"", dtype=np.float32)[ends[0] // 4 : ends[-1] // 4]
+    lengths = np.diff(ends) // 4
+    if (lengths == width).all():
+        return cells.reshape(len(chunk), width).copy()
+    values = np.full((len(chunk), width), np.nan, dtype=np.float32)
+    values[np.arange(width) < lengths[:, None]] = cells
     return values
 
 
