@@ -401,7 +401,7 @@ def test_more_than_memory_holds_is_spilled_and_comes_in_order(tmp_path):
     assert read(tmp_path, memory_bytes=100_000).times == sorted(at(s) for s in range(5000))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(st.sampled_from(["a", "b", "c", None]), st.none() | st.integers(0, 9), st.floats(0, 9, width=32)),
