@@ -15,7 +15,6 @@ from tenacity import RetryCallState
 from streaming.types import Topic
 from tsad.app import App
 from tsad.aside import Aside, GivenUpError, patiently
-from tsad.background import stretches_of
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
 from tsad.cli.registers import model_row
 from tsad.cli.terminal import INTERRUPTED, note, opened, print_line, show
@@ -60,6 +59,8 @@ def fit(
     json: AsJson = False,
 ) -> None:
     """Fit a model version on history, and make it the active one. Alerts and maintenance windows are left out."""
+    from tsad.background import stretches_of
+
     if engine is None and (workers or address):
         raise typer.BadParameter("--workers and --address are an engine's: say --engine local or --engine ray")
     with opened(config, database, needed=True, create=True) as opened_app, Bars() as bars, ExitStack() as held:
