@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streaming.related import Related
 from streaming.types import Ints, State
 
-LEAST, SLOTS, ENOUGH = 1024, 32, 4096
+LEAST, SLOTS, ENOUGH = 1024, 64, 4096
 """Between two lessons lie so many lines and slots at least; so many lines do without the slots."""
 MOST = 8192
 """Lines that a lesson is of at most: the first."""
