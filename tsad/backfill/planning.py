@@ -23,6 +23,7 @@ from tsad.backfill.reading import query_of
 from tsad.backfill.spec import File, Part, Reading, Rows, Series, Slots, Tables, Unit, Wanted
 from tsad.config import ConfigError, StreamConfig
 from tsad.history import HOUR
+from tsad.incoming import PUSH
 from tsad.layout import topics_found
 
 UNIT_ROWS = 1_000_000
@@ -83,7 +84,7 @@ def plan(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
     ):
         if meant:
             return units(app, stream, wanted, features)
-    paths = {topic: _absolute(path) for topic, path in inputs.paths(said).items()}
+    paths = {topic: _absolute(_readable(path)) for topic, path in inputs.paths(said).items()}
     form = inputs.config.format_of("telemetry") if "telemetry" in paths else None
     if not isinstance(form, TelemetryFormat) or not _holds_tables(paths["telemetry"]):
         reads: dict[Topic, Reading] = {topic: File(path) for topic, path in paths.items()}
@@ -138,16 +139,25 @@ def _of_history(app: App, stream: str, wanted: Wanted, features: int) -> list[Pl
     ]
 
 
+def _readable(path: str) -> str:
+    """`path`, where another process can read it again and again; ConfigError where it cannot."""
+    if path == "-":
+        raise ConfigError("standard input cannot be read by the processes that do the work; name a file")
+    if path == PUSH:
+        raise ConfigError("what was pushed is kept as closed slots alone: --input history, or name a file")
+    return path
+
+
 def _absolute(path: str) -> str:
     """For processes that stand elsewhere."""
-    return path if _URL.match(path) or path == "-" else str(Path(path).absolute())
+    return path if _URL.match(path) else str(Path(path).absolute())
 
 
 def _holds_tables(path: str) -> bool:
     """Whether there are tables at `path`: what is no file or folder of this machine is for the data set to say."""
     place = Path(path)
     if _URL.match(path) or not place.exists():
-        return path != "-"
+        return True
     below = place.rglob("*") if place.is_dir() else [place]
     known = (file for file in below if {*file.suffixes} & KIND_OF_SUFFIX.keys())
     return any(kind_of(file) != "lines" for file in known)

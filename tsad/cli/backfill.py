@@ -93,6 +93,8 @@ def backfill(
 
     The same command again goes on with what is left.
     """
+    if since is not None and until is not None and since >= until:
+        raise typer.BadParameter(f"--from {since.isoformat()} does not lie before --to {until.isoformat()}")
     wanted = Wanted(source, logs, query, _ns(since), _ns(until), unit_rows, bands)
     with opened(config, database, needed=True, create=True) as opened_app, opened_app.claim():
         _check(opened_app, stream, address)
