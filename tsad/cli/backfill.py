@@ -21,11 +21,13 @@ from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
 from tsad.cli.terminal import FAILED, INTERRUPTED, note, opened, show, show_rows
 from tsad.config import ConfigError
 from tsad.console import Bars, interruptible
+from tsad.detection import ensemble_settings
 from tsad.engines import open_engine
 from tsad.engines.tasks import Engine
 from tsad.report import facts_table
 from tsad.runs.comparing import compare as compared_runs
 from tsad.runs.tables import comparison_tables
+from tsad.spreading import gpus
 from tsad.wording import counted
 
 SHOWN = 50
@@ -105,7 +107,8 @@ def backfill(
             )
             return
         rows = _runs(opened_app, stream, wanted, versions, run)
-        with open_engine(engine.value, workers, address) as opened_engine:
+        share = gpus(ensemble_settings(opened_app.config.of(stream)).detectors)
+        with open_engine(engine.value, workers, address, share) as opened_engine:
             drivers = _drive(opened_app, rows, opened_engine, retry)
         _summary(opened_app, drivers, json)
         if report is not None:
