@@ -14,10 +14,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 ROOT = Path(__file__).resolve().parent.parent
 LABELS = ("label", "changepoint", "label_system")
+SECONDS = {"asd": 300, "jumpstarter_d2": 300, "smd": 60}
+"""Between two rows where their numbers stand for times."""
 
 
 def sets(data: Path, most: int | None) -> dict[str, list[str]]:
@@ -35,7 +38,7 @@ def lay_out(home: Path, data: Path, found: dict[str, list[str]]) -> None:
     for name, series in found.items():
         for one in series:
             part_out(home, data / name, one)
-        step = f"{seconds_between(data / name / f'{series[0]}.test.parquet')}s"
+        step = f"{seconds_between(home / 'test' / name / f'{series[0]}.parquet')}s"
         lines += [
             f'[stream."{name}"]', f'step = "{step}"', f'[stream."{name}".telemetry]', 'layout = "wide"',
             "entity = false", 'time = "timestamp"', 'default_entity = "{file}"', f"ignore = {list(LABELS)}",
@@ -52,16 +55,18 @@ def seconds_between(path: Path) -> int:
 
 def part_out(home: Path, folder: Path, series: str) -> None:
     """The files of a series, each named as it is."""
-    parts = {part: folder / f"{series}.{part}.parquet" for part in ("train", "test")}
-    for part, path in parts.items():
-        place = home / part / folder.name / f"{series}.parquet"
+    paths = {part: folder / f"{series}.{part}.parquet" for part in ("train", "test")}
+    whole = pq.read_table(paths["test"])
+    half = len(whole) // 2
+    halves = {"train": whole[:half], "test": whole[half:]}
+    for part, path in paths.items():
+        rows = pq.read_table(path) if paths["train"].exists() else halves[part]
+        if folder.name in SECONDS:
+            at = rows.column_names.index("timestamp")
+            rows = rows.set_column(at, "timestamp", pc.multiply(rows["timestamp"], SECONDS[folder.name]))
+        place = home / part / folder.name / path.name.replace(f".{part}", "")
         place.parent.mkdir(parents=True, exist_ok=True)
-        if parts["train"].exists():
-            place.symlink_to(path)
-        else:
-            whole = pq.read_table(parts["test"])
-            half = len(whole) // 2
-            pq.write_table(whole[:half] if part == "train" else whole[half:], place)
+        pq.write_table(rows, place)
 
 
 def said(home: Path, *arguments: str) -> str:

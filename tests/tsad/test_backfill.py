@@ -1,5 +1,6 @@
 """Runs over history: the stream's own rows, whatever the units; resumed, killed, and with files that are broken."""
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -122,6 +123,16 @@ def test_a_data_set_in_an_object_store_gives_the_rows_of_the_stream(tables: App,
     assert len(planned(tables, wanted)) == 3
     assert backfilled(tables, "june", wanted) == "finished"
     assert_same(tables, "june")
+
+
+def test_a_unit_leaves_nothing_in_memory(tables: App) -> None:
+    def runners() -> int:
+        return sum(isinstance(one, Runner) for one in gc.get_objects())
+
+    gc.collect()
+    before = runners()
+    assert backfilled(tables, "june", Wanted("live.parquet", unit_rows=1)) == "finished"
+    assert runners() == before
 
 
 def states(app: App, run: str = "june") -> list[tuple[str, int]]:
