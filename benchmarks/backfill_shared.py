@@ -40,8 +40,10 @@ def lay_out(home: Path, data: Path, found: dict[str, list[str]]) -> None:
             part_out(home, data / name, one)
         step = f"{seconds_between(home / 'test' / name / f'{series[0]}.parquet')}s"
         lines += [
-            f'[stream."{name}"]', f'step = "{step}"', f'[stream."{name}".telemetry]', 'layout = "wide"',
-            "entity = false", 'time = "timestamp"', 'default_entity = "{file}"', f"ignore = {list(LABELS)}",
+            f'[stream."{name}"]', f'step = "{step}"',
+            'max_ahead = "3650d"',  # some have times of a year to come
+            f'[stream."{name}".telemetry]', 'layout = "wide"', "entity = false", 'time = "timestamp"',
+            'default_entity = "{file}"', f"ignore = {list(LABELS)}",
         ]  # fmt: skip
     (home / "tsad.toml").write_text("\n".join(lines) + "\n")
 

@@ -205,6 +205,16 @@ def rays_worker(home: Path) -> int:
     raise AssertionError("no process of Ray has the database open")
 
 
+def test_records_that_are_refused_are_told(home: Path) -> None:
+    table = pq.read_table(home / "set" / "part-0.parquet")
+    times = table["time"].to_numpy().copy()
+    times[5:8] = 4 * 10**9  # the year 2096
+    pq.write_table(table.set_column(1, "time", pa.array(times)), home / "ahead.parquet")
+    said = tsad(home, "backfill", "s", "--input", "ahead.parquet", "--run", "ahead", "--workers", "1", "--json")
+    assert (said.code, said.json["dead_letters"], said.json["rows"]) == (0, 3, 8 * MORE_SLOTS)
+    assert "records were refused (future 3); tsad dead-letters s --run ahead shows some" in said.err
+
+
 def test_names_follow_from_what_is_asked(home: Path) -> None:
     first, second, third = (
         tsad(home, "backfill", "s", "--input", "set", "--workers", "1", *more, "--json")

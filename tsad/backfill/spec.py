@@ -99,6 +99,5 @@ class Done(msgspec.Struct, frozen=True):
 
     rows: int
     windows: int
-    dead_letters: int
     seconds: float
     peak_bytes: int

@@ -49,9 +49,8 @@ def do(app: App, shelf: ModelShelf, asked: Request) -> Done:
     finally:
         for source in runner.sources.values():
             source.close()
-    dead = sum(count for name, count in runner.counts.items() if name.startswith("dead:"))
     progress = runner.progress
-    return Done(progress.rows, progress.windows, dead, time.monotonic() - began, peak_memory())
+    return Done(progress.rows, progress.windows, time.monotonic() - began, peak_memory())
 
 
 def _run(runner: Runner) -> None:

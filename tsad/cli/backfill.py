@@ -1,5 +1,6 @@
 """`tsad backfill`."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import Enum
@@ -212,16 +213,30 @@ def _report(opened_app: App, drivers: Sequence[Driver], path: Path) -> None:
     note(f"wrote {path}")
 
 
+def _refused(opened_app: App, row: BackfillRow) -> Counter[str]:
+    """How many records were refused, by reason."""
+    found = Counter[str]()
+    for place in opened_app.reader.health(row.stream, row.run)["partitions"].values():
+        for name, count in place["counts"].items():
+            if name.startswith("dead:"):
+                found[name.removeprefix("dead:")] += count
+    return found
+
+
 def _summary(opened_app: App, drivers: Sequence[Driver], json: bool) -> None:
     """How each run has ended, and with two of them, both finished, how their alerts differ."""
     told: list[dict[str, Any]] = []
     tables: list[RenderableType] = []
     for driver in drivers:
         row, standing = driver.row, driver.standing
+        refused = _refused(opened_app, row)
+        if refused:
+            said = ", ".join(f"{reason} {count:,}" for reason, count in sorted(refused.items()))
+            note(f"{row.run}: records were refused ({said}); tsad dead-letters {row.stream} --run {row.run} shows some")
         found: dict[str, Any] = {
             "run": row.run, "stream": row.stream, "model": row.model_version, "state": driver.state,
             "units": standing.units, "failed": standing.failed, "entities": standing.entities_done,
-            "rows": standing.rows_done, "alerts": standing.alerts,
+            "rows": standing.rows_done, "alerts": standing.alerts, "dead_letters": sum(refused.values()),
         }  # fmt: skip
         told.append(found)
         tables.append(facts_table(f"Backfill of {row.stream}", found))
