@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
+from detectors.registry import available
 from storage.backfills import Backfills
 from streaming.settings import SECOND
 from tests.tsad.command_line import CONFIGURATION, fresh_home, tsad
@@ -330,3 +331,27 @@ def test_a_stream_that_has_kept_nothing_has_no_history(app: App) -> None:
     shutil.rmtree("tsad-history")
     with pytest.raises(ConfigError, match="no record of it lies in the asked range"):
         planned(app, Wanted("history"))
+
+
+NAMES = [one.name for one in available() if one.name != "bent"]  # that one bends another
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_detector_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Alone in its model, by units of an entity each: scores, and alerts where it finds any."""
+    chosen = CONFIGURATION.replace('["subspace", "vote"]', f'["{name}"]')
+    home = fresh_home(tmp_path / "home", f"{chosen}{TABLES}")
+    cells = cells_with_anomalies()
+    for part, slots in (("history", range(FIT_SLOTS)), ("live", range(FIT_SLOTS, SLOTS))):
+        pq.write_table(table({key: v for key, v in cells.items() if key[1] in slots}), home / f"{part}.parquet")
+    for arguments in (("fit", "s", "--from", "history.parquet"), ("run", "s", "--source", "live.parquet")):
+        said = tsad(home, *arguments)
+        assert said.code == 0, said.err
+    monkeypatch.chdir(home)
+    app = App.open(load_config(Path("tsad.toml")))
+    assert backfilled(app, "june", Wanted("live.parquet", unit_rows=1)) == "finished"
+    live, june = rows_of(app, "live"), rows_of(app, "june")
+    assert [one for one in live if one.startswith("hours of") and live[one]]
+    found = differences(june, live)
+    assert not found, found
+    app.close()
