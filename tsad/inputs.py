@@ -10,11 +10,12 @@ from streaming.columns import Columns
 from streaming.deadletters import DeadLetters
 from streaming.decoders import PayloadDecoder, decoder_of
 from streaming.files import open_source
+from streaming.holdings import Held
 from streaming.linescores import LineModel
 from streaming.linetape import LineTape
 from streaming.logintake import LogIntake
 from streaming.masking import Masking
-from streaming.prometheus.held import Held, held
+from streaming.prometheus.held import held
 from streaming.prometheus.settings import Questions
 from streaming.prometheus.source import PrometheusRange, open_range
 from streaming.redaction import Redaction

@@ -3,8 +3,8 @@
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
 
+from streaming.holdings import Held
 from streaming.mapping import SeriesMapping
 from streaming.prometheus.answers import Points, entities_of, read
 from streaming.prometheus.client import Client
@@ -13,16 +13,6 @@ from streaming.prometheus.source import PATIENCE, insisting, numbers
 
 PIECE = 1440
 """Times that are counted at once."""
-
-
-class Held(NamedTuple):
-    """One entity of a range: how many rows it has (of its most frequent query, so perhaps a few more), and times (ns)
-    before which and behind which it has none, to a piece of the range."""
-
-    entity: str
-    rows: int
-    first_ns: int
-    last_ns: int
 
 
 def held(
@@ -34,7 +24,11 @@ def held(
     doze: Callable[[float], None] = time.sleep,
 ) -> list[Held]:
     """The entities of [since, until), by name. UnansweredError where the server has not said within `patience` (s),
-    QueryError where it never will."""
+    QueryError where it never will.
+
+    Rows are those of an entity's most frequent query, so perhaps a few more; first and last are times before which and
+    behind which it has none, to a piece of the range.
+    """
     found: dict[str, Held] = {}
     client, insist = Client(server), insisting(patience, doze)
     mapping = SeriesMapping(questions.mapping, questions.default_entity)

@@ -1,6 +1,8 @@
 """Runs over history beside the stream's own: the same rows, but for names of runs, partitions and positions."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import chdir, contextmanager
+from pathlib import Path
 from typing import Any
 
 from storage.backfills import Backfills
@@ -10,7 +12,20 @@ from tsad.app import App
 from tsad.backfill.driving import Driver, begin, version_of
 from tsad.backfill.planning import Planned, plan
 from tsad.backfill.spec import Wanted
+from tsad.config import load_config
 from tsad.engines.tasks import Outcome, Task, perform, place_of
+
+
+@contextmanager
+def opened(home: Path) -> Iterator[App]:
+    """The application of the folder `home`, in it."""
+    with chdir(home):
+        app = App.open(load_config(Path("tsad.toml")))
+        try:
+            yield app
+        finally:
+            app.close()
+
 
 PLACE = {"run", "alert_id", "content", "partition", "position", "topic"}
 """What says which run, which part of it, and where a record lay."""

@@ -4,8 +4,8 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,8 @@ import pytest
 
 from storage.backfills import Backfills, UnitRow
 from tests.tsad.command_line import CONFIGURATION, fresh_home, running_until, started, tsad
-from tests.tsad.histories import rows_of
+from tests.tsad.histories import opened, rows_of
 from tests.tsad.streams import FEATURES, FIT_SLOTS, START, normal
-from tsad.app import App
-from tsad.config import load_config
 
 ENTITIES = [f"host-{number:02}" for number in range(24)]
 MORE_SLOTS = 900
@@ -75,19 +73,6 @@ def undisturbed(fitted_home: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 COMMAND = ("backfill", "s", "--input", "set", "--run", "june", "--workers", "2", "--unit-rows", "1800")
-
-
-@contextmanager
-def opened(home: Path) -> Iterator[App]:
-    """The application of `home`."""
-    before = Path.cwd()
-    os.chdir(home)
-    app = App.open(load_config(Path("tsad.toml")))
-    try:
-        yield app
-    finally:
-        app.close()
-        os.chdir(before)
 
 
 def units_of(home: Path) -> list[UnitRow]:

@@ -4,8 +4,7 @@ import json
 import random
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import chdir, contextmanager
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,7 @@ from tests.tsad.command_line import CONFIGURATION, finished, started, tsad
 from tests.tsad.kafka_streams import key_of
 from tests.tsad.streams import FIT_SLOTS, SLOTS, START, STREAM, cells_with_anomalies, differences, payloads
 from tests.tsad.test_two_topics import cells, log_lines
-from tsad.app import App
 from tsad.backfill.spec import Wanted
-from tsad.config import load_config
 
 SERIAL = count()
 LATE = {"late": (1, 7), "too_late": (20, 40)}
@@ -99,19 +96,10 @@ def home(fitted_home: Path, tmp_path: Path) -> Path:
 
 def rows_of(home: Path, run: str = LIVE) -> dict[str, list[Any]]:
     """The final rows without the places of records; of templates the texts, whose numbers are their partition's."""
-    with opened(home) as app:
+    with histories.opened(home) as app:
         found = histories.rows_of(app, run)
     found["templates"] = [{"text": text} for text in sorted({row["text"] for row in found["templates"]})]
     return found
-
-
-@contextmanager
-def opened(home: Path) -> Iterator[App]:
-    """The application of `home`."""
-    with chdir(home):
-        app = App.open(load_config(Path("tsad.toml")))
-        yield app
-        app.close()
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +135,7 @@ def test_standard_input(home: Path, from_files: dict[str, list[Any]], piped: str
 
 
 def test_a_run_over_history(home: Path, from_files: dict[str, list[Any]]) -> None:
-    with opened(home) as app:
+    with histories.opened(home) as app:
         assert histories.backfilled(app, "again", Wanted("live.jsonl", "live-logs.jsonl")) == "finished"
     assert differences(rows_of(home, "again"), from_files) == []
 
@@ -168,6 +156,6 @@ def test_topics(kafka_server: str, home: Path, from_files: dict[str, list[Any]],
     said = tsad(home, "run", STREAM, "--until-end", "--json")
     assert (said.code, said.json["rows"]) == (0, len(TELEMETRY) + len(LINES)), said.err
     assert differences(rows_of(home), from_files) == []
-    with opened(home) as app:
+    with histories.opened(home) as app:
         assert histories.backfilled(app, "again", Wanted()) == "finished"
     assert differences(rows_of(home, "again"), from_files) == []

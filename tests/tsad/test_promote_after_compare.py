@@ -1,7 +1,5 @@
 """`tsad models promote --after-compare`: nobody's version judges before somebody has seen what it would change."""
 
-from collections.abc import Iterator
-from contextlib import chdir, contextmanager
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -13,18 +11,10 @@ from storage.models import Models
 from storage.types import StoreError, StreamRow
 from tests.storage.stored_samples import alert, empty
 from tests.tsad.command_line import Said, tsad
+from tests.tsad.histories import opened
 from tsad.app import App
-from tsad.config import load_config
 
 INPUT = {"input": "history/", "since": 5}
-
-
-@contextmanager
-def opened(home: Path) -> Iterator[App]:
-    with chdir(home):
-        app = App.open(load_config(Path("tsad.toml")))
-        yield app
-        app.close()
 
 
 def ran(app: App, run: str, version: str, *slots: int, state: str = "finished", files: str = "a") -> None:

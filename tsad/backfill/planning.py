@@ -14,7 +14,6 @@ from streaming.broker.part import extents
 from streaming.datasets import DataFile, held, list_files
 from streaming.files import KIND_OF_SUFFIX, kind_of
 from streaming.holdings import Held
-from streaming.prometheus.held import held as held_series
 from streaming.settings import TelemetryFormat
 from streaming.types import Topic
 from tsad.app import App
@@ -216,7 +215,7 @@ def _of_series(app: App, stream: str, wanted: Wanted, features: int) -> list[Pla
     since = until - asked.past if wanted.since is None else wanted.since
     bounds = structs.replace(wanted, since=since, until=until, unit_rows=wanted.unit_rows or UNIT_ROWS)
     found: dict[str, _Entity] = {}
-    for name, rows, _, last in held_series(asked.server(), inputs.questions(), since, until):
+    for name, rows, _, last in inputs.held(since, until):
         found.setdefault(name, _Entity(name)).add(rows, min(last, until - 1), 0)
     if not found:
         raise ConfigError(f"{asked.url}: {EMPTY}")
