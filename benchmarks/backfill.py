@@ -114,16 +114,16 @@ class Bench:
         """One case."""
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
             app = self.app(profile, Path(name) / "run")
-            version = version_of(app, STREAM, None).version
+            judge = version_of(app, STREAM, None)
             wanted = Wanted(str(data), unit_rows=self.unit_rows)
             began = time.monotonic()
-            units = plan(app, STREAM, wanted, CHANNELS)
+            units = plan(app, STREAM, wanted, [app.shelf(STREAM).read(judge).ensemble])
             planned = time.monotonic() - began
-            row = begin(app, "bench", STREAM, version, wanted, units)
+            row = begin(app, "bench", STREAM, judge.version, wanted, units)
             began = time.monotonic()
             with engine_of(engine, workers) as opened:
                 # every worker starts, imports and reads the model before the clock runs
-                warm = begin(app, "warm", STREAM, version, wanted, units[: workers if engine != LOOP else 1])
+                warm = begin(app, "warm", STREAM, judge.version, wanted, units[: workers if engine != LOOP else 1])
                 Driver(app, warm, opened).drive()
                 start, began = time.monotonic() - began, time.monotonic()
                 timed = Timed(opened)

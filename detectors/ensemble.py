@@ -173,6 +173,16 @@ class Ensemble:
         median: Floats = self.medians[self._index.get(name, -1)]
         return median
 
+    @property
+    def memoryless(self) -> bool:
+        """Whether nothing is learnt on the stream but the ranges of entities that are not `frozen`."""
+        kinds = {detector.memory for detector in self.detectors.values()}
+        return self.settings.calibration == "frozen" and kinds <= {"window"}
+
+    def frozen(self, name: str) -> bool:
+        """Whether the range of entity `name` is known from training."""
+        return name in self._index and self.ranges.frozen(self._index[name])
+
     def learning(self) -> Learning:
         """How the calibrators of this version learn."""
         settings = self.settings

@@ -80,6 +80,10 @@ class Ranges:
         """Scaled values of each channel (F) lie in [-limit, limit]."""
         return np.where(self.units > 0, LINES_LIMIT, LIMIT)
 
+    def frozen(self, place: int) -> bool:
+        """Whether the entity at `place` learns nothing more: training saw enough values of all its channels."""
+        return bool((self.counts[place] >= Pace().prior_rows).all())
+
     def state(self) -> State:
         """As plain arrays."""
         return State({name: getattr(self, name) for name in self.__slots__})

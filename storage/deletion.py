@@ -1,6 +1,6 @@
 """A run over history goes: its rows in every table, in short transactions, its snapshots, and what else it wrote."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -16,6 +16,8 @@ ABOUT = {schema.alerts: "alert", served.incidents: "incident"}
 """Of what people's marks speak."""
 FEW = 500
 """Alerts and incidents in a transaction: with each alert go its explanations."""
+KEPT = (schema.leases, schema.places)
+"""What is not of a partition's records."""
 LAST = (schema.leases, schema.streams)
 """What goes when all else is gone: as long as they are there, the run is listed and can be deleted again."""
 
@@ -41,8 +43,16 @@ def delete_run(
     files()
     kept = [table for table in metadata.sorted_tables if "run" in table.c and table.name not in gone]
     for table in [*(table for table in reversed(kept) if table not in LAST), *LAST]:
-        gone[table.name] = _delete(database, table, run, FEW if table in ABOUT else batch)
+        gone[table.name] = _delete(database, table, (table.c.run == run,), FEW if table in ABOUT else batch)
     return {name: count for name, count in gone.items() if count}
+
+
+def forget_part(database: Database, run: str, stream: str, partition: int, batch: int = 5000) -> None:
+    """Delete what a partition of a run has saved, in short transactions: it begins anew. It keeps its lease."""
+    for table in reversed(metadata.sorted_tables):
+        if table not in KEPT and {"run", "stream", "partition"} <= set(table.c.keys()):
+            mine = (table.c.run == run, table.c.stream == stream, table.c.partition == partition)
+            _delete(database, table, mine, FEW if table in ABOUT else batch)
 
 
 def _cut_off(connection: Connection, run: str, by: str, now: datetime) -> dict[str, int]:
@@ -55,10 +65,10 @@ def _cut_off(connection: Connection, run: str, by: str, now: datetime) -> dict[s
     return gone
 
 
-def _delete(database: Database, table: sa.Table, run: str, batch: int) -> int:
-    """Delete the table's rows of the run, `batch` in a transaction."""
+def _delete(database: Database, table: sa.Table, mine: Sequence[sa.ColumnElement[bool]], batch: int) -> int:
+    """Delete the table's rows that are `mine`, `batch` in a transaction."""
     key = list(table.primary_key.columns)
-    chosen = sa.select(*key).where(table.c.run == run).limit(batch)
+    chosen = sa.select(*key).where(*mine).limit(batch)
 
     def work(connection: Connection) -> int:
         if table not in ABOUT:

@@ -60,6 +60,11 @@ class Query:
             self._times = QueryTimes(self._time, sample, unit, connection.dialect.name)
             self._entity_kind = type(self._sample(connection, self._entity))
 
+    @property
+    def exact(self) -> bool:
+        """Whether the database can tell of each row in which stretch of time it lies: of text it cannot."""
+        return self._times.kind != "text"
+
     def held(self, since_ns: int | None = None, until_ns: int | None = None) -> list[tuple[str, int, int, int]]:
         """(entity, rows, first, last) of [since, until), by entity, grouped by the database.
 

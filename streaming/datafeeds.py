@@ -13,7 +13,7 @@ from streaming.files import kind_of
 from streaming.gathering import take
 from streaming.intake import Intake
 from streaming.rowgroups import batches, row_groups
-from streaming.selection import NOBODY, Selection
+from streaming.selection import Selection
 from streaming.settings import TelemetryFormat
 from streaming.stores import Stored
 from streaming.tabledecode import RowPayloads, TableDecoder
@@ -69,8 +69,10 @@ class Reader:
         keep = self.selection.mask(table)
         if keep is not None:
             table = table.filter(pa.array(keep))
-        entities = self.selection.entities
-        intake.keep(np.ones(len(intake.place), bool) if keep is None else keep, entities is None or NOBODY in entities)
+        intake.keep(np.ones(len(intake.place), bool) if keep is None else keep, self.selection.unowned)
+        told = self.selection.told(table)
+        if told is not None:
+            intake.hush(~told)
         positions = np.arange(position, position + len(intake.payloads), dtype=np.int64)
         batch = self.decoder.decode(table, features, intake, positions, ingested)
         if self.format.time is None and self.selection.ranged:

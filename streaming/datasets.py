@@ -15,7 +15,7 @@ from streaming.files import KIND_OF_SUFFIX, ArrivalSource, kind_of
 from streaming.holdings import Held, holdings
 from streaming.rowgroups import said
 from streaming.rowtables import empty_batch
-from streaming.selection import Selection
+from streaming.selection import Selection, Span
 from streaming.settings import TelemetryFormat
 from streaming.sorted_source import SortedSource
 from streaming.stores import Store, Stored
@@ -74,6 +74,7 @@ def open_dataset(
     since_ns: int | None = None,
     until_ns: int | None = None,
     *,
+    told_ns: Span = (None, None),
     max_ahead: int = MAX_AHEAD,
     memory_bytes: int = MEMORY_BYTES,
 ) -> Source:
@@ -81,13 +82,14 @@ def open_dataset(
 
     Positions number the rows read; dead letters name their files. Where `columns` are closed, only those features are
     read. SourceChanged, from here and from polls, where a file is not what was listed; ValueError where it is damaged.
+    `told_ns`: of which times dead letters are wanted.
     """
     if not files:
         raise ValueError(f"{url}: no file of the data set was named")
     form = table_format(format)
     _check_times(url, files, form)
     store = Store(url)
-    reader = Reader(Selection(form, entities, since_ns, until_ns), columns, max_ahead)
+    reader = Reader(Selection(form, entities, since_ns, until_ns, told_ns), columns, max_ahead)
 
     paths = [Stored(store.files, file.path, file.size, int(file.stamp)) for file in files]
     plan = _Plan(url, files, reader.selection)
@@ -119,16 +121,18 @@ def open_batches(
     since_ns: int | None = None,
     until_ns: int | None = None,
     *,
+    told_ns: Span = (None, None),
     ingested_ns: int,
     max_ahead: int = MAX_AHEAD,
     memory_bytes: int = MEMORY_BYTES,
 ) -> Source:
     """The same of Arrow batches with the same columns, which `batches` gives from the start each time it is called.
 
-    `ingested_ns`: the ingest timestamp of all rows. ValueError when the batches lack a column that the format names.
+    `ingested_ns`: the ingest timestamp of all rows; `told_ns` as there. ValueError when the batches lack a column that
+    the format names.
     """
     form = table_format(format)
-    reader = Reader(Selection(form, entities, since_ns, until_ns), columns, max_ahead)
+    reader = Reader(Selection(form, entities, since_ns, until_ns, told_ns), columns, max_ahead)
 
     def open_feed(whole: Stored) -> Feed:
         given = batches()

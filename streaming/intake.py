@@ -26,6 +26,7 @@ class Intake:
         self.good: NDArray[np.bool_] = np.zeros(0, bool)
         self._limit = max_record_bytes
         self._rejects: dict[int, RecordError] = {}
+        self._untold: set[int] = set()
 
     def parse(self, fast: Callable[[bytes], Any], careful: Callable[[bytes], Any]) -> list[Any]:
         """Rows of the payloads that parse: by `fast`, and where that raises, by `careful`."""
@@ -57,6 +58,10 @@ class Intake:
         self.place, self.good = self.place[rows], self.good[rows]
         if not refused:
             self._rejects.clear()
+
+    def hush(self, rows: NDArray[np.bool_]) -> None:
+        """What is wrong with some of the rows (M booleans) is for others to tell."""
+        self._untold.update(self.place[rows].tolist())
 
     def refuse(self, payload: int, error: RecordError) -> None:
         """The payload of this number has not become a row."""
@@ -94,7 +99,7 @@ class Intake:
 
     def bury(self, dead: DeadLetters, positions: Ints) -> None:
         """Hand the rejected records to `dead`, in position order."""
-        for i in sorted(self._rejects):
+        for i in sorted(self._rejects.keys() - self._untold):
             reject = self._rejects[i]
             dead.add(int(positions[i]), reject.reason, reject.detail, self.payloads[i])
 

@@ -244,7 +244,7 @@ class App:
             windower, Judge(Rule(config.settle, config.quiet), Readings(config.late_horizon + config.settle)),
             Rollups(config.step), self._history(folder, config, epoch, intake, historic),
             partial(self._recall, run, stream, partition_number), director.next_era,
-            circumstances=_circumstances(config),
+            circumstances=_circumstances(config), overlap=historic.overlap if historic else None,
         )  # fmt: skip
         self.store.put_stream(StreamRow(run, stream, config.step, {"profile": config.profile}))
         runner = Runner(

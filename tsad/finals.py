@@ -10,6 +10,7 @@ from tsad.bands import Bands
 from tsad.cases import runs_of
 from tsad.era import Era
 from tsad.history import History
+from tsad.overlap import Core
 from tsad.readings import HourlyScores, Readings, Rollups
 
 Given = tuple[list[str], HourlyScores]
@@ -17,7 +18,8 @@ Given = tuple[list[str], HourlyScores]
 
 
 class Finals:
-    """What is kept of a partition's final slots. `given` collects the hours that are over until somebody takes them."""
+    """What is kept of a partition's final slots, of those in `core` alone. `given` collects the hours that are over
+    until somebody takes them."""
 
     def __init__(
         self,
@@ -26,6 +28,7 @@ class Finals:
         rollups: Rollups,
         history: History,
         era_at: Callable[[int], Era],
+        core: Core,
     ) -> None:
         self.rollups = rollups
         self.history = history
@@ -33,11 +36,12 @@ class Finals:
         self._windower = windower
         self._readings = readings
         self._era_at = era_at
+        self._core = core
         self._bands: Bands | None = None
 
     def finish(self, slots: range) -> None:
         """`slots` are final now."""
-        rows, ends, scores = self._readings.of(slots)
+        rows, ends, scores = self._readings.of(self._core.clip(slots))
         if not len(rows):
             return
         for ended in self.rollups.add_all(rows, ends, scores):

@@ -19,6 +19,7 @@ from tsad.finals import Finals
 from tsad.findings import Event, Findings, Job
 from tsad.history import History
 from tsad.judge import EXTENDED, Change, Judge
+from tsad.overlap import Core, Overlap
 from tsad.readings import Readings, Rollups
 from tsad.signature import Signature, signature
 
@@ -34,7 +35,7 @@ class Partition:
     `recall(entities, slot)` gives what evicted entities had learnt before `slot`; `next_era` is asked before a slot
     is judged and answers how to make the era that begins there (called when all slots before were judged), or None;
     `history` is told of each slot that can no longer change, `witness` of each judgement at the moment of its close;
-    `circumstances` know what explains an alert away.
+    `circumstances` know what explains an alert away; `overlap`: it is a part of a series, and answers for some slots.
     """
 
     def __init__(
@@ -47,13 +48,16 @@ class Partition:
         next_era: Callable[["Partition", int], Callable[[], Era | None] | None],
         witness: Callable[[Judged], None] | None = None,
         circumstances: Circumstances | None = None,
+        overlap: Overlap | None = None,
     ) -> None:
         self.windower = windower
         self.eras: list[Era] = []
         self.judge = judge
         self.rollups = rollups
         self.history = history
-        self._finals = Finals(windower, judge.readings, rollups, history, self._era_at)
+        self.overlap = overlap
+        core = Core() if overlap is None else overlap.core
+        self._finals = Finals(windower, judge.readings, rollups, history, self._era_at, core)
         self.book = CaseBook()
         self.findings = Findings()
         self.circumstances = circumstances
@@ -97,7 +101,7 @@ class Partition:
         """What has come up since the last call."""
         done, self.findings = self.findings, Findings()
         done.rollups = self._finals.take()
-        return done
+        return done if self.overlap is None else self.overlap.kept(done, self.judge.closed)
 
     def _consume(self, stretches: Iterator[Stretch]) -> None:
         for stretch in stretches:
@@ -320,6 +324,8 @@ class Partition:
     def _note(self, judged: Judged, which: NDArray[np.int64]) -> None:
         """Keep the windows `which` for the table of scores."""
         verdicts, names = judged.verdicts, self._names
+        if self.overlap is not None:
+            which = self.overlap.note(judged, which)
         noted = NotedScores(
             [names[row] for row in judged.rows[which].tolist()],
             judged.ends[which].tolist(),

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tsad.overlap import Overlap
+
 FRESH_OBJECTS = 100_000
 """So many more objects than before make the garbage collector look for cycles among them."""
 
@@ -38,12 +40,14 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Historic:
     """What is over is judged by the version `version` alone. Slots up to `through` close, also behind the last record;
-    closed ones are kept in files of `span` hours, with expected `bands` beside them if said."""
+    closed ones are kept in files of `span` hours, with expected `bands` beside them if said. `overlap`: it is a part of
+    a series."""
 
     version: str
     through: int | None = None
     span: int = 1
     bands: bool = False
+    overlap: Overlap | None = None
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from streaming.types import Floats
 from tsad.cases import Case, Evidence, Shown
 from tsad.episodes import severity
 from tsad.findings import Event, Findings
+from tsad.overlap import Overlap
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NEGLIGIBLE = float(np.float32(0.001))
@@ -175,7 +176,8 @@ def entity_rows(findings: Findings, labels: Mapping[str, dict[str, str]]) -> lis
     return [EntityRow(name, labels.get(name, {}), first, last) for name, (first, last) in spans.items()]
 
 
-def every_entity(roster: Roster) -> list[EntityRow]:
-    """Every entity with its last slot; the first one is already stored and stays."""
+def every_entity(roster: Roster, overlap: Overlap | None = None) -> list[EntityRow]:
+    """Every entity with its last slot, within what a part answers for; a first one that is stored stays."""
     known = [(name, int(seen)) for name, seen in zip(roster.names, roster.seen, strict=False) if name is not None]
-    return [EntityRow(name, roster.labels.get(name, {}), seen, seen) for name, seen in known if seen > 0]
+    met = [(name, overlap.met(name, seen) if overlap else (seen, seen)) for name, seen in known if seen > 0]
+    return [EntityRow(name, roster.labels.get(name, {}), *span) for name, span in met if span is not None]

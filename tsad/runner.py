@@ -360,7 +360,7 @@ class Runner:
             with self.meter.stage("snapshot"):
                 file, checksum = self.aside(partial(snapshots.write, self.models_url, *place, slot=slot, parts=parts))
             changes.snapshots.append(SnapshotRow(slot, dict(self.positions), file, checksum))
-        changes.entities += every_entity(self.partition.windower.roster)
+        changes.entities += every_entity(self.partition.windower.roster, self.partition.overlap)
         if self.intake is not None:
             changes.templates += [Template(*row) for row in self.intake.miner.templates()]
             changes.template_aliases += [TemplateAlias(*row) for row in self.intake.miner.aliases()]

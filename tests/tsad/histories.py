@@ -52,7 +52,7 @@ class Here:
 
 def planned(app: App, wanted: Wanted, stream: str = STREAM) -> list[Planned]:
     version = version_of(app, stream, None)
-    return plan(app, stream, wanted, len(app.shelf(stream).read(version).ensemble.features))
+    return plan(app, stream, wanted, [app.shelf(stream).read(version).ensemble])
 
 
 def backfilled(app: App, run: str, wanted: Wanted, engine: Here | None = None, stream: str = STREAM) -> str:

@@ -153,10 +153,9 @@ class Driver:
             done = msgspec.json.decode(outcome.answer, type=Done)
             self.standing.peak_bytes = max(self.standing.peak_bytes, done.peak_bytes)
             entities, alerts = self._backfills.found(unit.run, self.row.stream, unit.unit)
-            ended = replace(
-                unit, state="finished", entities=entities, rows=max(unit.rows, done.rows), alerts=alerts,
-                seconds=done.seconds, reason="",
-            )  # fmt: skip
+            ended = replace(unit, state="finished", alerts=alerts, seconds=done.seconds, reason="")
+            if unit.spec.get("stretch") is None:  # else its neighbours have the same entities, and some of its rows
+                ended = replace(ended, entities=entities, rows=max(unit.rows, done.rows))
         else:
             again = outcome.crashed and unit.attempts < ATTEMPTS
             ended = replace(unit, state="pending" if again else "failed", reason=outcome.reason or "")

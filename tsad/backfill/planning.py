@@ -1,4 +1,4 @@
-"""A run over history, cut into units: entities of tables, partitions of topics, else whole files."""
+"""A run over history, cut into units: entities of tables, or stretches of their time, partitions, else whole files."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,18 +9,21 @@ from pathlib import Path
 
 from msgspec import structs
 
+from detectors.ensemble import Ensemble
 from storage.types import LIVE, StreamRow
 from streaming.broker.part import extents
 from streaming.datasets import DataFile, held, list_files
 from streaming.files import KIND_OF_SUFFIX, kind_of
 from streaming.holdings import Held
+from streaming.selection import NOBODY
 from streaming.settings import TelemetryFormat
 from streaming.types import Topic
 from tsad.app import App
 from tsad.archive import Archive
 from tsad.backfill.reading import query_of
-from tsad.backfill.spec import File, Part, Reading, Rows, Series, Slots, Tables, Unit, Wanted
-from tsad.config import ConfigError, StreamConfig
+from tsad.backfill.spec import File, Part, Reading, Rows, Series, Slots, Stretch, Tables, Unit, Wanted
+from tsad.backfill.stretching import STRETCH_ROWS, cut, may_cut
+from tsad.config import ConfigError
 from tsad.history import HOUR
 from tsad.incoming import PUSH
 from tsad.layout import topics_found
@@ -58,19 +61,21 @@ class _Entity:
     """What a data set holds of an entity, and in which files (by number)."""
 
     name: str
+    first: int
+    last: int
     rows: int = 0
-    last: int = 0
     files: list[int] = field(default_factory=list)
 
-    def add(self, rows: int, last: int, file: int) -> None:
+    def add(self, held: Held, file: int) -> None:
         """More of it is in a file."""
-        self.rows, self.last = self.rows + rows, max(self.last, last)
+        self.first, self.last = min(self.first, held.first_ns), max(self.last, held.last_ns)
+        self.rows += held.rows
         self.files.append(file)
 
 
-def plan(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
-    """The units of what is `wanted` of the stream, for a model of so many `features`. The same input gives the same
-    units. ConfigError, ValueError or OSError where nothing of it can be read."""
+def plan(app: App, stream: str, wanted: Wanted, ensembles: Sequence[Ensemble]) -> list[Planned]:
+    """The units of what is `wanted` of the stream, for one or several models. The same input gives the same units.
+    ConfigError, ValueError or OSError where nothing of it can be read."""
     given: dict[Topic, str | None] = {"telemetry": wanted.input, "logs": wanted.logs}
     said = {topic: path for topic, path in given.items() if path}
     inputs = app.inputs(stream)
@@ -82,7 +87,7 @@ def plan(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
         (inputs.on_prometheus(said), _of_series),
     ):
         if meant:
-            return units(app, stream, wanted, features)
+            return units(app, stream, wanted, ensembles)
     paths = {topic: _absolute(_readable(path)) for topic, path in inputs.paths(said).items()}
     form = inputs.config.format_of("telemetry") if "telemetry" in paths else None
     if not isinstance(form, TelemetryFormat) or not _holds_tables(paths["telemetry"]):
@@ -92,7 +97,7 @@ def plan(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
     if "logs" in paths:  # lines are mined by partition, so that what stands beside them is one
         reads = {"telemetry": Tables(paths["telemetry"], list(files)), "logs": File(paths["logs"])}
         return [Planned(Unit(reads, wanted.since, wanted.until))]
-    return _of_tables(paths["telemetry"], files, form, wanted, inputs.config, features)
+    return _of_tables(paths["telemetry"], files, form, wanted, _Groups(app, stream, wanted, ensembles))
 
 
 def _of_topics(app: App, stream: str, wanted: Wanted) -> list[Planned]:
@@ -116,7 +121,7 @@ def _of_topics(app: App, stream: str, wanted: Wanted) -> list[Planned]:
     ]
 
 
-def _of_history(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
+def _of_history(app: App, stream: str, wanted: Wanted, ensembles: Sequence[Ensemble]) -> list[Planned]:
     """A unit for each partition of the slots that the stream has kept. ConfigError where it has kept none, or reads
     logs: their lines are not kept."""
     config = app.config.of(stream)
@@ -130,7 +135,7 @@ def _of_history(app: App, stream: str, wanted: Wanted, features: int) -> list[Pl
     if last is None or not counts:
         raise ConfigError(f"{archive.folder}: {EMPTY}")
     partitions = archive.partitions()
-    span = _span(max(count for _, count in counts) * step // HOUR + 1, features, step)
+    span = _span(max(count for _, count in counts) * step // HOUR + 1, ensembles, step)
     rows = sum(count for _, count in counts) // len(partitions)
     return [
         Planned(Unit({"telemetry": Slots(number, first, last)}, through=last, span=span), rows=rows)
@@ -163,7 +168,7 @@ def _holds_tables(path: str) -> bool:
 
 
 def _of_tables(
-    url: str, files: Sequence[DataFile], form: TelemetryFormat, wanted: Wanted, config: StreamConfig, features: int
+    url: str, files: Sequence[DataFile], form: TelemetryFormat, wanted: Wanted, groups: "_Groups"
 ) -> list[Planned]:
     """Units of some entities each."""
     found: dict[str, _Entity] = {}
@@ -173,7 +178,7 @@ def _of_tables(
             faults.append(Planned(Unit({"telemetry": Tables(url, [file], [])}), fault=parts))
             continue
         for part in parts:
-            found.setdefault(part.entity, _Entity(part.entity)).add(part.rows, part.last_ns, number)
+            found.setdefault(part.entity, _Entity(part.entity, part.first_ns, part.last_ns)).add(part, number)
     if not found:
         raise ConfigError(f"{url}: " + (faults[0].fault if faults else EMPTY))
 
@@ -181,10 +186,11 @@ def _of_tables(
         numbers = sorted({number for entity in group for number in entity.files})
         return Tables(url, [files[number] for number in numbers], [entity.name for entity in group])
 
-    return _grouped(found, read, wanted, config, features) + faults
+    # a file of another kind is read from its beginning by whoever wants some of it
+    return groups.units(found, read, all(kind_of(Path(file.path)) == "parquet" for file in files)) + faults
 
 
-def _of_query(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
+def _of_query(app: App, stream: str, wanted: Wanted, ensembles: Sequence[Ensemble]) -> list[Planned]:
     """Units of some entities each, whose rows the database chooses."""
     if wanted.input is None:
         raise ConfigError("--query needs a database: --input URL")
@@ -194,8 +200,9 @@ def _of_query(app: App, stream: str, wanted: Wanted, features: int) -> list[Plan
     query = query_of(app.inputs(stream), url, statement)
     found: dict[str, _Entity] = {}
     try:
-        for name, rows, _, last in query.held(wanted.since, wanted.until):
-            found.setdefault(name, _Entity(name)).add(rows, last, 0)
+        for one in query.held(wanted.since, wanted.until):
+            found.setdefault(one[0], _Entity(one[0], one[2], one[3])).add(Held(*one), 0)
+        exact = query.exact
     finally:
         query.close()
     if not found:
@@ -204,10 +211,10 @@ def _of_query(app: App, stream: str, wanted: Wanted, features: int) -> list[Plan
     def read(group: Sequence[_Entity]) -> Rows:
         return Rows(url, statement, app.clock(), [entity.name for entity in group])
 
-    return _grouped(found, read, wanted, app.config.of(stream), features)
+    return _Groups(app, stream, wanted, ensembles).units(found, read, exact)
 
 
-def _of_series(app: App, stream: str, wanted: Wanted, features: int) -> list[Planned]:
+def _of_series(app: App, stream: str, wanted: Wanted, ensembles: Sequence[Ensemble]) -> list[Planned]:
     """Units of some entities each. Each asks for all, and leaves the others out, so that there are few of them."""
     inputs, now = app.inputs(stream), app.clock()
     asked = inputs.prometheus
@@ -215,31 +222,52 @@ def _of_series(app: App, stream: str, wanted: Wanted, features: int) -> list[Pla
     since = until - asked.past if wanted.since is None else wanted.since
     bounds = structs.replace(wanted, since=since, until=until, unit_rows=wanted.unit_rows or UNIT_ROWS)
     found: dict[str, _Entity] = {}
-    for name, rows, _, last in inputs.held(since, until):
-        found.setdefault(name, _Entity(name)).add(rows, min(last, until - 1), 0)
+    for one in inputs.held(since, until):
+        bound = Held(*one[:3], min(one[3], until - 1))
+        found.setdefault(bound.entity, _Entity(bound.entity, bound.first_ns, bound.last_ns)).add(bound, 0)
     if not found:
         raise ConfigError(f"{asked.url}: {EMPTY}")
-    return _grouped(found, lambda group: Series([one.name for one in group]), bounds, inputs.config, features)
+    groups = _Groups(app, stream, bounds, ensembles)
+    return groups.units(found, lambda group: Series([one.name for one in group]), False)
 
 
-def _grouped(
-    found: Mapping[str, _Entity],
-    read: Callable[[Sequence[_Entity]], Reading],
-    wanted: Wanted,
-    config: StreamConfig,
-    features: int,
-) -> list[Planned]:
-    """The units of all that was found: of each group what `read` says."""
-    everyone = sorted(found.values(), key=lambda entity: (entity.files[0], entity.name))
-    rows = sum(entity.rows for entity in everyone)
-    target = wanted.unit_rows or min(UNIT_ROWS, max(LEAST_ROWS, rows // PARTS))
-    through = max(entity.last for entity in everyone) // config.step
-    units = []
-    for group in _groups(everyone, target):
-        span = _span(len(group), features, config.step)
-        unit = Unit({"telemetry": read(group)}, wanted.since, wanted.until, through, span)
-        units.append(Planned(unit, len(group), sum(entity.rows for entity in group)))
-    return units
+class _Groups:
+    """Cuts what was found into units for `ensembles`."""
+
+    def __init__(self, app: App, stream: str, wanted: Wanted, ensembles: Sequence[Ensemble]) -> None:
+        self._wanted, self._config, self._ensembles = wanted, app.config.of(stream), ensembles
+        self._may_cut = may_cut(app, stream, ensembles)
+
+    def units(
+        self, found: Mapping[str, _Entity], read: Callable[[Sequence[_Entity]], Reading], in_time: bool
+    ) -> list[Planned]:
+        """The units of all that was found: of each group what `read` says. `in_time`: reading a stretch of time costs
+        as much as that has rows."""
+        everyone = sorted(found.values(), key=lambda entity: (entity.files[0], entity.name))
+        rows, asked = sum(entity.rows for entity in everyone), self._wanted.unit_rows
+        target = asked or min(UNIT_ROWS, max(LEAST_ROWS, rows // PARTS))
+        through = max(entity.last for entity in everyone) // self._config.step
+        units = []
+        for group in _groups(everyone, target):
+            span = _span(len(group), self._ensembles, self._config.step)
+            unit = Unit({"telemetry": read(group)}, self._wanted.since, self._wanted.until, through, span)
+            parts = self._stretches(group, asked or max(target, STRETCH_ROWS)) if in_time else []
+            held = sum(entity.rows for entity in group)
+            units += [
+                Planned(structs.replace(unit, stretch=part), 0 if number else len(group), held // len(parts))
+                for number, part in enumerate(parts)
+            ] or [Planned(unit, len(group), held)]
+        return units
+
+    def _stretches(self, group: Sequence[_Entity], target: int) -> list[Stretch]:
+        """The stretches of a group's series; [] where it is one unit."""
+        if not self._may_cut or not all(
+            entity.name == NOBODY or one.frozen(entity.name) for one in self._ensembles for entity in group
+        ):
+            return []
+        first, last = min(entity.first for entity in group), max(entity.last for entity in group)
+        rows, step = sum(entity.rows for entity in group), self._config.step
+        return cut(first // step, last // step, rows, target, self._config)
 
 
 def _surveyed(
@@ -270,7 +298,8 @@ def _groups(everyone: Sequence[_Entity], target: int) -> Iterator[list[_Entity]]
         yield group
 
 
-def _span(entities: int, features: int, step: int) -> int:
+def _span(entities: int, ensembles: Sequence[Ensemble], step: int) -> int:
     """Hours of a file of results, so that a unit can hold it."""
+    features = max(len(one.features) for one in ensembles)
     an_hour = max(entities * features * HOUR // step, 1)
     return min(max(FILE_VALUES // an_hour, 1), WEEK)

@@ -8,6 +8,7 @@ from streaming.broker.part import PartSource
 from streaming.columns import Columns
 from streaming.datasets import open_batches, open_dataset, table_format
 from streaming.files import open_source
+from streaming.selection import Span
 from streaming.settings import TelemetryFormat
 from streaming.types import Source, Topic
 from tsad.app import App
@@ -43,14 +44,22 @@ def query_of(inputs: Inputs, url: str, statement: str) -> Query:
     return Query(resolved(url), statement, form.entity, form.time, form.unit, form.default_entity)
 
 
+def told_of(unit: Unit, inputs: Inputs) -> Span:
+    """The event times of which the unit tells what is wrong: those of its own slots."""
+    part, step = unit.stretch, inputs.config.step
+    if part is None:
+        return None, None
+    return (None if part.begin is None else part.begin * step, None if part.end is None else part.end * step)
+
+
 def _of_query(inputs: Inputs, read: Rows, unit: Unit, form: TelemetryFormat, columns: Columns) -> Source:
     query, wanted = query_of(inputs, read.url, read.statement), table_format(form)
     asked = None if columns.open else [wanted.entity, wanted.time, *columns.names]
     names = None if asked is None or wanted.layout == "long" else [n for n in query.columns if n in asked]
     batches = partial(query.batches, names, read.entities, unit.since, unit.until)
     return open_batches(
-        query.name, batches, form, columns, read.entities, unit.since, unit.until, ingested_ns=read.planned,
-        max_ahead=inputs.config.max_ahead, memory_bytes=SORTED_BYTES,
+        query.name, batches, form, columns, read.entities, unit.since, unit.until, told_ns=told_of(unit, inputs),
+        ingested_ns=read.planned, max_ahead=inputs.config.max_ahead, memory_bytes=SORTED_BYTES,
     )  # fmt: skip
 
 
@@ -67,8 +76,8 @@ def _opened(app: App, stream: str, number: int, topic: Topic, read: Reading, uni
         raise ValueError(f"{named}: could not be read when the run was planned; mend it, delete the run, begin anew")
     if isinstance(read, Tables) and isinstance(form, TelemetryFormat):
         return open_dataset(
-            read.url, read.files, form, columns, read.entities, unit.since, unit.until, max_ahead=ahead,
-            memory_bytes=SORTED_BYTES,
+            read.url, read.files, form, columns, read.entities, unit.since, unit.until,
+            told_ns=told_of(unit, inputs), max_ahead=ahead, memory_bytes=SORTED_BYTES,
         )  # fmt: skip
     if isinstance(read, Slots):
         archive = Archive(app.history_folder(stream), inputs.config.step)

@@ -58,15 +58,30 @@ class Slots(msgspec.Struct, tag="slots", frozen=True):
 Reading = File | Tables | Rows | Part | Series | Slots
 
 
+class Stretch(msgspec.Struct, frozen=True):
+    """A part of a series in time: the slots from `begin` to before `end` (None: as far as there are any) are the unit's
+    own. It reads `before` slots in front of them and `after` behind, more where that does not tell all of them; the
+    series goes from slot `first` to `last`."""
+
+    begin: int | None
+    end: int | None
+    before: int
+    after: int
+    first: int
+    last: int
+
+
 class Unit(msgspec.Struct, frozen=True):
     """What one process does from beginning to end: it reads records from `since` to before `until` (ns of event time,
-    None = all). Slots up to `through` close; files of results hold `span` hours."""
+    None = all), of a `stretch` those in it and around it. Slots up to `through` close; files of results hold `span`
+    hours."""
 
     reads: dict[Topic, Reading]
     since: int | None = None
     until: int | None = None
     through: int | None = None
     span: int = 1
+    stretch: Stretch | None = None
 
 
 class Wanted(msgspec.Struct, frozen=True):

@@ -1,7 +1,8 @@
 """One unit of a run over history, done by the process that reads it: the stream's own path, from its first record on.
 
 A unit that was broken off is read again from its beginning, and what it had saved is left as it is: no memory is kept
-in between, since a unit is a matter of seconds or minutes. A call is JSON, and so is what comes of it.
+in between, since a unit is a matter of seconds or minutes. Of a stretch of time, what was saved goes: how much it reads
+around its own slots may be another the next time. A call is JSON, and so is what comes of it.
 """
 
 import gc
@@ -10,14 +11,17 @@ from functools import cache, partial
 
 import msgspec
 
+from storage.deletion import forget_part
 from tsad.app import App
 from tsad.backfill.reading import sources_of
 from tsad.backfill.slots import as_closed
-from tsad.backfill.spec import Done, Request, Slots
+from tsad.backfill.spec import Done, Request, Slots, Unit
+from tsad.backfill.stretching import around, wider
 from tsad.config import validated
 from tsad.console import peak_memory
 from tsad.models import ModelShelf
-from tsad.progress import Historic, Limits, frozen_heap
+from tsad.overlap import Overlap, TooShortError
+from tsad.progress import Historic, Limits, Progress, frozen_heap
 from tsad.runner import Runner
 
 POLL = 50_000
@@ -39,24 +43,41 @@ def answer(request: str) -> str:
 def do(app: App, shelf: ModelShelf, asked: Request) -> Done:
     """Judge what the unit reads, to its end."""
     began, unit = time.monotonic(), asked.unit
+    while True:
+        try:
+            progress = _once(app, shelf, asked, *around(unit, app.config.of(asked.stream)))
+        except TooShortError as error:
+            unit = wider(unit, error.before)
+        else:
+            return Done(progress.rows, progress.windows, time.monotonic() - began, peak_memory())
+
+
+def _once(app: App, shelf: ModelShelf, asked: Request, unit: Unit, overlap: Overlap | None) -> Progress:
+    """Judge the unit with so much around it. TooShortError where that does not tell all of it."""
+    if overlap is not None:
+        forget_part(app.database, asked.run, asked.stream, asked.number)
     runner = app.partition_runner(
         asked.stream, asked.number, partial(sources_of, app, asked.stream, asked.number, unit), asked.run,
-        Limits(POLL, EXPLAINED, None), Historic(asked.version, unit.through, unit.span, asked.bands), shelf,
+        Limits(POLL, EXPLAINED, None), Historic(asked.version, unit.through, unit.span, asked.bands, overlap), shelf,
     )  # fmt: skip
     try:
         with frozen_heap():
-            _run(runner)
+            _run(runner, overlap)
     finally:
         for source in runner.sources.values():
             source.close()
-    progress = runner.progress
-    return Done(progress.rows, progress.windows, time.monotonic() - began, peak_memory())
+    return runner.progress
 
 
-def _run(runner: Runner) -> None:
-    """Read to the end, where every slot is final."""
+def _run(runner: Runner, overlap: Overlap | None) -> None:
+    """Read to the end, of a stretch as far as it needs, where every slot is final."""
+    judge = runner.partition.judge
     while runner.step():
-        pass
+        if overlap is not None and overlap.over(judge):
+            break
+    else:
+        if overlap is not None:
+            overlap.check_end(judge)
     while runner.explanations.of_waiting():
         pass
     runner.partition.conclude()

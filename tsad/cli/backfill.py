@@ -103,9 +103,7 @@ def backfill(
         _check(opened_app, stream, address)
         versions = [version_of(opened_app, stream, one) for one in (model, *([compare] if compare else []))]
         if dry_run:
-            _tell_plan(
-                opened_app, stream, _planned(opened_app, stream, wanted, versions[0]), versions[0], workers, json
-            )
+            _tell_plan(opened_app, stream, _planned(opened_app, stream, wanted, versions), versions[0], workers, json)
             return
         rows = _runs(opened_app, stream, wanted, versions, run)
         share = gpus(ensemble_settings(opened_app.config.of(stream)).detectors)
@@ -149,7 +147,7 @@ def _runs(
         run = first if version is versions[0] else f"{first}.{version.version}"
         row = backfills.row(run)
         if row is None:
-            units = units or _planned(opened_app, stream, wanted, version)
+            units = units or _planned(opened_app, stream, wanted, versions)
             row = begin(opened_app, run, stream, version.version, wanted, units)
         found.append(_same(row, stream, version, wanted))
     return found
@@ -159,9 +157,9 @@ def _ns(at: datetime | None) -> int | None:
     return None if at is None else round(at.timestamp() * 1e6) * 1000
 
 
-def _planned(opened_app: App, stream: str, wanted: Wanted, version: ModelRow) -> list[Planned]:
-    features = len(opened_app.shelf(stream).read(version).ensemble.features)
-    return plan(opened_app, stream, wanted, features)
+def _planned(opened_app: App, stream: str, wanted: Wanted, versions: Sequence[ModelRow]) -> list[Planned]:
+    shelf = opened_app.shelf(stream)
+    return plan(opened_app, stream, wanted, [shelf.read(version).ensemble for version in versions])
 
 
 def _same(row: BackfillRow, stream: str, version: ModelRow, wanted: Wanted) -> BackfillRow:
