@@ -214,7 +214,7 @@ def plain_table(title: str, keys: Sequence[str], rows: Iterable[Row], empty: str
     columns = [
         Column(
             key.replace("_", " ").capitalize(),
-            lambda row, key=key: _time(row[key]) if isinstance(row[key], datetime) else _text(str(row[key] or "")),  # type: ignore[misc]
+            lambda row, key=key: _plainly(row[key]),  # type: ignore[misc]
             wraps=True,
         )
         for key in keys
@@ -258,6 +258,13 @@ def _table(title: str, columns: Sequence[Column], rows: Iterable[Row], empty: st
 
 def _plain(key: str, wraps: bool = False) -> Column:
     return Column(key.capitalize(), lambda row: _text(row[key]), wraps=wraps)
+
+
+def _plainly(value: object) -> Text:
+    """A cell in which nothing to say is empty, and zero is a number."""
+    if isinstance(value, datetime):
+        return _time(value)
+    return _text(value if value or type(value) in (int, float) else "")
 
 
 def _text(value: object, style: str = "", limit: int = 400) -> Text:

@@ -96,7 +96,7 @@ def read(folder: Path) -> pa.Table:
 
 
 def test_a_run_over_history_keeps_them_beside_its_closed_slots(app: App) -> None:
-    assert backfilled(app, "june", Wanted("live.jsonl", bands=True)) == "finished"
+    assert backfilled(app, "june", Wanted("live.jsonl")) == "finished"
     assert_same(app, "june")
     unit = app.history_folder("s", "june") / "0"
     slots, bands = read(unit), read(unit / "bands")
@@ -112,6 +112,6 @@ def test_a_run_over_history_keeps_them_beside_its_closed_slots(app: App) -> None
     assert Archive(app.history_folder("s", "june"), 60 * SECOND).features(0, 1 << 40) == sorted(FEATURES)
 
 
-def test_without_being_asked_for_there_are_none(app: App) -> None:
-    assert backfilled(app, "june", Wanted("live.jsonl")) == "finished"
+def test_who_wants_none_has_none(app: App) -> None:
+    assert backfilled(app, "june", Wanted("live.jsonl", bands=False)) == "finished"
     assert not list(Path().rglob("bands"))

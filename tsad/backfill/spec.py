@@ -94,7 +94,7 @@ class Wanted(msgspec.Struct, frozen=True):
     since: int | None = None
     until: int | None = None
     unit_rows: int | None = None
-    bands: bool = False
+    bands: bool = True
 
 
 class Request(msgspec.Struct, frozen=True):

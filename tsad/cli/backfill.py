@@ -26,6 +26,7 @@ from tsad.detection import ensemble_settings
 from tsad.engines import open_engine
 from tsad.engines.tasks import Engine
 from tsad.report import facts_table
+from tsad.rows import utc
 from tsad.runs.comparing import compare as compared_runs
 from tsad.runs.tables import comparison_tables
 from tsad.spreading import gpus
@@ -85,7 +86,7 @@ def backfill(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write what was found as a page there (HTML).")
     ] = None,
-    bands: Annotated[bool, typer.Option("--bands", help="Expected bands as Parquet, too, beside the scores.")] = False,
+    bands: Annotated[bool, typer.Option(help="Keep expected bands as Parquet, too, beside the scores.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it may cost.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try again what has failed before.")] = False,
     config: ConfigPath = CONFIG,
@@ -189,17 +190,26 @@ def _tell_plan(
     opened_app: App, stream: str, units: list[Planned], version: ModelRow, workers: int | None, json: bool
 ) -> None:
     found = estimated(opened_app, stream, units, version, workers)
+    step = opened_app.config.of(stream).step
     rows = [
-        {"unit": number, "entities": one.entities, "rows": one.rows, "fault": one.fault}
+        {"unit": number, "entities": one.entities, "rows": one.rows, **_bounds(one, step), "fault": one.fault}
         for number, one in enumerate(units)
     ]
+    cut = "from to " if any(one.unit.stretch for one in units) else ""
     if json:
         show(found | {"plan": rows}, "", True)
         return
-    show_rows(f"Plan of {stream}", "unit entities rows fault", rows[:SHOWN], "nothing to do", False)
+    show_rows(f"Plan of {stream}", f"unit entities rows {cut}fault", rows[:SHOWN], "nothing to do", False)
     show(found, facts_table(f"{stream}: what it may cost", found), False)
     if not found["rows"]:
         note("how many rows there are is not known before they are read")
+
+
+def _bounds(planned: Planned, step: int) -> dict[str, datetime | None]:
+    """Of a stretch of time, where it begins and ends; None: where the series does."""
+    part = planned.unit.stretch
+    edges = (None, None) if part is None else (part.begin, part.end)
+    return {name: None if edge is None else utc(edge * step) for name, edge in zip(("from", "to"), edges, strict=True)}
 
 
 def _report(opened_app: App, drivers: Sequence[Driver], path: Path) -> None:
