@@ -26,10 +26,6 @@ Mode = Literal["online", "frozen"]
 
 THRESHOLD_QUANTILE = 0.98
 """Where the tail begins."""
-SMALLEST = 1e-300
-"""No probability is smaller, so that its logarithm is finite."""
-FAR = 340.0
-"""Tails so far out are bent (to twice that in the limit), so that p falls and is a number for ever."""
 _BINS = 32
 _FIXED_WINDOWS = 50.0
 """What the fixed exponential is worth beside the fleet's windows."""
@@ -45,18 +41,6 @@ _OUTLIER = 20.0
 """Exceedances count as at most 20 medians (logarithms): training data may hold anomalies."""
 _BLOCK, _RAREST, _LONGEST_CLUSTER = 500, 0.01, 10.0
 """Clusters are those of the rarest 1% of every 500 windows, so that one strange stretch does not decide."""
-COMMON, SLACK = 0.005, 2.0
-"""Drift looks at windows as rare as twice alpha, at least at these, and lets twice as many pass as there should be."""
-DEAF = 1.25
-"""Windows teach drift less from score 1 on and nothing from this score on: they are anomalies, not drift."""
-FEWEST_LOGARITHM = 1e-6
-"""Of less, in thresholds, the logarithm is not taken."""
-LOWEST_DRIFT = -0.7
-"""An entity that falls silent is judged by half its level at least."""
-
-
-LEARNT = ("drift", "windows", "cluster", "length", "level")
-"""What a calibrator learns of an entity."""
 
 
 def _normal_exceedances(count: int = 200) -> Doubles:
@@ -82,14 +66,13 @@ class Tail:
     cluster: float = 1.0
     threshold: float = field(init=False)
     """The last edge."""
-    _inner: Doubles = field(init=False, repr=False)
     _bins: Doubles = field(init=False, repr=False)
     """4 x K: where each bin starts, its width, its survival there and how much that rises."""
 
     def __post_init__(self) -> None:
         edges, survival = self.edges.astype(np.float64), self.survival
         bins = np.stack([edges[:-1], np.diff(edges), survival[:-1], np.diff(survival)])
-        for name, value in (("threshold", float(edges[-1])), ("_inner", edges[1:-1].copy()), ("_bins", bins)):
+        for name, value in (("threshold", float(edges[-1])), ("_bins", bins)):
             object.__setattr__(self, name, value)
 
     @classmethod
@@ -120,20 +103,17 @@ class Tail:
 
     def probability(self, x: NDArray[Any]) -> Doubles:
         """P(X > x) for x of any shape; NaN stays NaN."""
-        x = np.ascontiguousarray(x, dtype=np.float64)
-        start, width, low, rise = self._bins.take(self._inner.searchsorted(x, side="right"), axis=1)
-        p: Doubles = low + rise * np.minimum((x - start) / width, 1.0)
-        beyond = (x > self.threshold).nonzero()
-        if len(beyond[0]):
-            rare = _excess(np.log(x[beyond] / self.threshold), self.shape) / self.scale
-            p[beyond] *= np.exp(-np.where(rare > FAR, 2 * FAR - FAR * FAR / np.maximum(rare, FAR), rare))
-        np.maximum(p, SMALLEST, out=p)
-        np.copyto(p, np.nan, where=np.isnan(x))  # of one sign, whatever the batch
+        from detectors.calibrating import probabilities  # compiled, which who judges nothing need not wait for
+
+        each = np.array(x, np.float64, order="C")  # a copy, since a loop wants no read-only array
+        p = np.empty_like(each)
+        probabilities(each.reshape(-1), *self.parameters, p.reshape(-1))
         return p
 
-    def plain(self) -> tuple[list[float], list[list[float]]]:
-        """The inner edges, and of each bin (K) where it starts, its width, its survival there, how much that rises."""
-        return self._inner.tolist(), self._bins.T.tolist()
+    @property
+    def parameters(self) -> tuple[Doubles, float, float, float]:
+        """As the loops are told it: bins, threshold, scale, shape."""
+        return self._bins, self.threshold, self.scale, self.shape
 
     def state(self) -> State:
         """As plain arrays."""
@@ -185,75 +165,31 @@ class Calibrator:
 
     def probability(self, entities: Codes, x: Floats) -> Doubles:
         """P(X > x) for the numbers x (B) of `entities` (B); NaN stays NaN. Changes nothing."""
-        return self.judge(entities, x, learn=False)
+        return self.judge(entities, x, learn=False)[0]
 
     def confidence(self, entities: Codes) -> Floats:
         """B numbers from 0 to 1: how much is known of the entity itself."""
         self._own.reach(entities)
-        return self.trust(self._own["windows"][entities])
+        return self._trust(self._own["windows"][entities])
 
-    def trust(self, windows: Floats) -> Floats:
-        """`confidence` after so many windows of an entity's own."""
-        return windows / (windows + np.float32(self.learning.prior * self.tail.cluster))
+    def judge(self, entities: Codes, x: Floats, learn: bool = True) -> tuple[Doubles, Floats]:
+        """P(X > x) and the confidence before it for the numbers x (B) of `entities` (B), ordered by slot: each is
+        judged by what those before it taught."""
+        from detectors.calibrating import judge  # compiled, which who judges nothing need not wait for
 
-    def reached(self, entities: Codes) -> EntityArrays:
-        """What was learnt (the arrays `LEARNT`), with a row for each of `entities`."""
-        self._own.reach(entities)
-        return self._own
-
-    def judge(self, entities: Codes, x: Floats, learn: bool = True) -> Doubles:
-        """P(X > x) for the numbers x (B) of one slot, each entity once; what they say is learnt then."""
-        own = self._own
+        own, how = self._own, self.learning
         own.reach(entities)
-        drift, known = own["drift"][entities].astype(np.float64), ~np.isnan(x)
-        level: Doubles = np.exp(-drift) * x
-        p = self.tail.probability(level)
-        if not learn or self.learning.mode == "frozen":
-            return p
-        heard = p
-        if not known.all():
-            entities, drift, level, heard = entities[known], drift[known], level[known], p[known]
-        drift += self._step(entities, drift, level, heard)
-        own["drift"][entities] = np.maximum(drift, LOWEST_DRIFT)
-        own["windows"][entities] += 1
-        return p
+        entities, x = np.array(entities, np.int32), np.array(x, np.float32)  # copies: a loop wants no read-only array
+        p, had = np.empty(len(x)), np.empty(len(x), np.float32)
+        judge(
+            entities, x, learn and how.mode == "online",
+            *self.tail.parameters, how.alpha, how.rate, how.gap, how.accept,
+            own["drift"], own["windows"], own["cluster"], own["length"], own["level"], p, had,
+        )  # fmt: skip
+        return p, self._trust(had)
 
-    def _step(self, entities: Codes, drift: Doubles, level: Doubles, p: Doubles) -> Doubles:
-        """What each window adds to drift: up where windows of its kind are rarer than `common`, else down.
-
-        The rate settles at `common`, or at twice that where the level has risen: between the two nothing moves.
-        """
-        common, rate = max(2 * self.learning.alpha, COMMON), self.learning.rate
-        wanted = np.where(drift >= 0, SLACK * common, common)
-        step: Doubles = -rate * wanted
-        rare = (p < common).nonzero()[0]
-        if len(rare):
-            score = np.log(p[rare]) / np.log(self.learning.alpha)
-            heard = np.clip((DEAF - score) / (DEAF - 1), 0, 1)
-            step[rare] = rate * ((1 - wanted[rare]) * heard)
-        flagged = p < self.learning.alpha
-        clustered = (flagged | (self._own["cluster"][entities] > 0)).nonzero()[0]
-        if len(clustered):
-            accepted, mean = self._cluster(entities[clustered], level[clustered], flagged[clustered])
-            step[clustered[accepted]] = np.maximum(mean[accepted], 0)
-        return step
-
-    def _cluster(
-        self, entities: Codes, level: Doubles, flagged: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.bool_], Doubles]:
-        """Go on with clusters of flags: whether each entity's is now accepted as normal, and by how much its mean
-        logarithm lies over the threshold."""
-        own = self._own
-        before = own["cluster"][entities]
-        left = np.where(flagged, self.learning.gap, np.maximum(before - 1, 0))
-        goes_on, within = before > 0, left > 0
-        length = within * (goes_on * own["length"][entities] + 1)
-        now = np.log(np.maximum(level / self.tail.threshold, FEWEST_LOGARITHM))
-        total = within * (goes_on * own["level"][entities] + now)
-        accepted = length >= self.learning.accept
-        for name, values in (("cluster", left), ("length", length), ("level", total)):
-            own[name][entities] = np.where(accepted, 0, values)
-        return accepted, total / np.maximum(length, 1)
+    def _trust(self, windows: Floats) -> Floats:
+        return windows / (windows + np.float32(self.learning.prior * self.tail.cluster))
 
     def rows(self, entities: Codes) -> dict[str, NDArray[Any]]:
         """What was learnt of `entities`."""

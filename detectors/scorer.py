@@ -12,7 +12,6 @@ from detectors.ensemble import Ensemble, evidence_only, newest_only, numbers
 from detectors.entity_arrays import EntityArrays, Field
 from detectors.fusion import blend_shares, decisive, ratios, settled_mean
 from detectors.movement import REACH, blamed
-from detectors.onebyone import judge_slots
 from detectors.scaling import NO_HOUR, Scaling
 from detectors.types import Scores, Verdicts
 from detectors.views import surprise
@@ -108,7 +107,8 @@ class Scorer:
         that late data amended) nothing is learnt, and the ratios kept for settled scores are overwritten. ValueError
         where the windows are out of order; EnsembleError where every detector fails.
         """
-        slots = list(_slots(windows.ends))
+        if (windows.ends[1:] < windows.ends[:-1]).any():
+            raise ValueError("windows must be ordered by end slot")
         given = self._opinions(windows, learn)
         scores = np.full((len(given), len(windows)), np.nan, np.float32)
         for row, opinion in zip(scores, given, strict=True):
@@ -121,8 +121,8 @@ class Scorer:
         tails = np.stack([tail.probability(row) for tail, row in zip(each, own, strict=True)])
         fused, now = self._fused(own, 0)
         settled, then = self._fused(self._settle(windows, own), 1)
-        p, confidence = judge_slots(self._immediate, windows.entities, now, slots, learn)
-        settled_p, _ = judge_slots(self._settled, windows.entities, then, slots, learn)
+        p, confidence = self._immediate.judge(windows.entities, now, learn)
+        settled_p, _ = self._settled.judge(windows.entities, then, learn)
         alpha = self.ensemble.alpha
         score = (np.log(p) / np.log(alpha)).astype(np.float32)
         return Verdicts(
@@ -302,10 +302,7 @@ class Scorer:
 
 def _slots(ends: Ints) -> Iterator[slice]:
     """One slice for each distinct end slot, in order."""
-    steps = np.diff(ends)
-    if (steps < 0).any():
-        raise ValueError("windows must be ordered by end slot")
-    edges = np.flatnonzero(steps) + 1
+    edges = np.flatnonzero(np.diff(ends)) + 1
     for start, stop in zip([0, *edges.tolist()], [*edges.tolist(), len(ends)], strict=True):
         if stop > start:
             yield slice(start, stop)

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.calibration import SMALLEST, Calibrator, Learning, Tail, alpha_for, mean_cluster, own_windows
+from detectors.calibrating import SMALLEST
+from detectors.calibration import Calibrator, Learning, Tail, alpha_for, mean_cluster, own_windows
 
 DAY = 86_400e9
 MINUTE = 60 * 10**9
@@ -88,7 +89,7 @@ def test_an_entity_louder_than_its_fleet_gets_a_drift_of_its_own():
     late = []
     for slot in range(6000):
         x = (rng.gamma(8, 0.06, 2) * [2, 1]).astype(np.float32)
-        p = calibrator.judge(both, x)
+        p, _ = calibrator.judge(both, x)
         if slot >= 3000:
             late.append(p)
     for own in np.array(late).T:
@@ -129,10 +130,10 @@ def test_missing_stays_missing_and_teaches_nothing():
     tail = Tail.fit(draw("gamma", 500, 0))
     assert np.isnan(tail.probability(np.array([np.nan]))).all()
     calibrator = Calibrator(tail)
-    assert np.isnan(calibrator.judge(ONE, np.array([np.nan], np.float32))).all()
+    assert np.isnan(calibrator.judge(ONE, np.array([np.nan], np.float32))[0]).all()
     assert calibrator.confidence(ONE)[0] == 0
     both = np.array([0, 1], np.int32)
-    p = calibrator.judge(both, np.array([np.nan, 0.1], np.float32))
+    p, _ = calibrator.judge(both, np.array([np.nan, 0.1], np.float32))
     assert np.isnan(p).tolist() == [True, False]
     assert calibrator.confidence(both)[0] == 0 < calibrator.confidence(both)[1]
     assert calibrator.rows(both)["drift"][1] < 0 == calibrator.rows(both)["drift"][0]
@@ -201,7 +202,7 @@ def test_slow_drift_is_followed_before_it_is_flagged():
     calibrator = Calibrator(Tail.fit(draw("gamma", 20_000, 0)), Learning(alpha=1e-3))
     flags = 0
     for number in draw("gamma", 4000, 1) * factor:
-        p = calibrator.judge(ONE, np.array([number], np.float32))
+        p, _ = calibrator.judge(ONE, np.array([number], np.float32))
         flags += int(p[0] < 1e-3)
     frozen = Tail.fit(draw("gamma", 20_000, 0)).probability(draw("gamma", 4000, 1) * factor) < 1e-3
     assert calibrator.rows(ONE)["drift"][0] > 0.05
@@ -245,7 +246,7 @@ def test_alone_is_as_in_a_crowd(seed, entities):
     for _ in range(20):
         x = rng.gamma(2, 0.5, entities).astype(np.float32)
         before = crowd.probability(everyone, x)
-        together, single = crowd.judge(everyone, x), alone.judge(last, x[-1:])
+        (together, _), (single, _) = crowd.judge(everyone, x), alone.judge(last, x[-1:])
         assert together[-1:].tobytes() == single.tobytes()
         assert together.tobytes() == before.tobytes()
     for name, rows in alone.rows(last).items():

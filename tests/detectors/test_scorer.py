@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_detectors import bits, fitted, joined, names_of, noise, planes, polls, scorer_of, windows_of
 
-from detectors.calibration import SMALLEST
+from detectors.calibrating import SMALLEST
 from detectors.ensemble import Ensemble
 from detectors.scorer import EnsembleError, Scorer
 from streaming.types import State

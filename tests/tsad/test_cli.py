@@ -373,4 +373,4 @@ def test_who_only_looks_does_not_wait_for_the_learning_libraries(
     ran = subprocess.run([sys.executable, "-c", SEEN, *arguments], cwd=watched_home, capture_output=True, check=False)
     loaded = set(json.loads(ran.stderr.splitlines()[-1]))
     assert "tsad" in loaded
-    assert not loaded & {"torch", "shap", "xgboost", "sklearn", "scipy", "pandas", "matplotlib"}
+    assert not loaded & {"torch", "numba", "shap", "xgboost", "sklearn", "scipy", "pandas", "matplotlib"}
