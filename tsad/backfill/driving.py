@@ -16,6 +16,7 @@ from storage.backfills import BackfillRow, Backfills, RunState, UnitRow
 from storage.types import ModelRow, StoreError
 from tsad.app import App
 from tsad.backfill.planning import Planned
+from tsad.backfill.sameness import spec_of
 from tsad.backfill.spec import Done, Request, Unit, Wanted
 from tsad.engines.tasks import Engine, Outcome, Task
 
@@ -74,7 +75,8 @@ def begin(app: App, run: str, stream: str, version: str, wanted: Wanted, units: 
         )
         for number, one in enumerate(units)
     ]  # fmt: skip
-    return Backfills(app.database, app.now).add(run, stream, version, msgspec.to_builtins(wanted), rows)
+    spec = spec_of(app.config.of(stream), wanted)
+    return Backfills(app.database, app.now).add(run, stream, version, spec, rows)
 
 
 @dataclass
