@@ -13,10 +13,10 @@ from rich.console import Group, RenderableType
 from storage.backfills import BackfillRow, Backfills
 from storage.types import ModelRow
 from tsad.app import App
+from tsad.backfill.beginning import same, spec_of
 from tsad.backfill.driving import Driver, Standing, begin, config_of, run_name, version_of
 from tsad.backfill.estimating import estimated
 from tsad.backfill.planning import Planned, plan
-from tsad.backfill.sameness import same, spec_of
 from tsad.backfill.spec import Wanted
 from tsad.cli.commands import CONFIG, AsJson, ConfigPath, DatabaseUrl, app
 from tsad.cli.terminal import FAILED, INTERRUPTED, note, opened, show, show_rows

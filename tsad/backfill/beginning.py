@@ -1,16 +1,21 @@
-"""What a run began with, and what is asked for otherwise later: a run goes on with what it began with."""
+"""What a run begins with, and goes on with: what is asked for otherwise later is refused by name."""
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 
 from storage.backfills import BackfillRow
+from storage.events import ContextEvent
 from storage.types import StoreError
+from tsad.app import App
 from tsad.backfill.spec import Wanted
 from tsad.config import StreamConfig
+from tsad.happenings import telling
 from tsad.rows import utc
 from tsad.runs.inputs import CONFIG, TIMES
 from tsad.wording import utc_text
@@ -24,6 +29,18 @@ def spec_of(config: StreamConfig, wanted: Wanted) -> dict[str, Any]:
     since a value may hold a secret."""
     said = config.model_dump(mode="json", exclude_defaults=True)
     return {**msgspec.to_builtins(wanted), CONFIG: dict(_digests(said))}
+
+
+def events_of(app: App, stream: str) -> list[ContextEvent]:
+    """What has been told of around the stream by now, in its file of events or otherwise."""
+    told, source = app.context_events.listing(stream, told=True), app.config.of(stream).context.source
+    log = structlog.get_logger(stream=stream)
+    try:
+        text = Path(source).read_text(encoding="utf-8", errors="replace") if source else ""
+    except OSError as error:
+        log.warning("context events cannot be read", file=source, reason=error.strerror)
+        text = ""
+    return [*told, *telling(text, Path(source or "."), app.clock(), log)]
 
 
 def same(row: BackfillRow, stream: str, version: str, spec: Mapping[str, Any]) -> BackfillRow:
