@@ -11,9 +11,11 @@ from sqlalchemy.engine import Connection
 
 from storage import schema
 from storage.engine import Database, chunks
+from storage.events import ContextEvent
 from storage.leases import Clock, utc_now
 from storage.served import backfill_units, backfills
 from storage.types import LIVE, NotThereError, StoreError
+from storage.upsert import encode, upsert
 
 RunState = Literal["running", "finished", "failed"]
 UnitState = Literal["pending", "running", "finished", "failed"]
@@ -89,10 +91,16 @@ class Backfills:
         entities, alerts = counts[0], counts[1].where(schema.alerts.c.state != "retracted")
         return self._database.read(lambda one: (one.execute(entities).scalar_one(), one.execute(alerts).scalar_one()))
 
-    def add(self, run: str, stream: str, version: str, spec: dict[str, Any], units: Sequence[UnitRow]) -> BackfillRow:
-        """A run with its `units`, which nobody drives yet. StoreError for a name that cannot be used, or is."""
+    def add(
+        self, run: str, stream: str, version: str, spec: dict[str, Any], units: Sequence[UnitRow],
+        events: Sequence[ContextEvent] = (),
+    ) -> BackfillRow:  # fmt: skip
+        """A run with its `units`, which nobody drives yet, and the context `events` that it knows. StoreError for a
+        name that cannot be used, or is."""
         checked(run)
         row = BackfillRow(run, stream, version, spec, "running", 0, self._clock())
+        shared = {"run": run, "stream": stream, "saved_at": row.created_at}
+        told = encode(schema.context_events, self._database.dialect, events, shared)
 
         def work(connection: Connection) -> None:
             if _row(connection, run) is not None:
@@ -101,6 +109,7 @@ class Backfills:
             dated = [_values(unit) | {"run": run, "updated_at": row.created_at} for unit in units]
             for part in chunks(dated):
                 connection.execute(backfill_units.insert(), part)
+            upsert(connection, schema.context_events, told, None)
 
         self._database.write(work)
         return row

@@ -255,8 +255,7 @@ class App:
             Silence(windower, config.idle_after),
             limits or Limits(explain_per_poll=config.explain_per_poll, snapshot_every=config.snapshot_every), rejects,
             absence=Absence((run, stream, partition_number), config.no_data_after, {o.topic: o for o in kept.no_data}),
-            # what was told of is of the stream, whoever judges it
-            happenings=self._happenings(LIVE if historic else run, stream, config, partition, intake),
+            happenings=self._happenings(run, stream, config, partition, intake, historic is None),
             desk=self._desk(run, stream, partition_number, intake, cache(read)),
             aside=self.aside, meter=self.meter, log=structlog.get_logger(stream=stream, partition=partition_number),
         )  # fmt: skip
@@ -265,7 +264,7 @@ class App:
         return runner
 
     def _happenings(
-        self, run: str, stream: str, config: StreamConfig, partition: Partition, intake: LogIntake | None
+        self, run: str, stream: str, config: StreamConfig, partition: Partition, intake: LogIntake | None, live: bool
     ) -> Happenings | None:
         if partition.circumstances is None:
             return None
@@ -274,7 +273,7 @@ class App:
             if config.context.learn and config.context.lines:
                 intake.watch_onsets(config.context.slots(config.step))
         listed = partial(self.context_events.listing, stream, run, told=True)
-        source = config.context.source
+        source = config.context.source if live else None  # a run over history has what was told when it began
         return Happenings(partition.circumstances, config.step, self.clock, listed, Path(source) if source else None)
 
     def _desk(

@@ -58,6 +58,14 @@ def read_events(text: str, source: str, now_ns: int) -> tuple[list[ContextEvent]
     return events, faults
 
 
+def telling(text: str, source: Path, now_ns: int, log: Any) -> list[ContextEvent]:
+    """The events of JSON Lines read from `source`; of lines that are none the `log` is told some."""
+    events, faults = read_events(text, str(source), now_ns)
+    for number, fault in faults[:3]:
+        log.warning("no context event", file=str(source), line=number, reason=fault)
+    return events
+
+
 def event_from(said: str | bytes, times: EventTimes, source: str, now_ns: int) -> ContextEvent:
     """The event that a JSON object tells of. msgspec.MsgspecError or ValueError where it tells of none."""
     line = msgspec.json.decode(said, type=_Line)
@@ -189,10 +197,4 @@ class Happenings:
             self._read = (0, 0)
             return []
         self._read = mark
-        events, faults = read_events(text, str(self.source), self.clock())
-        self._complain(faults)
-        return events
-
-    def _complain(self, faults: Iterable[tuple[int, str]]) -> None:
-        for number, fault in list(faults)[:3]:
-            self.log.warning("no context event", file=str(self.source), line=number, reason=fault)
+        return telling(text, self.source, self.clock(), self.log)

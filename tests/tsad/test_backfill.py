@@ -333,7 +333,7 @@ def test_a_stream_that_has_kept_nothing_has_no_history(app: App) -> None:
         planned(app, Wanted("history"))
 
 
-NAMES = [one.name for one in available() if one.name != "bent"]  # that one bends another
+NAMES = [one.name for one in available()]
 
 
 @pytest.mark.parametrize("name", NAMES)

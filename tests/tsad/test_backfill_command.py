@@ -238,10 +238,56 @@ def test_what_cannot_be_done_is_said_in_one_line(home: Path, arguments: list[str
     assert units_of(home) == []
 
 
-def test_a_name_means_one_thing(undisturbed: Path) -> None:
-    ended = tsad(undisturbed, "backfill", "s", "--input", "history.parquet", "--run", "june")
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--input", "history.parquet"), "--input set, not history.parquet; --unit-rows 1800, not none"),
+        (("--input", "set", "--unit-rows", "1800", "--from", "2023-11-15"), "--from none, not 2023-11-15 00:00:00"),
+        (("--input", "set", "--unit-rows", "1800", "--bands"), "--bands none, not asked for"),
+    ],
+)
+def test_a_name_means_one_thing(undisturbed: Path, arguments: tuple[str, ...], named: str) -> None:
+    ended = tsad(undisturbed, "backfill", "s", *arguments, "--run", "june")
     assert ended.code == 1
-    assert "there is a run 'june' already, which reads something else" in ended.error
+    assert f"there is a run 'june' already, which was begun with something else: {named}. Ask for" in ended.error
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("quiet = 8", "quiet = 9"), "stream.s.quiet was another"),
+        (("quiet = 8", ""), "stream.s.quiet was set"),
+        (("quiet = 8", "quiet = 8\nfusion = 'majority'"), "stream.s.fusion was not set"),
+        (
+            ("layout = 'wide'", "layout = 'wide'\ntime = 'at'\n[stream.s.detector_options.subspace]\nrank = 9\n"),
+            "stream.s.detector_options.subspace.rank was not set; stream.s.telemetry.time was not set",
+        ),
+        (("layout = 'wide'", "layout = 'wide'\n[stream.other]\nstep = '5m'\n"), ""),
+        (("quiet = 8", "quiet = 8\nfusion = 'power'"), ""),
+    ],
+)
+def test_a_run_goes_on_under_the_configuration_that_it_began_with(
+    home: Path, undisturbed: Path, change: tuple[str, str], named: str
+) -> None:
+    shutil.copy(undisturbed / "tsad.db", home / "tsad.db")
+    said = (home / "tsad.toml").read_text()
+    (home / "tsad.toml").write_text(said.replace(*change))
+    ended = tsad(home, *COMMAND)
+    if named:
+        assert ended.code == 1
+        assert f"which was begun with something else: {named}. Ask for the same, take another name" in ended.error
+    else:
+        assert ended.code == 0, ended.err
+
+
+def test_a_run_goes_on_with_the_model_that_it_began_with(home: Path, undisturbed: Path) -> None:
+    shutil.copy(undisturbed / "tsad.db", home / "tsad.db")
+    first = tsad(home, "runs", "show", "june", "--json").json["model_version"]
+    assert tsad(home, "fit", "s", "--from", "set/part-0.parquet").code == 0
+    ended = tsad(home, *COMMAND)
+    assert ended.code == 1
+    assert f"begun with something else: model {first}, not " in ended.error
+    assert tsad(home, *COMMAND, "--model", first).code == 0
 
 
 def test_without_a_model_nothing_can_be_judged(tmp_path: Path) -> None:

@@ -41,7 +41,9 @@ def test_a_history_nobody_has_watched_is_fitted_on_whole(fresh: Path) -> None:
 
 def test_alerts_and_maintenance_are_left_out(home: Path) -> None:
     alerts = [row for row in tsad(home, "alerts", "--limit", "1000", "--json").json if row["state"] != "retracted"]
-    found = fitted(home)
+    said = tsad(home, "fit", "s", "--from", "live.jsonl", "--candidate", "--json")
+    found = said.json[0]["meta"]["fit"]
+    assert f"({found['left_out']} more, of alerts and maintenance windows, were left out): on " in said.err
     assert found["rows"] + found["left_out"] == len(ENTITIES) * LIVE_SLOTS
     assert len(alerts) <= found["left_out"] < 0.5 * found["rows"]
     stretch = ("--start", moment(FIT_SLOTS), "--end", moment(FIT_SLOTS + 20))
@@ -62,7 +64,7 @@ def test_a_history_of_nothing_else_is_refused(fresh: Path) -> None:
 def test_the_command_says_what_it_was_fitted_on(fresh: Path) -> None:
     said = tsad(fresh, "fit", "s", "--from", "live.jsonl", "--candidate")
     assert f"fitted on {len(ENTITIES) * LIVE_SLOTS} rows of {len(ENTITIES)} entities" in said.err
-    assert "on 207 windows of them, spread evenly, per entity" in said.err
+    assert "entities: on 207 windows of them, spread evenly, per entity" in said.err
 
 
 @pytest.mark.parametrize(("slots", "left"), [((3, 4), 8), ((90, 99), 10)])

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from storage.backfills import BackfillRow, Backfills, RunState, UnitRow
 from storage.types import ModelRow, StoreError
 from tsad.app import App
+from tsad.backfill.beginning import events_of, spec_of
 from tsad.backfill.planning import Planned
 from tsad.backfill.spec import Done, Request, Unit, Wanted
 from tsad.engines.tasks import Engine, Outcome, Task
@@ -66,7 +67,8 @@ def run_name(stream: str, version: str, wanted: Wanted, config: dict[str, Any]) 
 
 
 def begin(app: App, run: str, stream: str, version: str, wanted: Wanted, units: Sequence[Planned]) -> BackfillRow:
-    """Write the run and its units down. StoreError where there is one of that name."""
+    """Write the run and its units down, with what has been told of around the stream. StoreError where there is one of
+    that name."""
     rows = [
         UnitRow(
             run, number, msgspec.to_builtins(one.unit), one.entities, one.rows, "failed" if one.fault else "pending",
@@ -74,7 +76,8 @@ def begin(app: App, run: str, stream: str, version: str, wanted: Wanted, units: 
         )
         for number, one in enumerate(units)
     ]  # fmt: skip
-    return Backfills(app.database, app.now).add(run, stream, version, msgspec.to_builtins(wanted), rows)
+    spec = spec_of(app.config.of(stream), wanted)
+    return Backfills(app.database, app.now).add(run, stream, version, spec, rows, events_of(app, stream))
 
 
 @dataclass

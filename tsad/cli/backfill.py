@@ -7,13 +7,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 from rich.console import Group, RenderableType
 
 from storage.backfills import BackfillRow, Backfills
-from storage.types import ModelRow, StoreError
+from storage.types import ModelRow
 from tsad.app import App
+from tsad.backfill.beginning import same, spec_of
 from tsad.backfill.driving import Driver, Standing, begin, config_of, run_name, version_of
 from tsad.backfill.estimating import estimated
 from tsad.backfill.planning import Planned, plan
@@ -150,7 +150,7 @@ def _runs(
         if row is None:
             units = units or _planned(opened_app, stream, wanted, versions)
             row = begin(opened_app, run, stream, version.version, wanted, units)
-        found.append(_same(row, stream, version, wanted))
+        found.append(same(row, stream, version.version, spec_of(opened_app.config.of(stream), wanted)))
     return found
 
 
@@ -161,16 +161,6 @@ def _ns(at: datetime | None) -> int | None:
 def _planned(opened_app: App, stream: str, wanted: Wanted, versions: Sequence[ModelRow]) -> list[Planned]:
     shelf = opened_app.shelf(stream)
     return plan(opened_app, stream, wanted, [shelf.read(version).ensemble for version in versions])
-
-
-def _same(row: BackfillRow, stream: str, version: ModelRow, wanted: Wanted) -> BackfillRow:
-    """A run goes on with what it began with. StoreError where something else is asked for under its name."""
-    if (row.stream, row.model_version, row.spec) != (stream, version.version, msgspec.to_builtins(wanted)):
-        raise StoreError(
-            f"there is a run {row.run!r} already, which reads something else or is judged by another model; take "
-            "another name, or delete it first"
-        )
-    return row
 
 
 def _bar(bars: Bars, name: str) -> Any:

@@ -73,10 +73,9 @@ def fit(
         if not candidate:
             row = opened_app.models.promote(stream, row.version)
         bars.done()
-    note(
-        "fitted on {rows} rows of {entities} entities ({left_out} more, of alerts and maintenance windows, were left "
-        "out): on {windows} windows of them, spread evenly, per {scope}".format_map(row.meta["fit"])
-    )
+    aside = f" ({left_out} more, of alerts and maintenance windows, were left out)" if left_out else ""
+    said = "fitted on {rows} rows of {entities} entities{0}: on {windows} windows of them, spread evenly, per {scope}"
+    note(said.format(aside, **row.meta["fit"]))
     show([model_row(row)], model_table([model_row(row)]), json)
 
 

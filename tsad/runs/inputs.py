@@ -11,8 +11,10 @@ from tsad.wording import utc_text
 TIMES = {"since": "from", "until": "to"}
 APART = ("entities", "files", "planned")
 """Of what a unit reads: whose rows it takes, what is looked at one by one, and when that was planned."""
-ASIDE = ("unit_rows", "bands")
-"""How a run was cut into units, and what it wrote beside, is no part of what it reads."""
+CONFIG = "config"
+"""Where the digests of the stream's configuration stand."""
+ASIDE = ("unit_rows", "bands", CONFIG)
+"""How a run was cut into units, what it wrote beside and how it judged is no part of what it reads."""
 
 
 def told(spec: Mapping[str, Any]) -> dict[str, str]:
