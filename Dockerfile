@@ -21,6 +21,8 @@ RUN useradd --system --create-home --home-dir /var/lib/tsad tsad
 USER tsad
 # tsad.toml is read from here; the models, the history and an SQLite file are written here, and nothing elsewhere
 WORKDIR /var/lib/tsad
-ENV PATH=/opt/tsad/bin:$PATH PYTHONDONTWRITEBYTECODE=1 MPLCONFIGDIR=/tmp NUMBA_CACHE_DIR=/tmp
+ENV PATH=/opt/tsad/bin:$PATH PYTHONDONTWRITEBYTECODE=1 MPLCONFIGDIR=/tmp NUMBA_CACHE_DIR=/var/lib/tsad/.compiled
+# for a processor like this one; another compiles anew when a container first starts on it
+RUN python -m detectors.compiled
 ENTRYPOINT ["tsad"]
 CMD ["--help"]

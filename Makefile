@@ -96,6 +96,7 @@ $(STAMP): pyproject.toml requirements/$(TAG).txt
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/$(TAG).txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -m detectors.compiled
 	! $(BIN)/python -m pip check | grep -v -e 'requires $(OPTIONAL), which is not installed' -e '^No broken requirements'
 	touch $@
 

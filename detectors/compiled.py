@@ -6,10 +6,13 @@ loop calls must stand in its own module: the disk's copy goes by that file alone
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import TypeVar, cast
 
 from numba import njit
 
+MODULES = ("detectors.ballots", "detectors.calibrating")
+"""Those that hold loops: `python -m detectors.compiled` compiles them ahead of the first command."""
 Loop = TypeVar("Loop", bound=Callable[..., object])
 
 
@@ -27,3 +30,8 @@ def compiled(signature: str) -> Callable[[Loop], Loop]:
             return cast(Loop, njit(signature, nogil=True, error_model="numpy")(loop))
 
     return into
+
+
+if __name__ == "__main__":
+    for module in MODULES:
+        import_module(module)

@@ -103,8 +103,14 @@ def test_our_containers_can_write_to_their_volume_alone(service: str) -> None:
     writable = [text for text in SERVICES[service]["volumes"] if not text.endswith(":ro")]
     assert writable == [f"state:{CONFIGURED.parent}"]
     said = dict(pair.split("=", 1) for name, line in instructions() if name == "ENV" for pair in line.split())
-    caches = {said[name] for name in ("MPLCONFIGDIR", "NUMBA_CACHE_DIR")}
-    assert caches <= set(SERVICES[service]["tmpfs"])
+    assert said["MPLCONFIGDIR"] in SERVICES[service]["tmpfs"]
+    assert Path(said["NUMBA_CACHE_DIR"]).parent == CONFIGURED.parent
+
+
+def test_what_is_compiled_lies_in_the_image_for_the_volume_to_begin_with() -> None:
+    steps = [(name, line) for name, line in instructions() if name in ("FROM", "USER", "ENV", "RUN")]
+    assert steps[-1] == ("RUN", "python -m detectors.compiled")
+    assert steps[-3][0] == "USER"  # who is to write there when it has to be compiled anew
 
 
 def test_the_worker_can_be_scaled() -> None:

@@ -6,8 +6,8 @@ from itertools import pairwise
 from msgspec import structs
 
 from detectors.ensemble import Ensemble
-from storage.types import LIVE
 from tsad.app import App
+from tsad.backfill.beginning import events_of
 from tsad.backfill.spec import Stretch, Unit
 from tsad.config import StreamConfig
 from tsad.history import HOUR
@@ -24,9 +24,8 @@ WIDER = 4
 def may_cut(app: App, stream: str, ensembles: Sequence[Ensemble]) -> bool:
     """Whether series of the stream may be cut at all. What follows a context event is judged by what has followed
     others before it, and lines are mined in order."""
-    config = app.config.of(stream)
-    events = config.context.source or app.context_events.listing(stream, LIVE, limit=1, told=True)
-    return config.logs is None and not events and all(one.memoryless for one in ensembles)
+    learns_nothing = app.config.of(stream).logs is None and all(one.memoryless for one in ensembles)
+    return learns_nothing and not events_of(app, stream)
 
 
 def cut(first: int, last: int, rows: int, target: int, config: StreamConfig) -> list[Stretch]:
