@@ -151,6 +151,7 @@ class PureConsumer(Consumer):
             "partition_assignment_strategy": (RoundRobinPartitionAssignor if by_pattern else RangePartitionAssignor,),
             "metadata_max_age_ms": REFRESH_MS if by_pattern else 300_000,
             "max_partition_fetch_bytes": 4 << 20,
+            "fetch_max_wait_ms": 100,  # whatever else is asked on the connection waits behind a fetch
             "allow_auto_create_topics": False,
             "session_timeout_ms": settings.session_ms,
             "max_poll_interval_ms": settings.poll_ms,

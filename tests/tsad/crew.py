@@ -5,6 +5,7 @@ import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -32,6 +33,7 @@ class Crew:
     running: dict[str, Process] = field(default_factory=dict)
     kills: int = 0
     restarts: int = 0
+    looks: psycopg.Connection[Any] | None = None
 
     def up(self, name: str, stand: str = "") -> None:
         """Start worker `name`; `stand` says where it stops itself (`tests.tsad.launcher`)."""
@@ -72,11 +74,18 @@ class Crew:
     def saved(self) -> int:
         """Rows read by all partitions of all topics, as far as they are saved."""
         try:
-            with psycopg.connect(self.url, connect_timeout=2) as connection:
-                rows = connection.execute("SELECT positions FROM checkpoints").fetchall()
-        except psycopg.OperationalError:
+            if self.looks is None:
+                self.looks = psycopg.connect(self.url, connect_timeout=2, autocommit=True)
+            rows = self.looks.execute("SELECT positions FROM checkpoints").fetchall()
+        except psycopg.OperationalError:  # the server is away, or has been since the last look
+            self._look_no_more()
             return 0
         return sum(place["row"] for (positions,) in rows for place in positions.values() if isinstance(place, dict))
+
+    def _look_no_more(self) -> None:
+        if self.looks is not None:
+            self.looks.close()
+            self.looks = None
 
     def reach(self, rows: int) -> None:
         """Wait until so many rows are saved."""
@@ -106,6 +115,7 @@ class Crew:
 
     def close(self) -> None:
         """End everybody."""
+        self._look_no_more()
         for process in self.running.values():
             process.send_signal(signal.SIGCONT)
             process.kill()

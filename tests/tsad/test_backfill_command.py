@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.backfills import Backfills, UnitRow
+from storage.engine import open_database
 from tests.tsad.command_line import CONFIGURATION, fresh_home, running_until, started, tsad
 from tests.tsad.histories import opened, rows_of
 from tests.tsad.streams import FEATURES, FIT_SLOTS, START, normal
@@ -82,8 +83,9 @@ def units_of(home: Path) -> list[UnitRow]:
 
 
 def enough(home: Path, count: int) -> Callable[[], bool]:
-    """Whether so many units are finished."""
-    return lambda: sum(unit.state == "finished" for unit in units_of(home)) >= count
+    """Whether so many units are finished. Asked often: each look is at the same open database."""
+    rows = Backfills(open_database(f"sqlite:///{home}/tsad.db"))
+    return lambda: sum(unit.state == "finished" for unit in rows.units("june")) >= count
 
 
 def children(process: int) -> list[int]:
