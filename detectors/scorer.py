@@ -13,6 +13,7 @@ from detectors.entity_arrays import EntityArrays, Field
 from detectors.fusion import blend_shares, decisive, ratios, settled_mean
 from detectors.movement import REACH, blamed
 from detectors.scaling import NO_HOUR, Scaling
+from detectors.shortage import short_of_memory
 from detectors.types import Scores, Verdicts
 from detectors.views import surprise
 from streaming.types import Codes, Floats, Ints, State, Windows
@@ -223,7 +224,9 @@ class Scorer:
             online = self._online.get(name)
             try:
                 given.append(online.score(windows, learn) if online else fitted.score(windows))
-            except Exception as error:  # noqa: BLE001 -- detectors are foreign code; one that raises has no opinion
+            except Exception as error:
+                if short_of_memory(error):
+                    raise  # judged with less memory, the same records would have other rows
                 self.failures[name] += 1
                 self._on_error(name, error)
                 given.append(None)

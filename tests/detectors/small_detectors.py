@@ -92,11 +92,13 @@ class Drift:
 
 
 class Faulty(Level):
-    """Raises wherever a window's newest first value is beyond 3."""
+    """Raises wherever a window's newest first value is beyond 3; beyond 4, memory is short."""
 
     name: ClassVar[str] = "faulty"
 
     def score(self, windows):
+        if (windows.values[:, -1, 0] > 4).any():
+            raise MemoryError("no room for it")
         if (windows.values[:, -1, 0] > 3).any():
             raise FloatingPointError("too large for me")
         return super().score(windows)

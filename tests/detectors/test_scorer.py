@@ -12,6 +12,7 @@ from small_detectors import bits, fitted, joined, names_of, noise, planes, polls
 from detectors.calibrating import SMALLEST
 from detectors.ensemble import Ensemble
 from detectors.scorer import EnsembleError, Scorer
+from detectors.shortage import short_of_memory
 from streaming.types import State
 
 SLOTS = 60
@@ -258,6 +259,29 @@ def test_a_detector_that_raises_has_no_opinion_for_that_poll():
     assert np.isfinite(after.ratios).all()
     assert told == [("faulty", "too large for me")]
     assert scorer.failures == {"level": 0, "faulty": 1}
+
+
+def test_without_memory_no_detector_is_left_out():
+    """The same windows, judged with less memory, would have other scores."""
+    scorer = scorer_of(fitted(detectors={"level": {}, "faulty": {}}), 4, on_error=lambda name, error: None)
+    scaled = np.full((4, 10, 3), 4.5, np.float32)
+    with pytest.raises(MemoryError, match="no room for it"):
+        scorer.score(windows_of(scorer.ensemble, scaled, range(10)))
+    assert scorer.failures == {"level": 0, "faulty": 0}
+
+
+def test_want_of_memory_is_known_whoever_tells_it():
+    import torch
+
+    with pytest.raises(RuntimeError) as told:
+        torch.empty(1 << 46)
+    assert short_of_memory(told.value)
+    assert short_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"))
+    with pytest.raises(MemoryError) as told:
+        np.empty(1 << 46)
+    assert short_of_memory(told.value)
+    assert not short_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not short_of_memory(ValueError("out of memory"))
 
 
 def test_if_all_fail_the_poll_fails():

@@ -45,9 +45,9 @@ class Here:
                 self.crashes[task.number] -= 1
                 yield Outcome(task.number, None, "its process was killed by SIGKILL", crashed=True)
                 continue
-            answer, reason = perform(place_of(task), task.request)
+            outcome = Outcome(task.number, *perform(place_of(task), task.request))
             self.done.append(task.number)
-            yield Outcome(task.number, answer, reason, crashed=False)
+            yield outcome
 
 
 def planned(app: App, wanted: Wanted, stream: str = STREAM) -> list[Planned]:

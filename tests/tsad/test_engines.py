@@ -81,7 +81,7 @@ def test_a_call_that_nobody_knows_is_refused_by_name(two: LocalEngine) -> None:
 def test_a_task_without_memory_fails_alone(two: LocalEngine) -> None:
     greedy, fine = done(two, ("greedy", ""), ("greet", "1"))
     assert str(greedy.reason).startswith("MemoryError")
-    assert not greedy.crashed
+    assert greedy.crashed  # another process may have enough
     assert fine.answer == '"hello 1"'
 
 

@@ -125,8 +125,7 @@ class _Worker:
         self._said.clear()
         if last == READY.encode():
             return None
-        answer, reason = json.loads(last)
-        return Outcome(self._number, answer, reason, crashed=False)
+        return Outcome(self._number, *json.loads(last))
 
     def end(self) -> None:
         """End it, whatever it is at."""

@@ -104,14 +104,14 @@ class RayEngine:
     def _outcome(self, number: int, reference: Any) -> Outcome:
         failures = self._ray.exceptions
         try:
-            answer, reason = self._ray.get(reference)
+            said = self._ray.get(reference)
         except failures.RayTaskError as error:  # our own code is not there, or not the same
             return Outcome(number, None, _line(error), crashed=False)
         except (failures.WorkerCrashedError, failures.OutOfMemoryError, failures.NodeDiedError) as error:
             return Outcome(number, None, _line(error), crashed=True)
         except failures.RayError as error:
             raise EngineError(f"Ray {self._where} has failed: {_line(error)}") from error
-        return Outcome(number, answer, reason, crashed=False)
+        return Outcome(number, *said)
 
 
 def _settle(own: bool) -> None:
@@ -133,7 +133,7 @@ def _own_signals() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _performed(place: str, request: str, form: LogFormat) -> tuple[str | None, str | None]:
+def _performed(place: str, request: str, form: LogFormat) -> tuple[str | None, str | None, bool]:
     """`perform` on a node; standard output is the driver's alone, and Ray passes on what is written here."""
     configure(form)
     with redirect_stdout(sys.stderr):

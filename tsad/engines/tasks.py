@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
+from detectors.shortage import short_of_memory
 from tsad.logs import structured
 from tsad.operating import LogFormat
 
@@ -30,7 +31,7 @@ class Task(NamedTuple):
 
 class Outcome(NamedTuple):
     """What came of a task: its answer (JSON), or the reason why there is none. `crashed`: the process that ran it is
-    gone (killed, out of memory), and the task may do no better or may, elsewhere."""
+    gone, or had no memory left, and the task may do no better or may, elsewhere."""
 
     number: int
     answer: str | None
@@ -60,12 +61,13 @@ def log_form() -> LogFormat:
     return "json" if structured() else "console"
 
 
-def perform(place: str, request: str) -> tuple[str | None, str | None]:
-    """What a worker does: the function's answer, or in one line why it has none; the traceback goes to the log."""
+def perform(place: str, request: str) -> tuple[str | None, str | None, bool]:
+    """What a worker does: the function's answer, or in one line why it has none, and whether that was want of memory;
+    the traceback goes to the log."""
     module, _, name = place.partition(":")
     try:
         answer: str = getattr(import_module(module), name)(request)
-        return answer, None
+        return answer, None, False
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this task's, and the others go on
         structlog.get_logger(call=place).warning("a task failed", exc_info=True)
-        return None, " ".join(f"{type(error).__name__}: {error}".split())
+        return None, " ".join(f"{type(error).__name__}: {error}".split()), short_of_memory(error)
