@@ -245,7 +245,7 @@ def test_what_cannot_be_done_is_said_in_one_line(home: Path, arguments: list[str
     [
         (("--input", "history.parquet"), "--input set, not history.parquet; --unit-rows 1800, not none"),
         (("--input", "set", "--unit-rows", "1800", "--from", "2023-11-15"), "--from none, not 2023-11-15 00:00:00"),
-        (("--input", "set", "--unit-rows", "1800", "--bands"), "--bands none, not asked for"),
+        (("--input", "set", "--unit-rows", "1800", "--no-bands"), "--bands asked for, not none"),
     ],
 )
 def test_a_name_means_one_thing(undisturbed: Path, arguments: tuple[str, ...], named: str) -> None:
