@@ -208,7 +208,7 @@ def test_what_died_within_a_stretch_begins_it_anew(app: App, monkeypatch: pytest
     assert_the_same(app, "june")
 
 
-@pytest.mark.parametrize("lack", ["vote", "online", "event", "young", "csv"])
+@pytest.mark.parametrize("lack", ["vote", "online", "event", "young", "csv", "time"])
 def test_what_is_not_cut(app: App, watched: Path, lack: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where something goes on from slot to slot, or a stretch could not be read alone."""
     told = Path("tsad.toml").read_text()
@@ -226,6 +226,9 @@ def test_what_is_not_cut(app: App, watched: Path, lack: str, monkeypatch: pytest
             pa.concat_tables([rows, rows.set_column(0, "entity", pa.array(["d"] * len(rows)))]), "live.parquet"
         )
     source = "live.parquet"
+    if lack == "time":
+        Path("tsad.toml").write_text(f'{told}time = false\nentity = false\ndefault_entity = "a"\n')
+        app = App.open(load_config(Path("tsad.toml")))
     if lack == "csv":
         pq.read_table(source).to_pandas().to_csv("live.csv", index=False)
         source = "live.csv"

@@ -186,8 +186,9 @@ def _of_tables(
         numbers = sorted({number for entity in group for number in entity.files})
         return Tables(url, [files[number] for number in numbers], [entity.name for entity in group])
 
-    # a file of another kind is read from its beginning by whoever wants some of it
-    return groups.units(found, read, all(kind_of(Path(file.path)) == "parquet" for file in files)) + faults
+    # a file of another kind, or without times, is read from its beginning by whoever wants some of it
+    in_time = form.time is not None and all(kind_of(Path(file.path)) == "parquet" for file in files)
+    return groups.units(found, read, in_time) + faults
 
 
 def _of_query(app: App, stream: str, wanted: Wanted, ensembles: Sequence[Ensemble]) -> list[Planned]:
