@@ -97,9 +97,9 @@ class Scorer:
         parts = [self.scale(entities[part], int(slots[part.start]), values[part]) for part in _slots(slots)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def ranges(self, entities: Codes, slot: int) -> tuple[Floats, Floats]:
-        """Origin and width (B x F each) of the scaling of `entities` at `slot`: raw = origin + width x scaled."""
-        return self._scaling.inverse(entities, self._hours(slot))
+    def ranges(self, entities: Codes, slots: Ints | int) -> tuple[Floats, Floats]:
+        """Origin and width (B x F each) of the scaling of `entities` at `slots`: raw = origin + width x scaled."""
+        return self._scaling.inverse(entities, self._hours(slots))
 
     def score(self, windows: Windows, learn: bool = True, near: float = -np.inf) -> Verdicts:
         """Judge B windows ordered by (end slot, entity), each once. `shares` are 0 where the score is not above `near`.

@@ -10,7 +10,7 @@ import numpy as np
 
 from detectors.background import Background
 from detectors.scorer import Scorer
-from streaming.types import Codes, Floats, Windows
+from streaming.types import Codes, Floats, Ints, Windows
 
 BANDS = "bands"
 """The folder of their files, in that of the closed slots."""
@@ -31,21 +31,28 @@ class Bands:
         self._scorer = scorer
         self._background = Background(scorer.ensemble.background)
         self._place: dict[str, int] = {}
+        self._names: Sequence[str] = ()
+        self._places = np.zeros(0, np.int64)
         self._scaled = np.zeros((0, len(self.columns)), np.float32)
 
-    def of(self, rows: Codes, names: Sequence[str], slot: int) -> Floats:
-        """The bounds (B x 2 F, raw; NaN = unknown) for entities at a slot; `rows` are their codes, `names` their names.
+    def of(self, names: Sequence[str], rows: Codes, slots: Ints | int) -> Floats:
+        """The bounds (N x 2 F, raw; NaN = unknown) of entities, `rows` (N) of `names`, at one slot or `slots` (N).
 
         Of an entity that still learns its ranges: as far as it has come.
         """
+        if names is not self._names:  # a list stays the same one until an entity comes or goes
+            self._look_up(names)
+        origin, width = self._scorer.ranges(rows, slots)
+        bounds: Floats = self._scaled[self._places[rows]]
+        for side in np.split(bounds, 2, axis=1):
+            np.add(np.multiply(side, width, out=side), origin, out=side)
+        return bounds
+
+    def _look_up(self, names: Sequence[str]) -> None:
         new = [name for name in dict.fromkeys(names) if name not in self._place]
         if new:
             self._learn(new)
-        origin, width = self._scorer.ranges(rows, slot)
-        bounds: Floats = self._scaled[[self._place[name] for name in names]]
-        bounds *= np.tile(width, 2)
-        bounds += np.tile(origin, 2)
-        return bounds
+        self._names, self._places = names, np.array([self._place[name] for name in names], np.int64)
 
     def _learn(self, names: Sequence[str]) -> None:
         """What is usual for `names`, scaled."""

@@ -95,8 +95,8 @@ class Finals:
         """Give what is expected of entities at a final slot to its own history: one model judges all of that."""
         if self._bands is None:
             self._bands = Bands(self._era_at(slot).scorer)
-        names = self._named(rows)
-        history.add(names, slot, self._bands.of(rows, names, slot), scores, self._bands.columns)
+        bounds = self._bands.of(self._windower.roster.filled, rows, slot)
+        history.add(self._named(rows), slot, bounds, scores, self._bands.columns)
 
     def _give_out(self, ended: HourlyScores | None) -> None:
         if ended is not None and len(ended.rows):

@@ -34,6 +34,10 @@ def codes(runner: Any, *names: str) -> Any:
     return np.array([runner.partition.windower.roster.names.index(name) for name in names], np.int32)
 
 
+def names(runner: Any) -> list[str]:
+    return runner.partition.windower.roster.filled
+
+
 def bounds(bands: Bands, of: Any, features: Any) -> Any:
     """Lower and upper bounds (one entity) of some features."""
     return [[of[0, bands.columns.index(f"{side}:{name}")] for name in features] for side in ("low", "high")]
@@ -46,7 +50,7 @@ def test_they_are_those_of_an_alerts_evidence(ran: Any) -> None:
     bands = Bands(runner.partition.era.scorer)
     for alert in alerts:
         evidence = alert.evidence
-        found = bands.of(codes(runner, alert.entity), [alert.entity], evidence["slot"])
+        found = bands.of(names(runner), codes(runner, alert.entity), evidence["slot"])
         expected = [[np.float32(value) for value in evidence[side]] for side in ("lower", "upper")]
         assert bounds(bands, found, evidence["features"]) == expected
 
@@ -54,7 +58,7 @@ def test_they_are_those_of_an_alerts_evidence(ran: Any) -> None:
 def test_most_of_what_is_normal_lies_within(ran: Any) -> None:
     _, runner = ran
     bands, cells = Bands(runner.partition.era.scorer), cells_with_anomalies()
-    found = bands.of(codes(runner, "a"), ["a"], START // 60 + 60)
+    found = bands.of(names(runner), codes(runner, "a"), START // 60 + 60)
     assert (found.dtype, found.shape) == (np.float32, (1, 2 * len(FEATURES)))
     low, high = np.array(bounds(bands, found, FEATURES))
     values = np.array([cells["a", slot] for slot in range(60, 300)])
@@ -65,19 +69,19 @@ def test_most_of_what_is_normal_lies_within(ran: Any) -> None:
 
 def test_an_entity_has_the_same_band_alone_and_in_a_crowd(ran: Any) -> None:
     _, runner = ran
-    names = ["a", "b", "c"]
-    together = Bands(runner.partition.era.scorer).of(codes(runner, *names), names, START // 60 + 310)
+    everyone, slots = codes(runner, "a", "b", "c", "a"), START // 60 + np.array([310, 310, 70, 71])
+    together = Bands(runner.partition.era.scorer).of(names(runner), everyone, slots)
     one_by_one = Bands(runner.partition.era.scorer)
-    alone = [one_by_one.of(codes(runner, name), [name], START // 60 + 310) for name in names]
+    alone = [one_by_one.of(list(names(runner)), everyone[[at]], int(slot)) for at, slot in enumerate(slots)]
     assert np.array_equal(together, np.concatenate(alone))
-    assert Bands(runner.partition.era.scorer).of(codes(runner), [], 5).shape == (0, 2 * len(FEATURES))
+    assert Bands(runner.partition.era.scorer).of([], codes(runner), 5).shape == (0, 2 * len(FEATURES))
 
 
 def test_where_nothing_is_normal_yet_bands_are_missing(make_app: Any) -> None:
     app = make_app({"telemetry": payloads(cells_with_anomalies())[:60]}, cold=True)
     runner = app.runner(STREAM, {})
     runner.run()
-    assert np.isnan(Bands(runner.partition.era.scorer).of(codes(runner, "a"), ["a"], START // 60 + 3)).all()
+    assert np.isnan(Bands(runner.partition.era.scorer).of(names(runner), codes(runner, "a"), START // 60 + 3)).all()
 
 
 @pytest.fixture
