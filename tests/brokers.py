@@ -27,6 +27,10 @@ ONE_NODE = {
     "transaction.state.log.min.isr": 1,
     "share.coordinator.state.topic.replication.factor": 1,
     "share.coordinator.state.topic.min.isr": 1,
+    # fifty each else, made when a first group joins and deleted one by one with the folder
+    "offsets.topic.num.partitions": 1,
+    "transaction.state.log.num.partitions": 1,
+    "share.coordinator.state.topic.num.partitions": 1,
 }
 
 
@@ -78,6 +82,8 @@ class Node:
             "group.min.session.timeout.ms": 1000,
             "log.segment.delete.delay.ms": 0,
             "log.retention.ms": -1,  # records of event times long past would go within minutes
+            "log.index.size.max.bytes": 1 << 16,
+            "log.cleaner.dedupe.buffer.size": 4 << 20,
         }
         settings |= self.properties
         file = self.folder / "server.properties"
