@@ -9,7 +9,7 @@ gc.disable()  # until everything is imported, and frozen below
 for library in ("OMP", "OPENBLAS", "MKL"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
-from clusters import RAY, ray_cluster
+from clusters import RAY, Head, ray_cluster
 
 os.environ.update(RAY)
 
@@ -97,14 +97,20 @@ def secured_kafka() -> Iterator[Secured]:
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="session", name="ray_cluster")
-def _ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Ray cluster that runs; skipped, saying why, where there is none."""
+@pytest.fixture(scope="session")
+def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """A Ray cluster that runs; skipped, saying why, where there is none."""
     try:
-        with ray_cluster(tmp_path_factory.mktemp("ray")) as address:
-            yield address
+        with ray_cluster(tmp_path_factory.mktemp("ray")) as head:
+            yield head
     except NoServerError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session", name="ray_cluster")
+def _ray_cluster(ray_head: Head) -> str:
+    """Its address for a process on one of its nodes."""
+    return ray_head.address
 
 
 @pytest.fixture(scope="session")
@@ -124,6 +130,16 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 @pytest.fixture
 def postgresql_url(postgresql_server: str, serial: Iterator[int]) -> str:
     """The URL of a fresh, migrated PostgreSQL database; skipped, saying why, where there is no server."""
+    return fresh_database(postgresql_server, serial)
+
+
+@pytest.fixture(scope="module")
+def shared_postgresql_url(postgresql_server: str, serial: Iterator[int]) -> str:
+    """That of one which the tests of a module share."""
+    return fresh_database(postgresql_server, serial)
+
+
+def fresh_database(postgresql_server: str, serial: Iterator[int]) -> str:
     name = f"test_{next(serial)}"
     with psycopg.connect(f"{postgresql_server}postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE template_tsad")

@@ -13,6 +13,7 @@ from typing import Any
 from tsad.engines.tasks import Outcome, Task
 
 ROOT = Path(__file__).resolve().parents[2]
+DOOMED = "TSAD_TESTS_DOOMED"
 CALLS = {
     name: f"tests.tsad.pieces:{name}"
     for name in (
@@ -119,6 +120,37 @@ def gone(process: int) -> bool:
         return True
     with os.fdopen(watched):
         return bool(select.select([watched], [], [], 30)[0])
+
+
+def short_then_judge(request: str) -> str:
+    """The first unit has not enough memory, then its process is killed; all goes well from then on."""
+    from tsad.backfill.unit import answer
+
+    folder = Path(json.loads(request)["config"]["models"]).parent
+    if not (folder / "greedy").exists():
+        (folder / "greedy").touch()
+        greedy("")
+    die(str(folder / "died"))
+    return answer(request)
+
+
+def fated(request: str) -> str:
+    """A unit of a run on nodes of which the environment dooms one: there the first wants ever more memory, and the
+    second has no end. The other nodes wait for that one, if not for ever."""
+    folder = Path(json.loads(request)["config"]["models"]).parent
+    if os.environ.get(DOOMED):
+        if not (folder / "starved").exists():
+            (folder / "starved").touch()
+            held = [bytearray(64 << 20) for _ in range(60)]
+            return str(len(held))
+        wait(str(folder / "waits"))
+    for _ in range(3000):
+        if (folder / "waits").exists():
+            break
+        select.select([], [], [], 0.02)
+    from tsad.backfill.unit import answer
+
+    return answer(request)
 
 
 def die_then_fit(request: str) -> str:

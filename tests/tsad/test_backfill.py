@@ -3,7 +3,7 @@
 import gc
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tsad.app import App
 from tsad.backfill.driving import Driver, begin, version_of
 from tsad.backfill.spec import Wanted
 from tsad.config import ConfigError, load_config
+from tsad.engines.tasks import Outcome, Task
 from tsad.runner import Runner
 
 
@@ -165,6 +166,40 @@ def test_a_unit_whose_process_is_gone_is_begun_again_a_few_times(tables: App) ->
     assert backfilled(tables, "july", wanted, Here({1: 3})) == "failed"
     assert states(tables, "july") == [("finished", 1), ("failed", 3), ("finished", 1)]
     assert Backfills(tables.database).units("july")[1].reason == "its process was killed by SIGKILL"
+
+
+class Eager(Here):
+    """Takes all tasks before it does the first."""
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+        return super().run(list(tasks))
+
+
+def test_a_driver_that_stops_while_the_last_units_are_under_way_has_not_finished(tables: App) -> None:
+    wanted = Wanted("live.parquet", unit_rows=1)
+    row = begin(tables, "june", STREAM, version_of(tables, STREAM, None).version, wanted, planned(tables, wanted))
+    engine = Eager()
+    assert Driver(tables, row, engine, stopping=lambda: len(engine.done) == 1).drive() == "running"
+    assert states(tables) == [("finished", 1), ("running", 1), ("running", 1)]
+    found = Backfills(tables.database).row("june")
+    assert found is not None
+    assert found.state == "running"
+    assert backfilled(tables, "june", wanted) == "finished"
+    assert_same(tables, "june")
+
+
+def test_what_has_crashed_is_begun_again_while_others_are_under_way(tables: App) -> None:
+    class Watched(Here):
+        """Notes how many tasks there were before it had none."""
+
+        def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+            yield from super().run(tasks)
+            rounds.append(len(self.done))
+
+    rounds: list[int] = []
+    wanted = Wanted("live.parquet", unit_rows=1)
+    assert backfilled(tables, "june", wanted, Watched({0: 2})) == "finished"
+    assert (rounds, states(tables)[0]) == ([3], ("finished", 3))
 
 
 @pytest.mark.parametrize("polls", [1, 3, 7])

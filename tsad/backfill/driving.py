@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,6 +82,19 @@ def begin(app: App, run: str, stream: str, version: str, wanted: Wanted, units: 
 
 
 @dataclass
+class _Waiting(Iterator[Task]):
+    """Tasks as `take` gives them. Where it has none, it may have some later: what has crashed is put back."""
+
+    take: Callable[[], Task | None]
+
+    def __next__(self) -> Task:
+        task = self.take()
+        if task is None:
+            raise StopIteration
+        return task
+
+
+@dataclass
 class Driver:
     """Drives one run to its end; `retry`: what has failed is tried again. `tell` is told how it stands."""
 
@@ -95,8 +109,10 @@ class Driver:
 
     def __post_init__(self) -> None:
         self._backfills = Backfills(self.app.database, self.app.now)
+        self._config = config_of(self.app)
         self._log = structlog.get_logger(stream=self.row.stream, run=self.row.run)
         self._units: dict[int, UnitRow] = {}
+        self._left = deque[int]()
 
     def drive(self) -> RunState:
         """Do what is left to be done. TakenOverError where somebody else drives it meanwhile."""
@@ -104,13 +120,13 @@ class Driver:
         epoch = self._backfills.drive(run, self.retry)
         self._units = {unit.unit: unit for unit in self._backfills.units(run)}
         self._begin()
-        while self._pending() and not self.stopping():
-            for outcome in self.engine.run(self._tasks(epoch)):
+        while self._left and not self.stopping():
+            for outcome in self.engine.run(_Waiting(lambda: self._task(epoch))):
                 self._take(epoch, outcome)
                 self.tell(self.standing)
                 if self.stopping():
                     break
-        if not self._pending():
+        if all(unit.state in ("finished", "failed") for unit in self._units.values()):
             self.state = "failed" if self.standing.failed else "finished"
             self._backfills.end(run, epoch, self.state)
         return self.state
@@ -128,22 +144,20 @@ class Driver:
         for unit in everyone:
             if unit.state in ("finished", "failed"):
                 self.standing.count(unit)
+        self._left.extend(unit.unit for unit in everyone if unit.state == "pending")
         self.tell(self.standing)
 
-    def _pending(self) -> list[UnitRow]:
-        return [unit for unit in self._units.values() if unit.state == "pending"]
-
-    def _tasks(self, epoch: int) -> Iterator[Task]:
-        config = config_of(self.app)
-        for unit in self._pending():
-            if self.stopping():
-                return
-            self._put(epoch, replace(unit, state="running", attempts=unit.attempts + 1))
-            asked = Request(
-                config, self.row.run, self.row.stream, self.row.model_version, unit.unit,
-                msgspec.convert(unit.spec, Unit), bool(self.row.spec.get("bands")),
-            )  # fmt: skip
-            yield Task(unit.unit, "unit", msgspec.json.encode(asked).decode())
+    def _task(self, epoch: int) -> Task | None:
+        """The next that is left, which is under way now; None where there is none for the time being."""
+        if not self._left or self.stopping():
+            return None
+        unit = self._units[self._left.popleft()]
+        self._put(epoch, replace(unit, state="running", attempts=unit.attempts + 1))
+        asked = Request(
+            self._config, self.row.run, self.row.stream, self.row.model_version, unit.unit,
+            msgspec.convert(unit.spec, Unit), bool(self.row.spec.get("bands")),
+        )  # fmt: skip
+        return Task(unit.unit, "unit", msgspec.json.encode(asked).decode())
 
     def _put(self, epoch: int, unit: UnitRow) -> None:
         self._backfills.mark(epoch, [unit])
@@ -152,6 +166,7 @@ class Driver:
     def _take(self, epoch: int, outcome: Outcome) -> None:
         """Write down how a unit has ended; one whose process is gone is pending again, a few times."""
         unit = self._units[outcome.number]
+        again = outcome.crashed and unit.attempts < ATTEMPTS
         if outcome.answer is not None:
             done = msgspec.json.decode(outcome.answer, type=Done)
             self.standing.peak_bytes = max(self.standing.peak_bytes, done.peak_bytes)
@@ -160,11 +175,12 @@ class Driver:
             if unit.spec.get("stretch") is None:  # else its neighbours have the same entities, and some of its rows
                 ended = replace(ended, entities=entities, rows=max(unit.rows, done.rows))
         else:
-            again = outcome.crashed and unit.attempts < ATTEMPTS
             ended = replace(unit, state="pending" if again else "failed", reason=outcome.reason or "")
             self._log.warning("a unit has failed", unit=unit.unit, again=again, reason=outcome.reason)
         self._put(epoch, ended)
-        if ended.state != "pending":
+        if again:
+            self._left.append(ended.unit)
+        else:
             self.standing.count(ended)
             self.standing.read += ended.rows if ended.state == "finished" else 0
 
