@@ -238,6 +238,19 @@ def test_what_is_not_cut(app: App, watched: Path, lack: str, monkeypatch: pytest
     assert ["d"] not in cut_up if lack == "young" else not cut_up
 
 
+def test_a_plan_shows_where_stretches_begin_and_end(app: App) -> None:
+    asked = ("backfill", "s", "--input", "live.parquet", "--unit-rows", str(ROWS), "--dry-run")
+    plan = tsad(Path(), *asked, "--json").json["plan"]
+    edges = [(row["from"], row["to"]) for row in plan[:6]]
+    assert (edges[0][0], edges[-1][1]) == (None, None)
+    assert [to for _, to in edges[:-1]] == [begin for begin, _ in edges[1:]]
+    assert all(begin.endswith(":00:00Z") for begin, _ in edges[1:])
+    shown = tsad(Path(), *asked).out
+    assert "From" in shown
+    assert edges[1][0].replace("T", " ").rstrip("Z") in shown
+    assert "From" not in tsad(Path(), *asked[:-3], "--dry-run").out
+
+
 def test_a_series_that_is_short_beside_its_overlap_is_not_cut(app: App) -> None:
     config = app.config.of(STREAM)
     assert cut(0, 500, 10_000, 100, config) == []
