@@ -11,7 +11,9 @@ from typing import TypeVar, cast
 
 from numba import njit
 
-MODULES = ("detectors.ballots", "detectors.calibrating")
+MODULES = tuple(
+    f"detectors.{name}" for name in ("ballots", "calibrating", "centring", "forecast", "neighbours", "residuals")
+)
 """Those that hold loops: `python -m detectors.compiled` compiles them ahead of the first command."""
 Loop = TypeVar("Loop", bound=Callable[..., object])
 

@@ -7,7 +7,7 @@ import xgboost
 from numpy.typing import NDArray
 
 from detectors import robust
-from detectors.blocks import has_gaps
+from detectors.compiled import compiled
 from detectors.options import count, positive
 from detectors.peers import correlations, strongest
 from detectors.residuals import ResidualScale, held_out, mean_over_channels, usual_errors
@@ -21,8 +21,6 @@ _MEAN = _KINDS.index(f"mean {_LONG}")
 _PEERS = 3
 _CHUNK = 1024
 """Rows of one call of the booster: a call costs 100 µs beside its rows."""
-_CACHED = 128
-"""Windows whose inputs are built together: they stay in the cache."""
 _WORK = 2_000 * 38
 """Training rows x channels: what keeps a fit of any width under about 2 s on one core."""
 _COLUMNS = 38
@@ -171,35 +169,50 @@ class Forecast:
 
 def _inputs(values: Floats) -> Floats:
     """B x (K F) inputs from B x T x F windows, the newest slot left out; by kind, then channel (NaN = unknown)."""
-    out = np.full((len(values), len(_KINDS), values.shape[2]), np.nan, dtype=np.float32)
-    for start in range(0, len(values), _CACHED):
-        part = slice(start, start + _CACHED)
-        _fill_inputs(values[part, -_LONG - 1 : -1], out[part])
-    return out.reshape(len(values), -1)
+    past = np.require(values[:, -_LONG - 1 : -1], np.float32, ["C", "W"])
+    out = np.full((len(past), len(_KINDS), past.shape[2]), np.nan, np.float32)
+    _fill_inputs(past, np.array([lag for lag in _LAGS if lag <= past.shape[1]]), out)
+    return out.reshape(len(past), -1)
 
 
-def _fill_inputs(past: Floats, out: Floats) -> None:
-    slots = past.shape[1]
-    for place, lag in enumerate(_LAGS):
-        if lag <= slots:
-            out[:, place] = past[:, -lag]
-    count, recent = np.float32(slots), np.float32(min(_SHORT, slots))
-    if not has_gaps(past):
-        out[:, -3], out[:, -2] = past[:, -_SHORT:].sum(axis=1) / recent, past.sum(axis=1) / count
-        out[:, -1] = np.sqrt(np.square(past - out[:, None, -2]).sum(axis=1) / count)
-        return
-    missing = np.isnan(past)
-    filled: Floats = np.where(missing, np.float32(0), past)
-    counts = _or_nan(count - missing.sum(axis=1, dtype=np.float32))
-    out[:, -3] = filled[:, -_SHORT:].sum(axis=1) / _or_nan(recent - missing[:, -_SHORT:].sum(axis=1, dtype=np.float32))
-    out[:, -2] = filled.sum(axis=1) / counts
-    squares = np.where(missing, np.float32(0), np.square(filled - out[:, None, -2]))
-    out[:, -1] = np.sqrt(squares.sum(axis=1) / counts)
+@compiled("void(f4[:, ::1], f4[::1], f4[::1])")
+def _mean(rows: Floats, mean: Floats, count: Floats) -> None:
+    """The mean of what is there of each column of S x F `rows` (NaN = nothing), and how much that is."""
+    mean[:], count[:] = 0, 0
+    for slot in range(len(rows)):
+        row = rows[slot]
+        for channel in range(len(row)):
+            there = not np.isnan(row[channel])
+            mean[channel] += row[channel] if there else np.float32(0)
+            count[channel] += np.float32(1) if there else np.float32(0)
+    for channel in range(len(mean)):
+        mean[channel] /= count[channel]
 
 
-def _or_nan(count: Floats) -> Floats:
-    """A divisor: NaN instead of 0."""
-    return np.where(count > 0, count, np.float32(np.nan))
+@compiled("void(f4[:, ::1], f4[::1], f4[::1], f4[::1])")
+def _deviation(rows: Floats, mean: Floats, count: Floats, out: Floats) -> None:
+    """The standard deviation around `mean`."""
+    out[:] = 0
+    for slot in range(len(rows)):
+        row = rows[slot]
+        for channel in range(len(row)):
+            away = row[channel] - mean[channel]
+            out[channel] += np.float32(0) if np.isnan(away) else away * away
+    for channel in range(len(out)):
+        out[channel] = np.sqrt(out[channel] / count[channel])
+
+
+@compiled("void(f4[:, :, ::1], i8[::1], f4[:, :, ::1])")
+def _fill_inputs(past: Floats, lags: Ints, out: Floats) -> None:
+    """Inputs (`out`, B x K x F) from the slots before (B x S x F)."""
+    count = np.empty(past.shape[2], np.float32)
+    for place in range(len(past)):
+        rows, inputs = past[place], out[place]
+        for kind in range(len(lags)):
+            inputs[kind] = rows[len(rows) - lags[kind]]
+        _mean(rows[max(len(rows) - _SHORT, 0) :], inputs[_MEAN - 1], count)
+        _mean(rows, inputs[_MEAN], count)
+        _deviation(rows, inputs[_MEAN], count, inputs[_MEAN + 1])
 
 
 def _loaded(raw: bytes) -> xgboost.Booster:

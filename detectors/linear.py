@@ -5,7 +5,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.blocks import BLOCK, has_gaps, in_blocks
+from detectors.blocks import BLOCK
+from detectors.centring import centred_blocks, missing_of
 from detectors.options import count, positive, share
 from detectors.residuals import ResidualScale, held_out, mean_over_channels, usual_errors
 from detectors.types import Memory, Scores
@@ -133,18 +134,20 @@ class Linear:
 
     def _residuals(self, windows: Windows) -> Floats:
         """B x F residuals of the newest slot; NaN where a channel is absent, without a past, or not in training."""
-        level = self._mean - np.tile(self._mean, self.reach) @ self._weights
+        mean = np.tile(self._mean, (self.span, 1))
+        return centred_blocks(self._block_residuals, windows.values, mean, self.block)
 
-        def block(rows: Floats) -> Floats:
-            past, newest = rows[:, : self.reach], rows[:, -1]
-            if has_gaps(rows):
-                missing = np.isnan(past)
-                newest = np.where(missing.all(axis=1), np.float32(np.nan), newest)
-                _carry_forward(past, missing, self._mean)
-            residuals: Floats = newest - past.reshape(len(rows), -1) @ self._weights - level
-            return residuals if self._seen.all() else np.where(self._seen, residuals, np.float32(np.nan))
-
-        return in_blocks(block, self._newest(windows), self.block)
+    def _block_residuals(self, flat: Floats, squares: Floats) -> Floats:
+        channels = len(self._mean)
+        past, newest = flat[:, : self.reach * channels], flat[:, -channels:]
+        missing = missing_of(flat, squares)
+        if missing is not None:
+            rows = flat.reshape(len(flat), self.span, channels)[:, : self.reach]
+            gaps = missing.reshape(len(flat), self.span, channels)[:, : self.reach]
+            newest = np.where(gaps.all(axis=1), np.float32(np.nan), newest)
+            _carry_forward(rows, gaps, np.zeros_like(self._mean))
+        residuals: Floats = newest - past @ self._weights
+        return residuals if self._seen.all() else np.where(self._seen, residuals, np.float32(np.nan))
 
 
 def _carry_forward(past: Floats, missing: NDArray[np.bool_], start: Floats) -> None:

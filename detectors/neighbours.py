@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import robust
-from detectors.blocks import BLOCK, in_blocks, least
+from detectors.blocks import BLOCK, in_blocks
+from detectors.centring import centred_blocks, missing_of
+from detectors.compiled import compiled
 from detectors.options import count, flag, share
 from detectors.residuals import shares_of, usual_errors
 from detectors.space import Space
-from detectors.types import Memory, Scores
+from detectors.types import Memory, Scores, Some
 from streaming.types import Floats, Ints, State, Windows
 
 _VARIANCE = 0.999
@@ -61,6 +63,7 @@ class Neighbours:
         self.look_ahead = min(slots, look_ahead)
         self._space = Space.none()
         self._bank: Floats = np.zeros((0, 0), dtype=np.float32)
+        self._turned = self._bank
         self._norms: Floats = np.zeros(0, dtype=np.float32)
         self._usual: Floats = np.zeros(0, dtype=np.float32)
         self._seen: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
@@ -81,18 +84,22 @@ class Neighbours:
         places = places[kept]
         start = places[_spread(len(places), self.prototypes)]
         self._bank = _means(places, start) if self.means else start
-        self._norms = np.square(self._bank).sum(axis=1)
-        self._usual = usual_errors(np.sqrt(self._answers(newest[chosen])[:, 1:]))
+        self._turned, self._norms = np.ascontiguousarray(self._bank.T), np.square(self._bank).sum(axis=1)
+        self._usual = usual_errors(np.sqrt(self._differences(newest[chosen], self._answers(newest[chosen])[:, 1])))
 
     def score(self, windows: Windows) -> Scores:
         """Root mean square distance; NaN where no known channel has a value."""
         if not self._space.slots:
             raise RuntimeError("neighbours is not fitted")
-        answers = self._answers(self._levelled(windows.values[:, -self._space.slots :]))
-        values, squares = np.ascontiguousarray(answers[:, 0]), answers[:, 1:]
-        present = ~np.isnan(squares)
-        weights = np.where(present, squares, np.float32(0)) / np.square(self._usual)
-        return Scores(values, shares_of(weights.astype(np.float32, copy=False), present))
+        newest = windows.values if self.level else self._levelled(windows.values[:, -self._space.slots :])
+        answers = self._answers(newest)
+
+        def shares(some: Some) -> Floats:
+            weights = self._differences(newest[some], answers[some, 1]) / np.square(self._usual)
+            present = ~np.isnan(weights)
+            return shares_of(np.where(present, weights, np.float32(0)), present)
+
+        return Scores(np.ascontiguousarray(answers[:, 0]), shares)
 
     def state(self) -> State:
         """Space, prototypes, usual differences; parameters."""
@@ -106,45 +113,50 @@ class Neighbours:
         for key in ("slots", "nearest", "level", "block"):
             setattr(self, key, state.meta[key])
         self._space = Space.restore(state.part("space"))
-        self._bank, self._norms = state.arrays["bank"], state.arrays["norms"]
+        self._bank, self._norms = state.arrays["bank"], np.array(state.arrays["norms"])
+        self._turned = np.ascontiguousarray(self._bank.T)
         self._usual, self._seen = state.arrays["usual"], state.arrays["seen"]
 
     def _levelled(self, newest: Floats) -> Floats:
         return newest if self.level else newest - robust.mean(newest, axis=1)[:, None]
 
     def _answers(self, newest: Floats) -> Floats:
-        """B x (1 + F): the distance, and each channel's mean squared difference from the nearest prototype over the
-        newest slots (NaN where the channel is absent or was never seen)."""
-        return in_blocks(self._block_answers, newest, self.block)
+        """B x 2: the distance, and the place of the nearest prototype."""
+        return centred_blocks(self._block_answers, newest, self._space.mean, self.block)
 
-    def _block_answers(self, rows: Floats) -> Floats:
-        block, slots, channels = rows.shape
-        flat, missing = self._space.centred(rows)
-        places = self._space.inside(flat)
-        # A window's whole square, so that what lies outside the space counts; it is the same for all prototypes.
-        distances = places @ self._bank.T
-        distances *= -2
-        distances += self._norms
-        first = distances.argmin(axis=1)
-        nearest = min(self.nearest, len(self._bank))
-        squares = np.maximum(least(distances, nearest) + np.einsum("ij,ij->i", flat, flat)[:, None], 0)
-        blamed = min(_BLAMED, slots) * channels
-        parts = flat[:, -blamed:] - self._bank[first] @ self._space.basis[-blamed:].T
-        present: NDArray[np.bool_] = np.broadcast_to(self._seen, (block, channels))
-        answers = np.empty((block, 1 + channels), dtype=np.float32)
-        # What was filled in is in the distance too, so that a young entity's windows are measured as whole ones are.
-        answers[:, 0] = np.sqrt(squares).mean(axis=1) / np.sqrt(np.float32(slots * max(int(self._seen.sum()), 1)))
+    def _block_answers(self, flat: Floats, squares: Floats) -> Floats:
+        missing = missing_of(flat, squares)
         if missing is not None:
-            parts *= ~missing[:, -blamed:]
-            present = np.asarray((~missing.reshape(rows.shape) & self._seen).any(axis=1))
+            # What was filled in counts too, so that a young entity's windows are measured as whole ones are.
+            self._space.fill(flat, missing)
+            squares = np.vecdot(flat, flat)
+        answers = np.empty((len(flat), 2), np.float32)
+        nearest = np.empty((len(flat), min(self.nearest, len(self._bank))), np.float32)
+        _nearest(self._space.inside(flat) @ self._turned, self._norms, nearest, answers[:, 1])
+        # A window's whole square, so that what lies outside the space counts; it is the same for all prototypes.
+        nearest += squares[:, None]
+        np.sqrt(np.maximum(nearest, 0, out=nearest), out=nearest)
+        slots, seen = self._space.slots, max(int(self._seen.sum()), 1)
+        answers[:, 0] = nearest.mean(axis=1) / np.sqrt(np.float32(slots * seen))
+        if missing is not None:
+            there = (~missing.reshape(len(flat), slots, -1) & self._seen).any(axis=2)
             # From less than half its slots the rest cannot be told: its distance would be that of the filling.
-            there = (~missing.reshape(rows.shape) & self._seen).any(axis=2).sum(axis=1)
-            answers[2 * there < slots, 0] = np.nan
-            answers[~present.any(axis=1), 0] = np.nan
-        parts = parts.reshape(block, -1, channels)
-        answers[:, 1:] = np.einsum("ijk,ijk->ik", parts, parts) / np.float32(parts.shape[1])
-        np.copyto(answers[:, 1:], np.float32(np.nan), where=~present)
+            answers[2 * there.sum(axis=1) < slots, 0] = np.nan
         return answers
+
+    def _differences(self, newest: Floats, nearest: Floats) -> Floats:
+        """B x F: each channel's mean squared difference from the prototype at `nearest` (B) over the newest slots (NaN
+        where the channel is absent or was never seen)."""
+        slots = min(_BLAMED, self._space.slots)
+        back = self._space.back[:, -slots * newest.shape[2] :]
+        prototypes = in_blocks(lambda rows: rows @ back, self._bank[nearest.astype(np.int64)], self.block)
+        parts = newest[:, -slots:] - self._space.mean[-slots:]
+        parts -= prototypes.reshape(parts.shape)
+        missing = np.isnan(parts)
+        np.copyto(parts, np.float32(0), where=missing)
+        squares: Floats = np.square(parts, out=parts).sum(axis=1) / np.float32(slots)
+        present = ~np.isnan(newest[:, -self._space.slots :]).all(axis=1) & self._seen
+        return np.where(present, squares, np.float32(np.nan))
 
 
 def _spread(count: int, most: int) -> Ints:
@@ -181,3 +193,24 @@ def _means(places: Floats, start: Floats) -> Floats:
         np.add.at(total, member, places)
         means = np.where(count[:, None] > 0, total / np.maximum(count, 1)[:, None], means)
     return means
+
+
+@compiled("void(f4[:, ::1], f4[::1], f4[:, ::1], f4[:])")
+def _nearest(products: Floats, norms: Floats, nearest: Floats, first: Floats) -> None:
+    """The least of |prototype|^2 - 2 x product for each of the `products` (B x K), in rising order into `nearest`
+    (B x n), and the place of the `first` (B)."""
+    count = nearest.shape[1]
+    for row in range(len(products)):
+        found, product = nearest[row], products[row]
+        found[:], first[row] = np.inf, 0
+        for place in range(len(norms)):
+            distance = norms[place] - np.float32(2) * product[place]
+            if distance >= found[count - 1]:
+                continue
+            at = count - 1
+            while at > 0 and found[at - 1] > distance:
+                found[at] = found[at - 1]
+                at -= 1
+            found[at] = distance
+            if at == 0:
+                first[row] = place

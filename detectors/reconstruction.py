@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from detectors.adamw import AdamW
-from detectors.blocks import BLOCK, in_blocks
+from detectors.blocks import BLOCK
+from detectors.centring import centred_blocks, missing_of, rest
 from detectors.options import count, positive, share
 from detectors.residuals import mean_over_channels, usual_errors
 from detectors.threads import one_thread
@@ -65,6 +66,7 @@ class Reconstruction:
         cuda = device == "auto" and torch.cuda.is_available()
         self._device = torch.device("cuda" if cuda else "cpu" if device == "auto" else device)
         self._net: nn.Sequential | None = None
+        self._layers: list[tuple[Tensor, Tensor]] = []
         self._mean: Floats = np.zeros(0, dtype=np.float32)
         self._usual: Floats = np.zeros(0, dtype=np.float32)
         self._seen: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
@@ -84,12 +86,13 @@ class Reconstruction:
         with one_thread():
             self._net = self._fresh(newest.shape[2])
             self._train(self._net, torch.from_numpy(np.where(present, newest - self._mean, np.float32(0))), present)
+        self._layers = self._turned(self._net)
         self._usual = usual_errors(self._errors(newest))
 
     def score(self, windows: Windows) -> Scores:
         """Mean over channels of the root mean squared error; NaN where no known channel has a new value."""
         self._fitted()
-        return mean_over_channels(self._errors(windows.values[:, -self.slots :]), self._usual)
+        return mean_over_channels(self._errors(windows.values), self._usual)
 
     def state(self) -> State:
         """Weights and parameters."""
@@ -107,6 +110,7 @@ class Reconstruction:
         self._net = self._fresh(len(self._mean))
         weights = {k: torch.tensor(v) for k, v in state.arrays.items() if k.startswith(_WEIGHTS)}
         self._net.load_state_dict({key.removeprefix(_WEIGHTS): value for key, value in weights.items()})
+        self._layers = self._turned(self._net)
 
     def _fitted(self) -> nn.Sequential:
         if self._net is None:
@@ -157,18 +161,32 @@ class Reconstruction:
         some = torch.rand((windows, 1, channels), generator=generator) < 2 * self.hide
         return (~(hidden | (block & some))).float()
 
-    def _errors(self, newest: Floats) -> Floats:
+    def _turned(self, net: nn.Sequential) -> list[tuple[Tensor, Tensor]]:
+        """Weights (inputs x outputs, in the order in which a product reads them) and biases of each layer; of the last
+        only what the scored slots need."""
+        layers = [(layer.weight.detach(), layer.bias.detach()) for layer in net if isinstance(layer, nn.Linear)]
+        needed = self.scored * len(self._mean)
+        layers[-1] = (layers[-1][0][-needed:], layers[-1][1][-needed:])
+        return [(weight.T.contiguous(), bias.contiguous()) for weight, bias in layers]
+
+    def _errors(self, values: Floats) -> Floats:
         """B x F root mean squared error of the newest slots, NaN where a channel is absent or was never seen."""
         with torch.inference_mode(), one_thread():
-            return in_blocks(self._block_errors, newest, self.block)
+            return centred_blocks(self._block_errors, values, np.tile(self._mean, (self.slots, 1)), self.block)
 
-    def _block_errors(self, rows: Floats) -> Floats:
-        rows -= self._mean
-        present = ~np.isnan(rows)
-        np.copyto(rows, np.float32(0), where=~present)
-        filled = self._fitted()(torch.from_numpy(rows).flatten(1).to(self._device)).cpu().numpy().reshape(rows.shape)
-        scored = present[:, -self.scored :]
-        squares = np.square(filled[:, -self.scored :] - rows[:, -self.scored :]) * scored
-        count = scored.sum(axis=1, dtype=np.float32)
-        errors = np.sqrt(squares.sum(axis=1) / np.maximum(count, 1))
-        return np.where((count > 0) & self._seen, errors, np.float32(np.nan))
+    def _block_errors(self, flat: Floats, squares: Floats) -> Floats:
+        missing = missing_of(flat, squares)
+        if missing is not None:
+            flat[missing] = 0
+        shown = torch.from_numpy(flat).to(self._device)
+        for weight, bias in self._layers[:-1]:
+            shown = nn.functional.gelu(_passed(shown, weight, bias))
+        filled: Floats = _passed(shown, *self._layers[-1]).cpu().numpy()
+        return rest(flat, filled, self._seen, missing)
+
+
+def _passed(shown: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """B x outputs. On a CPU numpy multiplies: with few outputs, torch's bits depend on a row's place in its block."""
+    if shown.is_cuda:
+        return torch.addmm(bias, shown, weight)
+    return torch.from_numpy(shown.numpy() @ weight.numpy()).add_(bias)

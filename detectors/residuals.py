@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from detectors import robust
 from detectors.blocks import by_name, has_gaps
+from detectors.compiled import compiled
 from detectors.types import Scores
 from streaming.types import Codes, Floats, Ints, State
 
@@ -41,12 +42,13 @@ def mean_over_channels(errors: Floats, usual: Floats) -> Scores:
     a channel's share follows (error / usual error) squared, so that a channel that is always noisy takes no blame.
     """
     if not has_gaps(errors):
-        return Scores(errors.sum(axis=1) / np.float32(errors.shape[1]), shares_of(np.square(errors / usual)))
+        values = errors.sum(axis=1) / np.float32(errors.shape[1])
+        return Scores(values, lambda some: shares_of(np.square(errors[some] / usual)))
     present = ~np.isnan(errors)
     filled = np.where(present, errors, np.float32(0))
     count = present.sum(axis=1, dtype=np.float32)
     values = np.where(count > 0, filled.sum(axis=1) / np.maximum(count, np.float32(1)), np.float32(np.nan))
-    return Scores(values, shares_of(np.square(filled / usual), present))
+    return Scores(values, lambda some: shares_of(np.square(filled[some] / usual), present[some]))
 
 
 def shares_of(weights: Floats, present: NDArray[np.bool_] | None = None) -> Floats:
@@ -96,8 +98,10 @@ class ResidualScale:
 
     def scaled(self, residuals: Floats, entities: Codes, names: Sequence[str], cap: float) -> Floats:
         """B x F: |residual - centre| / spread of each window's entity, at most `cap`."""
-        row: Ints | int = self.places(entities, names) if self.names else -1
-        scaled: Floats = np.minimum(np.abs(residuals - self.centre[row]) / self.spread[row], np.float32(cap))
+        scaled = np.array(residuals, np.float32, order="C")
+        fleet = np.full(len(entities), len(self.names))
+        rows = self.places(entities, names) % len(self.centre) if self.names else fleet
+        _scale(scaled, rows, np.array(self.centre), np.array(self.spread), np.float32(cap))
         return scaled
 
     def places(self, entities: Codes, names: Sequence[str]) -> Ints:
@@ -113,6 +117,16 @@ class ResidualScale:
     def restore(cls, state: State) -> "ResidualScale":
         """What `state` gave."""
         return cls(list(state.meta["names"]), state.arrays["centre"], state.arrays["spread"])
+
+
+@compiled("void(f4[:, ::1], i8[::1], f4[:, ::1], f4[:, ::1], f4)")
+def _scale(residuals: Floats, rows: Ints, centre: Floats, spread: Floats, cap: np.float32) -> None:
+    """Overwrite `residuals` (B x F) by their sizes in terms of the `rows` (B) of `centre` and `spread`."""
+    for place in range(len(rows)):
+        row, middle, width = residuals[place], centre[rows[place]], spread[rows[place]]
+        for channel in range(len(row)):
+            size = abs(row[channel] - middle[channel]) / width[channel]
+            row[channel] = cap if size > cap else size
 
 
 def _centre_and_spread(residuals: Floats, floor: float) -> tuple[Floats, Floats]:

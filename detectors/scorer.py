@@ -241,7 +241,7 @@ class Scorer:
         shares = np.zeros((len(windows), len(windows.features)), np.float32)
         if not len(at):
             return shares
-        detectors = [None if opinion is None else opinion.shares[at] for opinion in given]
+        detectors = [None if opinion is None else opinion.shares_at(at) for opinion in given]
         blend = blend_shares(decisive(own[:, at], self._quiet), detectors)
         moves = self.ensemble.moves
         shares[at] = blamed(windows.values[at, -REACH - 1 :], moves[:, known[at]], blend) if moves.shape[1] else blend

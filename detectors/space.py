@@ -1,6 +1,6 @@
 """The space in which training windows lie: mean and principal components, and what a window with gaps is in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,11 @@ class Space:
 
     mean: Floats
     basis: Floats
+    back: Floats = field(init=False, repr=False)
+    """The basis turned round, which a product reads in order."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "back", np.ascontiguousarray(self.basis.T))
 
     @classmethod
     def fit(cls, windows: Floats, variance: float, rank: int, among: Ints | None = None) -> "Space":
@@ -85,13 +90,16 @@ class Space:
         """
         windows -= self.mean
         flat = windows.reshape(len(windows), -1)
-        if not has_gaps(flat):
-            return flat, None
-        missing = np.isnan(flat)
-        flat[missing] = 0
-        for _ in range(_IMPUTATIONS):
-            np.copyto(flat, self.projected(flat), where=missing)
+        missing = np.isnan(flat) if has_gaps(flat) else None
+        self.fill(flat, missing)
         return flat, missing
+
+    def fill(self, flat: Floats, missing: NDArray[np.bool_] | None) -> None:
+        """Put into B x (S F) what was `missing`."""
+        if missing is not None:
+            flat[missing] = 0
+            for _ in range(_IMPUTATIONS):
+                np.copyto(flat, self.projected(flat), where=missing)
 
     def inside(self, flat: Floats) -> Floats:
         """B x R coordinates of centred windows."""
@@ -100,5 +108,5 @@ class Space:
 
     def projected(self, flat: Floats) -> Floats:
         """B x (S F): the nearest place in the space."""
-        projected: Floats = self.inside(flat) @ self.basis.T
+        projected: Floats = self.inside(flat) @ self.back
         return projected

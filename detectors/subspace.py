@@ -5,7 +5,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.blocks import BLOCK, in_blocks
+from detectors.blocks import BLOCK
+from detectors.centring import centred_blocks, missing_of, rest
 from detectors.options import count, share
 from detectors.residuals import mean_over_channels, usual_errors
 from detectors.space import Space
@@ -67,7 +68,7 @@ class Subspace:
         """Mean over channels of the root mean squared residual; NaN where no known channel has a value."""
         if not self._space.slots:
             raise RuntimeError("subspace is not fitted")
-        return mean_over_channels(self._errors(windows.values[:, -self._space.slots :]), self._usual)
+        return mean_over_channels(self._errors(windows.values), self._usual)
 
     def state(self) -> State:
         """Space, usual errors, parameters."""
@@ -81,21 +82,11 @@ class Subspace:
         self._usual, self._seen = state.arrays["usual"], state.arrays["seen"]
         self.slots, self.block = state.meta["slots"], state.meta["block"]
 
-    def _errors(self, newest: Floats) -> Floats:
-        """B x F root mean squared residual over the slots, NaN where a channel is absent or was never seen."""
-        return in_blocks(self._block_errors, newest, self.block)
+    def _errors(self, values: Floats) -> Floats:
+        """B x F root mean squared residual over the newest slots, NaN where a channel is absent or was never seen."""
+        return centred_blocks(self._block_errors, values, self._space.mean, self.block)
 
-    def _block_errors(self, rows: Floats) -> Floats:
-        flat, missing = self._space.centred(rows)
-        residual = self._space.projected(flat)
-        np.subtract(flat, residual, out=residual)
-        squares = np.square(residual, out=residual)
-        if missing is None:
-            return self._known(np.sqrt(squares.reshape(rows.shape).sum(axis=1) / np.float32(self._space.slots)))
-        squares *= ~missing
-        count = np.float32(self._space.slots) - missing.reshape(rows.shape).sum(axis=1, dtype=np.float32)
-        count[count == 0] = np.nan
-        return self._known(np.sqrt(squares.reshape(rows.shape).sum(axis=1) / count))
-
-    def _known(self, errors: Floats) -> Floats:
-        return errors if self._seen.all() else np.where(self._seen, errors, np.float32(np.nan))
+    def _block_errors(self, flat: Floats, squares: Floats) -> Floats:
+        missing = missing_of(flat, squares)
+        self._space.fill(flat, missing)
+        return rest(flat, self._space.projected(flat), self._seen, missing)

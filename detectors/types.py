@@ -16,15 +16,33 @@ Memory = Literal["window", "online"]
 Scope = Literal["entity", "group", "stream"]
 
 
-@dataclass(frozen=True, slots=True)
+Some = Ints | NDArray[np.bool_] | slice
+"""Which of B windows."""
+Shares = Callable[[Some], Floats]
+"""The shares of some of the windows."""
+
+
 class Scores:
     """One number a window (B, float32; higher is stranger, NaN = no opinion) and a share a feature.
 
-    `shares` B x F float32 are not negative and add up to 1 in each row with an opinion (0 where there is none).
+    `shares` B x F float32 are not negative and add up to 1 in each row with an opinion (0 where there is none). They
+    may be given as a function that answers for some of the windows: few are strange enough to be asked.
     """
 
-    values: Floats
-    shares: Floats
+    __slots__ = ("_shares", "values")
+
+    def __init__(self, values: Floats, shares: Floats | Shares) -> None:
+        self.values = values
+        self._shares = shares
+
+    @property
+    def shares(self) -> Floats:
+        """Of all windows."""
+        return self.shares_at(slice(None))
+
+    def shares_at(self, windows: Some) -> Floats:
+        """Of some of them."""
+        return self._shares(windows) if callable(self._shares) else self._shares[windows]
 
 
 @runtime_checkable

@@ -19,6 +19,7 @@ from detectors.residuals import (
     shares_of,
     usual_errors,
 )
+from detectors.types import Scores
 
 NAN = float("nan")
 sizes = st.integers(0, 70)
@@ -78,6 +79,19 @@ def test_the_score_is_the_mean_over_the_channels_with_an_opinion() -> None:
     np.testing.assert_allclose(scores.shares[1], np.array([0, 4, 16]) / 20, rtol=1e-6)
     np.testing.assert_array_equal(scores.shares[2], 0)
     np.testing.assert_allclose(scores.shares[3], [0.5, 0.5, 0])
+
+
+@given(st.integers(0, 99))
+def test_shares_of_some_windows_are_those_of_all(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    errors = rng.random((9, 3)).astype(np.float32)
+    errors[rng.random(errors.shape) < 0.2 * (seed % 2)] = NAN
+    scores = mean_over_channels(errors, np.ones(3, dtype=np.float32))
+    some = rng.random(9) < 0.5
+    np.testing.assert_array_equal(scores.shares_at(some), scores.shares[some])
+    np.testing.assert_array_equal(scores.shares_at(np.flatnonzero(some)), scores.shares[some])
+    given_ = Scores(scores.values, scores.shares)  # as an array, as another package's detector may give them
+    np.testing.assert_array_equal(given_.shares_at(some), scores.shares[some])
 
 
 def test_a_channel_that_is_always_noisy_takes_no_blame() -> None:
