@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from streaming.columns import Columns
@@ -41,7 +42,7 @@ class SortedSource:
 
     def poll(self, max_records: int = 5000) -> Batch | None:
         """Up to `max_records` records; None at the end."""
-        table = self._next_rows()
+        table = self._next_rows(max_records)
         if not self._told:
             return self._rejects()
         if table is None:
@@ -79,14 +80,15 @@ class SortedSource:
         self._tables: Iterator[Any] | None = None
         self._held = None
 
-    def _next_rows(self) -> Any:
+    def _next_rows(self, count: int) -> Any:
+        """`count` rows or more in one table, fewer before the end; None there."""
         if self._tables is None:
             self._tables = self._sorted()
-        while self._held is None or not len(self._held):
-            table = next(self._tables, None)
-            if table is None:
-                return None
-            self._held = table.filter(pc.greater_equal(table["rank"], self._from - self._rows))
+        parts = [self._held] if self._held is not None and len(self._held) else []
+        while sum(map(len, parts)) < count and (table := next(self._tables, None)) is not None:
+            first = self._from - self._rows
+            parts.append(table if table["rank"][0].as_py() >= first else table.filter(pc.field("rank") >= first))
+        self._held = pa.concat_tables(parts) if any(map(len, parts)) else None
         return self._held
 
     def _sorted(self) -> Iterator[Any]:

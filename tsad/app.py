@@ -221,7 +221,7 @@ class App:
         """A runner of one partition, brought back to where it was. It takes the partition from whoever had it. What is
         `historic` is judged by one version, and changes nothing of the stream's. `shelf`: models that are read already.
         """
-        inputs = self.inputs(stream)
+        inputs = self.inputs(stream).leading(historic.lead if historic else 1)
         config = inputs.config
         epoch = self.leases.acquire(stream, [partition_number], _owner(), run)[partition_number]
         kept = self.store.restore(run, stream, partition_number)
@@ -240,8 +240,9 @@ class App:
             columns, windower,
         )  # fmt: skip
         folder = self.history_folder(stream, run) / str(partition_number)
+        readings = Readings(config.late_horizon + config.settle, config.max_lead)
         partition = Partition(
-            windower, Judge(Rule(config.settle, config.quiet), Readings(config.late_horizon + config.settle)),
+            windower, Judge(Rule(config.settle, config.quiet), readings),
             Rollups(config.step), self._history(folder, config, epoch, intake, historic),
             partial(self._recall, run, stream, partition_number), director.next_era,
             circumstances=_circumstances(config), overlap=historic.overlap if historic else None,

@@ -295,12 +295,6 @@ def _key(slots: Any, rows: Any) -> Any:
     return slots * (1 << 20) + rows
 
 
-def runs_of(ends: Ints) -> list[slice]:
-    """A slice for each run of equal `ends`, in order."""
-    starts = np.flatnonzero(np.r_[True, ends[1:] != ends[:-1]]) if len(ends) else np.zeros(0, np.int64)
-    return [slice(a, b) for a, b in pairwise([*starts.tolist(), len(ends)])]
-
-
 def stretches_of(judged: Judged, most: int) -> Iterator[tuple[range, slice]]:
     """The end slots in order, in stretches of at most `most` without one missing, each with its part of the arrays."""
     ends = judged.ends

@@ -25,7 +25,7 @@ def current_scores(partition: Partition) -> CurrentScores:
     """Of who has a score at the last closed slot: not of who has gone, or of whom no detector has an opinion."""
     readings, closed = partition.readings, partition.windower.closed_through
     rows = np.zeros(0, np.int32) if closed is None else readings.at(closed)
-    scores = readings.score[rows, (closed or 0) % readings.horizon]
+    scores = readings.scores(rows, closed or 0)
     known = ~np.isnan(scores)
     running = np.array([row for row, _ in partition.judge.running()], np.int32)
     return CurrentScores(partition.windower.roster.filled, rows[known], scores[known], np.isin(rows[known], running))

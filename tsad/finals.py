@@ -7,7 +7,6 @@ import numpy as np
 from streaming.types import Codes, Floats, Ints
 from streaming.windower import Windower
 from tsad.bands import Bands
-from tsad.cases import runs_of
 from tsad.era import Era
 from tsad.history import History
 from tsad.overlap import Core
@@ -50,11 +49,10 @@ class Finals:
 
     def leave(self, rows: Codes, closed: int) -> None:
         """The entities `rows` go after the slot `closed`: what they have is final."""
-        horizon = self._readings.horizon
-        for final in range(closed - horizon + 1, closed + 1):
+        for final in range(closed - self._readings.horizon + 1, closed + 1):
             here = rows[np.isin(rows, self._readings.at(final))]
             if len(here):
-                scores = self._readings.score[here, final % horizon]
+                scores = self._readings.scores(here, final)
                 self._give_out(self.rollups.add(here, final, scores))
                 self._keep(here, np.full(len(here), final, np.int64), scores)
         self._give_out(self.rollups.flush(rows))
@@ -64,10 +62,10 @@ class Finals:
 
         They stay open: when the stream goes on, they are given out again and replace these.
         """
-        hours, horizon = self.rollups.copy(), self._readings.horizon
-        for slot in range(closed - horizon + 1, closed + 1):
+        hours = self.rollups.copy()
+        for slot in range(closed - self._readings.horizon + 1, closed + 1):
             rows = self._readings.at(slot)
-            self._give_out(hours.add(rows, slot, self._readings.score[rows, slot % horizon]))
+            self._give_out(hours.add(rows, slot, self._readings.scores(rows, slot)))
         self._give_out(hours.everyone())
 
     def conclude(self, closed: int) -> None:
@@ -84,19 +82,16 @@ class Finals:
         """Give final slots to the history: rows in the order of `ends`."""
         if self.history.folder is None:
             return
-        features = list(self._windower.features)
-        values = self._windower.derived(rows, ends)
-        for part in runs_of(ends):
-            self.history.add(self._named(rows[part]), int(ends[part.start]), values[part], scores[part], features)
-            if self.history.beside is not None:
-                self._keep_bands(self.history.beside, rows[part], int(ends[part.start]), scores[part])
+        names, features = self._windower.roster.filled, list(self._windower.features)
+        self.history.add(names, ends, self._windower.derived(rows, ends), scores, features, rows)
+        if self.history.beside is not None:
+            self._keep_bands(self.history.beside, names, rows, ends, scores)
 
-    def _keep_bands(self, history: History, rows: Codes, slot: int, scores: Floats) -> None:
-        """Give what is expected of entities at a final slot to its own history: one model judges all of that."""
+    def _keep_bands(self, history: History, names: list[str], rows: Codes, ends: Ints, scores: Floats) -> None:
+        """Give what is expected of entities at final slots to its own history: one model judges all of that."""
         if self._bands is None:
-            self._bands = Bands(self._era_at(slot).scorer)
-        bounds = self._bands.of(self._windower.roster.filled, rows, slot)
-        history.add(self._named(rows), slot, bounds, scores, self._bands.columns)
+            self._bands = Bands(self._era_at(int(ends[0])).scorer)
+        history.add(names, ends, self._bands.of(names, rows, ends), scores, self._bands.columns, rows)
 
     def _give_out(self, ended: HourlyScores | None) -> None:
         if ended is not None and len(ended.rows):

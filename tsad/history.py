@@ -11,14 +11,15 @@ ever touches files of its own epoch; its successor, who knows all that is not ye
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import structlog
+from numpy.typing import NDArray
 
 from detectors.types import Rows
 from streaming.settings import SECOND
@@ -59,6 +60,19 @@ class Block(NamedTuple):
     features: Sequence[str]
 
 
+class _Part(NamedTuple):
+    """N rows as they came: `codes` (N) of `names`, slots, values and scores."""
+
+    names: Sequence[str]
+    codes: NDArray[np.integer[Any]]
+    slots: Ints
+    values: Floats
+    scores: Floats
+
+    def take(self, which: NDArray[np.bool_]) -> "_Part":
+        return _Part(self.names, self.codes[which], self.slots[which], self.values[which], self.scores[which])
+
+
 class History:
     """The final slots of one partition: a buffer, and the files written so far under `folder` (None = keep nothing).
 
@@ -88,16 +102,26 @@ class History:
         self._keep = max(int(days * DAY / step), least)
         self._texts = texts
         self._told: dict[str, str] = {}
-        self._parts: list[tuple[Sequence[str], int, Floats, Floats]] = []
+        self._parts: list[_Part] = []
         self._features: Sequence[str] = ()
         self._held = 0
         self._newest: int | None = None
 
-    def add(self, names: Sequence[str], slot: int, values: Floats, scores: Floats, features: Sequence[str]) -> None:
-        """Keep B rows of one slot: values B x F of `features` (a list that only grows)."""
-        if self.folder is None:
+    def add(
+        self,
+        names: Sequence[str],
+        slots: int | Ints,
+        values: Floats,
+        scores: Floats,
+        features: Sequence[str],
+        codes: NDArray[np.integer[Any]] | None = None,
+    ) -> None:
+        """Keep N rows: values N x F of `features` (a list that only grows) at `slots` (one, or rising) of `names`, one
+        each, or of those that `codes` (N) point to."""
+        if self.folder is None or not len(values):
             return
-        self._parts.append((names, slot, values, scores))
+        codes = np.arange(len(names)) if codes is None else codes
+        self._parts.append(_Part(names, codes, np.broadcast_to(slots, len(values)), values, scores))
         self._features = features
         self._held += values.size
 
@@ -108,7 +132,8 @@ class History:
             return False
         if self.beside is not None and self.beside.due:
             return True
-        return self._hour(self._parts[0][1]) != self._hour(self._parts[-1][1]) or self._held >= BUFFERED
+        first, last = self._parts[0].slots[0], self._parts[-1].slots[-1]
+        return self._hour(int(first)) != self._hour(int(last)) or self._held >= BUFFERED
 
     def _hour(self, slot: int) -> int:
         """The first hour of the file that holds `slot`."""
@@ -121,12 +146,19 @@ class History:
         if self.folder is None or not self._parts:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        newest = max(part[1] for part in self._parts)
+        newest = max(int(part.slots[-1]) for part in self._parts)
         self._newest = newest if self._newest is None else max(self._newest, newest)
         oldest = self._hour(self._newest - self._keep)
-        by_hour: dict[int, list[tuple[Sequence[str], int, Floats, Floats]]] = {}
+        by_hour: dict[int, list[_Part]] = {}
         for part in self._parts:
-            by_hour.setdefault(self._hour(part[1]), []).append(part)
+            if (hour := self._hour(int(part.slots[0]))) == self._hour(int(part.slots[-1])):
+                by_hour.setdefault(hour, []).append(part)
+                continue
+            each, at = np.unique(part.slots, return_inverse=True)
+            hours = np.array([self._hour(slot) for slot in each.tolist()])
+            for hour in np.unique(hours).tolist():
+                here = hours == hour
+                by_hour.setdefault(hour, []).append(part.take(here[at]))
         there = files_of(self.folder)
         for hour, parts in by_hour.items():
             if hour >= oldest:
@@ -166,18 +198,12 @@ class History:
             if file.epoch < self.epoch:
                 file.path.unlink(missing_ok=True)
 
-    def _block(self, parts: Iterable[tuple[Sequence[str], int, Floats, Floats]]) -> Block:
+    def _block(self, parts: Sequence[_Part]) -> Block:
         known: dict[str, int] = {}
-        width, codes, slots, scores, values = len(self._features), list[int](), [], [], []
-        for names, slot, found, score in parts:
-            codes += [known.setdefault(name, len(known)) for name in names]
-            slots.append(np.full(len(names), slot, np.int64))
-            scores.append(score)
-            values.append(_widened(found, width))
-        return Block(
-            list(known), np.array(codes, np.int64), np.concatenate(slots), np.concatenate(scores),
-            np.concatenate(values), self._features,
-        )  # fmt: skip
+        codes = np.concatenate([_renumbered(part, known) for part in parts])
+        slots, scores = (np.concatenate([part[place] for part in parts]) for place in (2, 4))
+        values = np.concatenate([_widened(part.values, len(self._features)) for part in parts])
+        return Block(list(known), codes, slots, scores, values, self._features)
 
     def _tell_templates(self) -> None:
         texts = dict(self._texts())
@@ -245,6 +271,16 @@ def joined(blocks: Sequence[Block], features: Sequence[str], by_entity: bool = F
     if len(order) == len(codes) and np.array_equal(order, np.arange(len(codes))):
         return Block(names, codes, slots, scores, values, features)
     return Block(names, codes[order], slots[order], scores[order], values[order], features)
+
+
+def _renumbered(part: _Part, known: dict[str, int]) -> Ints:
+    """The codes of a part by the numbers of `known`, which learns the names that are new."""
+    place = np.zeros(len(part.names), np.int64)
+    place[part.codes] = 1
+    used = np.flatnonzero(place)
+    place[used] = [known.setdefault(part.names[code], len(known)) for code in used.tolist()]
+    codes: Ints = place[part.codes]
+    return codes
 
 
 def _widened(values: Floats, width: int) -> Floats:

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Self
 
 from streaming.broker.belonging import Belonging, SessionBelonging, Sieve
 from streaming.columns import Columns
@@ -41,6 +42,12 @@ class Inputs:
     name: str
     config: StreamConfig
     clock: Clock = time.time_ns
+
+    def leading(self, slots: int) -> Self:
+        """The same where at least so many slots may close at a time."""
+        if slots <= self.config.max_lead:
+            return self
+        return replace(self, config=self.config.model_copy(update={"max_lead": slots}))
 
     def paths(self, given: Paths) -> dict[Topic, str]:
         """The sources of the topics: `given`, else configured. ConfigError where one is missing or not read."""

@@ -98,12 +98,8 @@ class Judge:
     def close_all(
         self, slots: range, rows: Codes, ends: Ints, score: Floats, p: Any, settled: Floats
     ) -> list[tuple[int, list[Change]]]:
-        """The readings (N, by slot) of at most H closed slots in a row: what changed in each in which anything did.
-
-        What leaves and what enters meet in no reading, so that all leave first.
-        """
-        for slot in slots:
-            self._leave(slot - self.readings.horizon)
+        """The readings (N, by slot) of closed slots in a row, as many as `readings` leads by: what changed in each in
+        which anything did."""
         self.readings.write(rows, ends, score, p, settled)
         flagged: dict[int, list[int]] = {}
         hit = np.flatnonzero(score > 1)
@@ -111,14 +107,12 @@ class Judge:
             flagged.setdefault(slot, []).append(row)
         changed = []
         for slot in slots:
-            self.closed = slot
-            if slot not in flagged and not self.entities:
-                continue
-            running = (row for row, entity in self.entities.items() if entity.head)
-            changes: list[Change] = []
-            for row in sorted({*flagged.get(slot, ()), *running}):
-                changes += self._step(row, self.readings.reading(row, slot))
-            changed.append((slot, changes))
+            here = flagged.get(slot, ())
+            if self.entities or here or self.readings.flags(slot - self.readings.horizon):
+                self._leave(slot - self.readings.horizon)
+                if (changes := self._enter(slot, here)) is not None:
+                    changed.append((slot, changes))
+        self.closed = slots[-1]
         return changed
 
     def empty_slots(self, until: int) -> range:
@@ -147,6 +141,16 @@ class Judge:
     def running(self) -> Iterator[tuple[int, Track]]:
         """The rows with a running episode."""
         return ((row, entity.head) for row, entity in self.entities.items() if entity.head is not None)
+
+    def _enter(self, slot: int, flagged: Iterable[int]) -> list[Change] | None:
+        """What `slot` changed, in which `flagged` are; None where nothing is left that might change."""
+        if not flagged and not self.entities:
+            return None
+        running = (row for row, entity in self.entities.items() if entity.head)
+        changes: list[Change] = []
+        for row in sorted({*flagged, *running}):
+            changes += self._step(row, self.readings.reading(row, slot))
+        return changes
 
     def _step(self, row: int, reading: Reading) -> list[Change]:
         entity = self.entities.setdefault(row, Entity())

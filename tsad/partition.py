@@ -176,13 +176,13 @@ class Partition:
     def _decide(self, judged: Judged) -> None:
         verdicts, settled = judged.verdicts, judged.settled
         changes: list[Change] = []
-        for slots, part in stretches_of(judged, self.readings.horizon):
+        for slots, part in stretches_of(judged, self.readings.lead):
             changes += self._pass_empty(slots.start - 1)
-            self._finals.finish(range(slots.start - self.readings.horizon, slots.stop - self.readings.horizon))
             given = (verdicts.score[part], verdicts.p[part], settled[part])
             for slot, changed in self.judge.close_all(slots, judged.rows[part], judged.ends[part], *given):
                 self._log(changed, slot)
                 changes += changed
+            self._finals.finish(range(slots.start - self.readings.horizon, slots.stop - self.readings.horizon))
         self._record(changes, judged)
 
     def _pass_empty(self, until: int) -> list[Change]:

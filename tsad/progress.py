@@ -43,13 +43,14 @@ class Limits:
 class Historic:
     """What is over is judged by the version `version` alone. Slots up to `through` close, also behind the last record;
     closed ones are kept in files of `span` hours, with expected `bands` beside them if said. `overlap`: it is a part of
-    a series."""
+    a series. `lead`: so many slots may close at a time."""
 
     version: str
     through: int | None = None
     span: int = 1
     bands: bool = False
     overlap: Overlap | None = None
+    lead: int = 1
 
 
 @dataclass(slots=True)

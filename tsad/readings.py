@@ -17,15 +17,18 @@ NOTHING = np.iinfo(np.int64).min
 
 
 class Readings:
-    """A ring E x H of (score, p, settled): what late data may still change. H = late_horizon + settle."""
+    """A ring of (score, p, settled) by entity: the last H = `horizon` slots, which late data may still change, and
+    behind them the `lead` slots that may close at a time. H = late_horizon + settle."""
 
-    def __init__(self, horizon: int) -> None:
+    def __init__(self, horizon: int, lead: int = 1) -> None:
         self.horizon = horizon
-        self.written = np.full((0, horizon), NOTHING, np.int64)
-        self.score = np.full((0, horizon), np.nan, np.float32)
-        self.p = np.full((0, horizon), np.nan, np.float64)
-        self.settled = np.full((0, horizon), np.nan, np.float32)
-        self._flagged = [NOTHING] * horizon
+        self.lead = lead
+        self._places = horizon + lead
+        self.written = np.full((0, self._places), NOTHING, np.int64)
+        self.score = np.full((0, self._places), np.nan, np.float32)
+        self.p = np.full((0, self._places), np.nan, np.float64)
+        self.settled = np.full((0, self._places), np.nan, np.float32)
+        self._flagged = [NOTHING] * self._places
         """By place, the newest slot in which a row was ever flagged: what needs no look."""
 
     def grow(self, entities: int) -> None:
@@ -44,36 +47,45 @@ class Readings:
         if not len(rows):
             return
         self.grow(int(rows.max()) + 1)
-        place = slots % self.horizon
-        self.written[rows, place] = slots
-        self.score[rows, place] = score
-        self.p[rows, place] = p
-        self.settled[rows, place] = settled
+        at = rows.astype(np.int64) * self._places + slots % self._places
+        for kept, given in (
+            (self.written, slots), (self.score, score), (self.p, p), (self.settled, settled)
+        ):  # fmt: skip
+            kept.reshape(-1)[at] = given
         for slot in np.unique(np.broadcast_to(slots, len(rows))[score > 1]).tolist():
-            self._flagged[slot % self.horizon] = max(slot, self._flagged[slot % self.horizon])
+            self._flagged[slot % self._places] = max(slot, self._flagged[slot % self._places])
 
     def of(self, slots: range) -> tuple[Codes, Ints, Floats]:
-        """Rows, slots and scores (N each, by slot and row) of the readings at `slots`, at most H in a row."""
+        """Rows, slots and scores (N each, by slot and row) of the readings at `slots`, as many as are held."""
         wanted = np.arange(slots.start, slots.stop)
-        places = wanted % self.horizon
+        places = wanted % self._places
         at, rows = (self.written[:, places] == wanted).T.nonzero()
         return rows.astype(np.int32), wanted[at], self.score[rows, places[at]]
 
     def at(self, slot: int) -> Codes:
         """The rows with a reading at `slot`."""
-        return np.flatnonzero(self.written[:, slot % self.horizon] == slot).astype(np.int32)
+        return np.flatnonzero(self.written[:, slot % self._places] == slot).astype(np.int32)
+
+    def scores(self, rows: Codes, slot: int) -> Floats:
+        """The scores of `rows`, which have a reading at `slot`."""
+        scores: Floats = self.score[rows, slot % self._places]
+        return scores
+
+    def flags(self, slot: int) -> bool:
+        """Whether a row may be flagged at `slot`."""
+        return self._flagged[slot % self._places] >= slot
 
     def flagged(self, slot: int) -> Codes:
         """The rows flagged at `slot`."""
-        place = slot % self.horizon
-        if self._flagged[place] < slot:
+        if not self.flags(slot):
             return np.zeros(0, np.int32)
+        place = slot % self._places
         hit = (self.written[:, place] == slot) & (self.score[:, place] > 1)
         return np.flatnonzero(hit).astype(np.int32)
 
     def reading(self, row: int, slot: int) -> Reading:
         """The reading of `row` at `slot`, all NaN where there is none."""
-        place = slot % self.horizon
+        place = slot % self._places
         if row >= len(self.written) or self.written[row, place] != slot:
             return Reading(slot, np.nan, np.nan, np.nan)
         return Reading(slot, float(self.score[row, place]), float(self.p[row, place]), float(self.settled[row, place]))
@@ -87,9 +99,18 @@ class Readings:
         return State({name: getattr(self, name) for name in ("written", "score", "p", "settled")})
 
     def restore(self, state: State) -> None:
-        """What `state` gave."""
-        for name, array in state.arrays.items():
-            setattr(self, name, array)
+        """What `state` gave, also of a ring of another size."""
+        arrays = state.arrays
+        if arrays["written"].shape[1] == self._places:
+            for name, array in arrays.items():
+                setattr(self, name, np.ascontiguousarray(array))
+        else:
+            rows, at = np.nonzero(arrays["written"] != NOTHING)
+            order = np.argsort(arrays["written"][rows, at], kind="stable")  # of a place the newest slot counts
+            rows, at = rows[order], at[order]
+            self.grow(len(arrays["written"]))
+            slots, *rest = (arrays[name][rows, at] for name in ("written", "score", "p", "settled"))
+            self.write(rows.astype(np.int32), slots, *rest)
         self._flagged = np.where(self.score > 1, self.written, NOTHING).max(axis=0, initial=NOTHING).tolist()
 
 

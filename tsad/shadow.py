@@ -152,7 +152,7 @@ class _Shadow:
 
         return Partition(
             windower,
-            Judge(Rule(config.settle, config.quiet), Readings(config.late_horizon + config.settle)),
+            Judge(Rule(config.settle, config.quiet), Readings(config.late_horizon + config.settle, config.max_lead)),
             Rollups(config.step),
             History(None, config.step, 0),
             lambda _, __: {},

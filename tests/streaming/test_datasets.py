@@ -401,6 +401,16 @@ def test_more_than_memory_holds_is_spilled_and_comes_in_order(tmp_path):
     assert read(tmp_path, memory_bytes=100_000).times == sorted(at(s) for s in range(5000))
 
 
+@pytest.mark.parametrize("memory", [1, 100_000, 1 << 30])
+def test_a_poll_of_sorted_rows_is_full_whatever_they_were_cut_into(tmp_path, memory):
+    parquet(tmp_path / "1.parquet", [(f"h{i % 7}", i * 7 % 3001, float(i)) for i in range(3000)])
+    files = list_files(str(tmp_path), WIDE)
+    source = open_dataset(str(tmp_path), files, WIDE, Columns(), ["h1", "h2"], memory_bytes=memory)
+    found = [len(batch.codes) for batch in iter(lambda: source.poll(400), None) if len(batch.codes)]
+    assert found == [400, 400, 58]
+    source.close()
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(

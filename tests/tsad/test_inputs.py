@@ -23,6 +23,13 @@ def test_what_is_given_comes_before_what_is_configured() -> None:
     assert both.paths({"logs": "-"}) == {"telemetry": "metrics.jsonl", "logs": "-"}
 
 
+def test_more_slots_may_close_at_a_time_never_fewer() -> None:
+    given = inputs(max_lead=5)
+    assert given.leading(5) is given.leading(1) is given
+    assert given.leading(9).config == inputs(max_lead=9).config
+    assert given.config.max_lead == 5
+
+
 def test_a_topic_without_a_source_is_named() -> None:
     with pytest.raises(
         ConfigError, match=r"^stream\.s\.logs\.source is not set; name a file, a folder, or - \(stdin\)$"

@@ -46,11 +46,11 @@ def test_readings_of_many_rows_and_slots_at_once_with_forgetting_and_restarts(
     steps: list[tuple[str, Any]], horizon: int
 ) -> None:
     """Slots in any order, those before the epoch too: the last to be written at a place is there."""
-    readings, plain = Readings(horizon), dict[tuple[int, int], tuple[int, float]]()
+    readings, plain, size = Readings(horizon), dict[tuple[int, int], tuple[int, float]](), horizon + 1
     for what, given_ in steps:
         if what == "write":
             # a place is written once by a call
-            places = {(row, slot % horizon): (slot, score) for (row, slot), score in given_.items()}
+            places = {(row, slot % size): (slot, score) for (row, slot), score in given_.items()}
             rows = codes([row for row, _ in places])
             slots = np.array([slot for slot, _ in places.values()], np.int64)
             scores = np.array([score for _, score in places.values()], np.float32)

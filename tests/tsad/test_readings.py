@@ -55,12 +55,12 @@ def test_exactly_one_is_no_flag_and_nan_is_none() -> None:
     assert readings.flagged(4).tolist() == []
 
 
-def test_a_newer_slot_takes_the_place_of_the_one_a_horizon_ago() -> None:
-    readings = Readings(3)
+def test_a_newer_slot_takes_the_place_of_the_one_a_horizon_and_a_lead_ago() -> None:
+    readings = Readings(3, lead=2)
     write(readings, [0, 1], 1, [0.1, 0.2])
-    write(readings, [0], 4, [0.3])
+    write(readings, [0], 6, [0.3])
     assert readings.at(1).tolist() == [1]
-    assert readings.at(4).tolist() == [0]
+    assert readings.at(6).tolist() == [0]
 
 
 def test_forgotten_rows_are_empty_and_unknown_ones_are_no_fault() -> None:
@@ -83,27 +83,45 @@ WRITES = st.lists(
 
 
 @settings(max_examples=80, deadline=None)
-@given(WRITES, st.integers(1, 8), st.integers(0, 59))
+@given(WRITES, st.integers(1, 8), st.integers(1, 8), st.integers(0, 59))
 def test_the_ring_is_a_dictionary_that_forgets(
-    writes: list[tuple[int, int, float]], horizon: int, restart: int
+    writes: list[tuple[int, int, float]], horizon: int, lead: int, restart: int
 ) -> None:
-    readings, plain = Readings(horizon), {}
+    readings, plain = Readings(horizon, lead), {}
     for number, (row, slot, score) in enumerate(sorted(writes, key=lambda one: one[1])):
         if number == restart:
             kept = State({name: array.copy() for name, array in readings.state().arrays.items()})
-            readings = Readings(horizon)
+            readings = Readings(horizon, lead)
             readings.restore(kept)
         write(readings, [row], [slot], [score])
-        plain[row, slot % horizon] = (slot, score)
+        plain[row, slot % (horizon + lead)] = (slot, score)
     for row in range(41):
         for slot in range(31):
-            held = plain.get((row, slot % horizon))
+            held = plain.get((row, slot % (horizon + lead)))
             score = readings.reading(row, slot).score
             assert score == held[1] if held is not None and held[0] == slot else score != score
     for slot in range(31):
         here = sorted(row for (row, _), (at, _) in plain.items() if at == slot)
         assert readings.at(slot).tolist() == here
         assert set(readings.flagged(slot).tolist()) == {row for row in here if readings.reading(row, slot).score > 1}
+
+
+@settings(max_examples=60, deadline=None)
+@given(WRITES, st.integers(1, 8), st.integers(1, 8))
+def test_a_ring_of_another_lead_takes_over_what_lies_within_the_horizon(
+    writes: list[tuple[int, int, float]], lead: int, later: int
+) -> None:
+    """A snapshot of a stream whose `max_lead` was another, or from before rings had one (lead 0)."""
+    before, after = Readings(4, lead - 1), Readings(4, later)
+    for row, slot, score in sorted(writes, key=lambda one: one[1]):
+        write(before, [row], [slot], [score])
+    after.restore(before.state())
+    newest = max((slot for _, slot, _ in writes), default=0)
+    for slot in range(newest - 3, newest + 1):
+        assert after.at(slot).tolist() == before.at(slot).tolist()
+        assert after.flagged(slot).tolist() == before.flagged(slot).tolist()
+        for row in before.at(slot).tolist():
+            assert after.reading(row, slot) == before.reading(row, slot)
 
 
 # --- roll-ups

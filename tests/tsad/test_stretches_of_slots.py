@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from streaming.settings import SECOND
 from streaming.stretches import ClosedSlot, cells_of
-from tsad.cases import runs_of, stretches_of
+from tsad.cases import stretches_of
 from tsad.episodes import Rule
 from tsad.judge import Change, Judge
 from tsad.readings import HourlyScores, Readings, Rollups
 
-HORIZON = 12
+HORIZON, LEAD = 12, 30
 NAN = float("nan")
 SCORES = st.lists(st.lists(st.sampled_from([0.1, 0.9, 2.0, 3.0, NAN]), min_size=3, max_size=3), max_size=60)
 
@@ -32,11 +32,11 @@ def said(change: Change) -> tuple[int, int, str]:
 
 
 @settings(max_examples=80, deadline=None)
-@given(SCORES, SCORES, st.integers(1, HORIZON))
+@given(SCORES, SCORES, st.integers(1, LEAD))
 def test_slots_close_together_as_they_close_singly(
     scores: list[list[float]], settled: list[list[float]], poll: int
 ) -> None:
-    together, singly = (Judge(Rule(3, 5), Readings(HORIZON)) for _ in range(2))
+    together, singly = (Judge(Rule(3, 5), Readings(HORIZON, LEAD)) for _ in range(2))
     for judge in (together, singly):
         judge.readings.grow(3)
     quiet = (settled + [[NAN] * 3] * len(scores))[: len(scores)]
@@ -76,7 +76,7 @@ def test_roll_ups_of_slots_together_are_those_of_each(scores: list[list[float]],
 
 
 def test_readings_of_slots_in_a_row_come_by_slot_and_row() -> None:
-    readings = Readings(4)
+    readings = Readings(4, 4)
     rows, slots = np.array([2, 0, 2, 1], np.int32), np.array([3, 4, 4, 6])
     score = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
     readings.write(rows, slots, score, 10.0**-score, score)
@@ -102,11 +102,6 @@ def test_stretches_end_where_a_slot_is_missing_or_there_are_too_many() -> None:
         (range(12, 13), slice(8, 9)),
     ]
     assert list(stretches_of(Ends(ends[:0]), 3)) == []  # type: ignore[arg-type]
-
-
-def test_runs_are_those_of_equal_ends() -> None:
-    assert runs_of(np.array([1, 1, 2, 5])) == [slice(0, 2), slice(2, 3), slice(3, 4)]
-    assert runs_of(np.zeros(0, np.int64)) == []
 
 
 def test_cells_of_closed_slots_stand_one_after_the_other() -> None:

@@ -15,10 +15,11 @@ from storage.deletion import forget_part
 from tsad.app import App
 from tsad.backfill.reading import sources_of
 from tsad.backfill.slots import as_closed
-from tsad.backfill.spec import Done, Request, Slots, Unit
+from tsad.backfill.spec import Done, Request, Rows, Series, Slots, Tables, Unit
 from tsad.backfill.stretching import around, wider
 from tsad.config import validated
 from tsad.console import peak_memory
+from tsad.era import BLOCK
 from tsad.models import ModelShelf
 from tsad.overlap import Overlap, TooShortError
 from tsad.progress import Historic, Limits, Progress, frozen_heap
@@ -56,9 +57,10 @@ def _once(app: App, shelf: ModelShelf, asked: Request, unit: Unit, overlap: Over
     """Judge the unit with so much around it. TooShortError where that does not tell all of it."""
     if overlap is not None:
         forget_part(app.database, asked.run, asked.stream, asked.number)
+    historic = Historic(asked.version, unit.through, unit.span, asked.bands, overlap, _lead(unit))
     runner = app.partition_runner(
         asked.stream, asked.number, partial(sources_of, app, asked.stream, asked.number, unit), asked.run,
-        Limits(POLL, EXPLAINED, None), Historic(asked.version, unit.through, unit.span, asked.bands, overlap), shelf,
+        Limits(POLL, EXPLAINED, None), historic, shelf,
     )  # fmt: skip
     try:
         with frozen_heap():
@@ -67,6 +69,14 @@ def _once(app: App, shelf: ModelShelf, asked: Request, unit: Unit, overlap: Over
         for source in runner.sources.values():
             source.close()
     return runner.progress
+
+
+def _lead(unit: Unit) -> int:
+    """How many slots a unit may close at a time: of few entities many, so that their windows are judged together."""
+    known = [read.entities for read in unit.reads.values() if isinstance(read, Tables | Rows | Series)]
+    if len(known) < len(unit.reads) or None in known:
+        return 1
+    return BLOCK // max(1, max(map(len, filter(None, known)), default=1))
 
 
 def _run(runner: Runner, overlap: Overlap | None) -> None:

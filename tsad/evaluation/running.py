@@ -145,7 +145,7 @@ class Stream:
         self._windower = _windower(config)
         self.partition = Partition(
             self._windower,
-            Judge(Rule(config.settle, config.quiet), Readings(config.late_horizon + config.settle)),
+            Judge(Rule(config.settle, config.quiet), Readings(config.late_horizon + config.settle, config.max_lead)),
             Rollups(config.step),
             History(None, config.step, 0),
             lambda _, __: {},
