@@ -12,7 +12,8 @@ from typing import TypeVar, cast
 from numba import njit
 
 MODULES = tuple(
-    f"detectors.{name}" for name in ("ballots", "calibrating", "centring", "forecast", "neighbours", "residuals")
+    f"detectors.{name}"
+    for name in ("ballots", "calibrating", "centring", "forecast", "fusing", "neighbours", "residuals")
 )
 """Those that hold loops: `python -m detectors.compiled` compiles them ahead of the first command."""
 Loop = TypeVar("Loop", bound=Callable[..., object])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from detectors import registry
 from detectors.calibration import Learning, Mode, Tail, alpha_for
-from detectors.fusion import Fusion, decided, decisive, majority, power_mean, ratios
+from detectors.fusion import Fusion, decided, majority, power_mean, ratios
 from detectors.movement import REACH
 from detectors.scaling import Ranges
 from detectors.scope import LOOK_AHEAD, Scoped
@@ -211,7 +211,7 @@ class Ensemble:
         quiet, own = evidence_only(self.detectors)[scored], np.stack(parts)
         if self.views.several:
             views = Views(tuple(self.views.of[place] for place in scored), quiet)
-            return surprise(views.numbers(lambda some: power_mean(decisive(own[some], quiet[some]))), self.seen[0])
+            return surprise(views.numbers(lambda some: power_mean(own[some], quiet[some])), self.seen[0])
         return fuse(self.settings.fusion, own, [self.tails[place] for place in scored], quiet)
 
     def forecast_inputs(self) -> ForecastInputs | None:
@@ -340,7 +340,7 @@ def fuse(how: Fusion, ratios: Floats, tails: Sequence[Tail], quiet: NDArray[np.b
     A majority is one of surprises, -log tail probability, and every detector has a vote.
     """
     if how == "power":
-        return power_mean(decisive(ratios, quiet))
+        return power_mean(ratios, quiet)
     each = [-np.log(tail.probability(row)) for tail, row in zip(tails, ratios, strict=True)]
     return majority(np.stack(each).astype(np.float32))
 

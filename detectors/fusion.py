@@ -42,17 +42,15 @@ def decisive(ratios: Floats, evidence_only: NDArray[np.bool_]) -> Floats:
     return silenced
 
 
-def power_mean(ratios: Floats) -> Floats:
-    """Power mean, p = 3, of D x B ratios (>= 0) over the detectors with an opinion: B float32; NaN where none has."""
-    total, count = np.zeros(ratios.shape[1]), np.zeros(ratios.shape[1])
-    # A loop over detectors, since a reduction may add up in an order that depends on the number of windows.
-    for row in ratios:
-        opinion = ~np.isnan(row)
-        cubes = np.where(opinion, row, 0).astype(np.float64)
-        total += cubes * cubes * cubes
-        count += opinion
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.cbrt(total / count).astype(np.float32)
+def power_mean(ratios: Floats, evidence_only: NDArray[np.bool_] | None = None) -> Floats:
+    """Power mean, p = 3, of D x B ratios (>= 0) over the detectors with an opinion: B float32; NaN where none has.
+    Those that are `evidence_only` (D) have none where another has."""
+    from detectors.fusing import power_mean  # compiled, which who judges nothing need not wait for
+
+    fused = np.empty(ratios.shape[1], np.float32)
+    quiet = np.zeros(len(ratios), np.bool_) if evidence_only is None else np.array(evidence_only)
+    power_mean(np.array(ratios, order="C"), quiet, fused)
+    return fused
 
 
 def decided(fused: Floats, ratios: Floats, newest: NDArray[np.bool_]) -> Floats:
@@ -123,21 +121,8 @@ def settled_mean(stretch: Floats, look_ahead: Ints) -> Floats:
 
     NaN for a window whose own slot, the first, was judged by no detector.
     """
-    silent = np.isnan(stretch)
-    filled = np.where(silent, np.float32(0), stretch) if silent.any() else stretch
-    total, count = _up_to(filled, look_ahead, np.float64), _up_to(~silent, look_ahead, np.int32)
-    count[:, silent[0].all(axis=0)] = 0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean: Floats = np.ascontiguousarray(np.where(count > 0, total / count, np.nan), dtype=np.float32)
+    from detectors.fusing import settled_mean  # as above
+
+    mean = np.empty(stretch.shape[1:], np.float32)
+    settled_mean(stretch, np.array(look_ahead), mean)
     return mean
-
-
-def _up_to(values: NDArray[Any], last: Ints, kind: type[np.number[Any]]) -> NDArray[Any]:
-    """D x B: the sums of the first `last` (D) of S x D x B values; added slot by slot, since a reduction promises no
-    order."""
-    total: NDArray[Any] = values[0].astype(kind)
-    found = total.copy()
-    for slot in range(1, int(last.max(initial=1))):
-        total += values[slot]
-        found[last == slot + 1] = total[last == slot + 1]
-    return found

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from detectors.calibration import Calibrator
 from detectors.ensemble import Ensemble, evidence_only, newest_only, numbers
 from detectors.entity_arrays import EntityArrays, Field
-from detectors.fusion import blend_shares, decisive, ratios, settled_mean
+from detectors.fusion import blend_shares, decisive, ratios
 from detectors.movement import REACH, blamed
 from detectors.scaling import NO_HOUR, Scaling
 from detectors.shortage import short_of_memory
@@ -119,7 +119,7 @@ class Scorer:
         known = self._scaling.trained(windows.entities)
         own = ratios(scores, self.ensemble.quantiles[known].T)
         each = self.ensemble.tails
-        tails = np.stack([tail.probability(row) for tail, row in zip(each, own, strict=True)])
+        tails = np.array([tail.probability(row) for tail, row in zip(each, own, strict=True)])
         fused, now = self._fused(own, 0)
         settled, then = self._fused(self._settle(windows, own), 1)
         p, confidence = self._immediate.judge(windows.entities, now, learn)
@@ -249,29 +249,24 @@ class Scorer:
 
     def _settle(self, windows: Windows, own: Floats) -> Floats:
         """Keep the ratios (D x B), and answer the settled ones of the slot `settle` - 1 before each window's end."""
-        ring, written = self._ring["ratios"], self._ring["slots"]
+        from detectors.fusing import settle  # compiled, which who judges nothing need not wait for
+
         settled = np.empty_like(own)
-        # Slots within the late horizon overwrite nothing that one of them reads: the ring has `settle` more.
-        for part in _spans(windows.ends, self.late_horizon):
-            entities, ends = windows.entities[part], windows.ends[part]
-            # A re-read slot may be older than the ring; what is newer stays.
-            fresh = written[entities, ends % ring.shape[1]] <= ends
-            kept = (entities[fresh], ends[fresh] % ring.shape[1])
-            ring[kept] = own[:, part].T[fresh]
-            written[kept] = ends[fresh]
-            settled[:, part] = self._looked_ahead(entities, ends)
+        at, ends = np.array(windows.entities), np.array(windows.ends)  # copies: a loop wants no read-only array
+        settle(at, ends, own, self._look_ahead, self.ensemble.settings.settle, self._ratios, settled)
         return settled
 
     def _looked_ahead(self, entities: Codes, ends: Ints) -> Floats:
         """D x B: the mean ratios over the `settle` slots up to each of `ends` (B), of those that were judged."""
-        ring, written = self._ring["ratios"], self._ring["slots"]
-        wanted: Ints = ends + np.arange(1 - self.ensemble.settings.settle, 1)[:, None]
-        at = entities.astype(np.int64) * ring.shape[1] + wanted % ring.shape[1]
-        stretch = ring.reshape(-1, ring.shape[2]).take(at, axis=0)
-        gone = written.reshape(-1).take(at) != wanted
-        if gone.any():
-            stretch[gone] = np.nan
-        return settled_mean(stretch.transpose(0, 2, 1), self._look_ahead)
+        from detectors.fusing import looked_ahead  # as above
+
+        mean = np.empty((len(self._look_ahead), len(ends)), np.float32)
+        looked_ahead(np.array(entities), ends, self._look_ahead, self.ensemble.settings.settle, self._ratios, mean)
+        return mean
+
+    @property
+    def _ratios(self) -> tuple[Floats, Ints]:
+        return self._ring["ratios"], self._ring["slots"]
 
     def _carry(self, old: "Scorer", entities: Codes) -> None:
         """Take over from `old` what stays meaningful of `entities`."""
@@ -309,15 +304,6 @@ def _slots(ends: Ints) -> Iterator[slice]:
     for start, stop in zip([0, *edges.tolist()], [*edges.tolist(), len(ends)], strict=True):
         if stop > start:
             yield slice(start, stop)
-
-
-def _spans(ends: Ints, reach: int) -> Iterator[slice]:
-    """Ordered `ends` in parts whose last lies at most `reach` slots behind the first."""
-    start = 0
-    while start < len(ends):
-        stop = int(ends.searchsorted(ends[start] + reach, side="right"))
-        yield slice(start, stop)
-        start = stop
 
 
 def _log(detector: str, error: Exception) -> None:

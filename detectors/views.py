@@ -7,7 +7,7 @@ tail probability: the greater one decides. That number has one calibrated tail, 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -104,18 +104,18 @@ class Views:
 
     of: tuple[str, ...]
     evidence: NDArray[np.bool_]
+    members: list[NDArray[np.bool_]] = field(init=False)
+    """The detectors of each view (D), in order of appearance; one view where all see everything."""
+
+    def __post_init__(self) -> None:
+        told = [view for view, quiet in zip(self.of, self.evidence, strict=True) if not quiet or len(self.of) == 1]
+        each = [np.array([view == one for view in self.of]) | self.evidence for one in dict.fromkeys(told)]
+        object.__setattr__(self, "members", each if len(each) > 1 else [np.ones(len(self.of), np.bool_)])
 
     @classmethod
     def told(cls, detectors: Mapping[str, Mapping[str, Any]], names: Sequence[str], evidence: Any) -> "Views":
         """From the options of the detectors called `names`."""
         return cls(tuple(detectors.get(name, {}).get(VIEW, EVERYTHING) for name in names), evidence)
-
-    @property
-    def members(self) -> list[NDArray[np.bool_]]:
-        """The detectors of each view (D), in order of appearance; one view where all see everything."""
-        told = [view for view, quiet in zip(self.of, self.evidence, strict=True) if not quiet or len(self.of) == 1]
-        each = [np.array([view == one for view in self.of]) | self.evidence for one in dict.fromkeys(told)]
-        return each if len(each) > 1 else [np.ones(len(self.of), np.bool_)]
 
     @property
     def several(self) -> bool:
