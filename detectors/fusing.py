@@ -13,11 +13,11 @@ Ring = tuple[Floats, Ints]
 _RING = "Tuple((f4[:, :, ::1], i8[:, ::1]))"
 
 
-@compiled("void(f4[:, ::1], b1[::1], f4[::1])")
-def power_mean(ratios: Floats, quiet: NDArray[np.bool_], fused: Floats) -> None:
-    """The power mean, p = 3, of D x B ratios into `fused` (B); NaN where no detector has an opinion. Those that are
+@compiled("void(f4[:, ::1], b1[::1], f8[::1])")
+def mean_cube(ratios: Floats, quiet: NDArray[np.bool_], mean: Doubles) -> None:
+    """The mean third power of D x B ratios into `mean` (B); NaN where no detector has an opinion. Those that are
     `quiet` (D) count only where no other has one."""
-    for place in range(len(fused)):
+    for place in range(len(mean)):
         total, count, other, others = 0.0, 0, 0.0, 0
         for detector in range(len(quiet)):
             ratio = np.float64(ratios[detector, place])
@@ -29,11 +29,12 @@ def power_mean(ratios: Floats, quiet: NDArray[np.bool_], fused: Floats) -> None:
                 total, count = total + ratio * ratio * ratio, count + 1
         if count == 0:
             total, count = other, others
-        fused[place] = np.cbrt(total / count) if count else np.nan
+        mean[place] = total / count if count else np.nan
 
 
-@compiled("void(f4[:, :], i8[::1], f4[:])")
-def _mean(stretch: Floats, look_ahead: Ints, mean: Floats) -> None:
+@compiled("void(f4[:, ::1], i8[::1], f4[:, ::1], i8)")
+def _mean(stretch: Floats, look_ahead: Ints, mean: Floats, place: int) -> None:
+    """Of S x D ratios, each detector's over its `look_ahead` (D) into its `mean` at `place`."""
     silent = True
     for detector in range(len(look_ahead)):
         silent &= np.isnan(stretch[0, detector])
@@ -43,19 +44,25 @@ def _mean(stretch: Floats, look_ahead: Ints, mean: Floats) -> None:
             if not np.isnan(stretch[slot, detector]):
                 total += stretch[slot, detector]
                 count += 1
-        mean[detector] = np.nan if silent or count == 0 else total / count
+        mean[detector, place] = np.nan if silent or count == 0 else total / count
 
 
 @compiled("void(f4[:, :, :], i8[::1], f4[:, ::1])")
-def settled_mean(stretch: Floats, look_ahead: Ints, mean: Floats) -> None:
+def settled_mean(stretches: Floats, look_ahead: Ints, mean: Floats) -> None:
     """Each detector's mean over its own `look_ahead` (D) of S x D x B ratios into `mean` (D x B); NaN = no opinion, and
     where a window's own slot, the first, was judged by no detector."""
-    for place in range(mean.shape[1]):
-        _mean(stretch[:, :, place], look_ahead, mean[:, place])
+    slots, detectors, windows = stretches.shape
+    stretch = np.empty((slots, detectors), np.float32)
+    for place in range(windows):
+        for slot in range(slots):
+            for detector in range(detectors):
+                stretch[slot, detector] = stretches[slot, detector, place]
+        _mean(stretch, look_ahead, mean, place)
 
 
-@compiled(f"void(i4, i8, i8[::1], {_RING}, f4[:, ::1], f4[:])")
-def _looked_ahead(entity: int, end: int, look_ahead: Ints, ring: Ring, stretch: Floats, mean: Floats) -> None:
+@compiled(f"void(i4, i8, {_RING}, f4[:, ::1])")
+def _look_up(entity: int, end: int, ring: Ring, stretch: Floats) -> None:
+    """The ratios of the slots up to `end` into `stretch` (S x D), NaN where they are gone."""
     kept, slots = ring
     first = end - len(stretch) + 1
     place = first % kept.shape[1]
@@ -64,7 +71,6 @@ def _looked_ahead(entity: int, end: int, look_ahead: Ints, ring: Ring, stretch: 
         for detector in range(kept.shape[2]):
             stretch[ahead, detector] = kept[entity, place, detector] if judged else np.nan
         place = place + 1 if place + 1 < kept.shape[1] else 0
-    _mean(stretch, look_ahead, mean)
 
 
 @compiled(f"void(i4[::1], i8[::1], i8[::1], i8, {_RING}, f4[:, ::1])")
@@ -72,7 +78,8 @@ def looked_ahead(entities: Codes, ends: Ints, look_ahead: Ints, settle: int, rin
     """`settled_mean` over the `settle` slots up to each of `ends` (B), as the ring has them of `entities` (B)."""
     stretch = np.empty((settle, len(look_ahead)), np.float32)
     for place in range(len(ends)):
-        _looked_ahead(entities[place], ends[place], look_ahead, ring, stretch, mean[:, place])
+        _look_up(entities[place], ends[place], ring, stretch)
+        _mean(stretch, look_ahead, mean, place)
 
 
 @compiled(f"void(i4[::1], i8[::1], f4[:, ::1], i8[::1], i8, {_RING}, f4[:, ::1])")
@@ -83,6 +90,8 @@ def settle(entities: Codes, ends: Ints, own: Floats, look_ahead: Ints, slots: in
     for place in range(len(ends)):
         entity, at = entities[place], ends[place] % kept.shape[1]
         if written[entity, at] <= ends[place]:  # a re-read slot may be older than the ring; what is newer stays
-            kept[entity, at] = own[:, place]
             written[entity, at] = ends[place]
-        _looked_ahead(entity, ends[place], look_ahead, ring, stretch, mean[:, place])
+            for detector in range(len(own)):
+                kept[entity, at, detector] = own[detector, place]
+        _look_up(entity, ends[place], ring, stretch)
+        _mean(stretch, look_ahead, mean, place)

@@ -45,12 +45,12 @@ def decisive(ratios: Floats, evidence_only: NDArray[np.bool_]) -> Floats:
 def power_mean(ratios: Floats, evidence_only: NDArray[np.bool_] | None = None) -> Floats:
     """Power mean, p = 3, of D x B ratios (>= 0) over the detectors with an opinion: B float32; NaN where none has.
     Those that are `evidence_only` (D) have none where another has."""
-    from detectors.fusing import power_mean  # compiled, which who judges nothing need not wait for
+    from detectors.fusing import mean_cube  # compiled, which who judges nothing need not wait for
 
-    fused = np.empty(ratios.shape[1], np.float32)
+    mean = np.empty(ratios.shape[1])
     quiet = np.zeros(len(ratios), np.bool_) if evidence_only is None else np.array(evidence_only)
-    power_mean(np.array(ratios, order="C"), quiet, fused)
-    return fused
+    mean_cube(np.array(ratios, order="C"), quiet, mean)
+    return np.cbrt(mean).astype(np.float32)
 
 
 def decided(fused: Floats, ratios: Floats, newest: NDArray[np.bool_]) -> Floats:
