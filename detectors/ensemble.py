@@ -206,10 +206,14 @@ class Ensemble:
         pure = {place: said for place, each in enumerate(self.detectors.values()) if (said := by_model_alone(each))}
         if not pure:
             return np.full(len(windows), np.nan, np.float32)
-        scored = list(pure)
-        parts = [ratios(pure[place](windows).values, self.quantiles[known, place]) for place in scored]
-        quiet, own = evidence_only(self.detectors)[scored], np.stack(parts)
-        if self.views.several:
+        scored, several = list(pure), self.views.several
+        quiet, own = evidence_only(self.detectors)[scored], np.full((len(scored), len(windows)), np.nan, np.float32)
+        for row in np.argsort(quiet, kind="stable").tolist():
+            if quiet[row] and not several and self.settings.fusion == "power" and not np.isnan(own).all(axis=0).any():
+                break  # others decide, whatever it says
+            place = scored[row]
+            own[row] = ratios(pure[place](windows).values, self.quantiles[known, place])
+        if several:
             views = Views(tuple(self.views.of[place] for place in scored), quiet)
             return surprise(views.numbers(lambda some: power_mean(own[some], quiet[some])), self.seen[0])
         return fuse(self.settings.fusion, own, [self.tails[place] for place in scored], quiet)

@@ -136,6 +136,19 @@ def test_evidence_decides_only_where_nobody_else_has_an_opinion() -> None:
     assert np.isfinite(alone.fused(windows)).all()
 
 
+def test_evidence_decides_for_explanations_where_nobody_else_can_tell() -> None:
+    rows = rows_of(waves(500, 4, entities=2))
+    both = Ensemble.fit(rows, settings_of(detectors={"neighbours": {}, "forecast": {}}, window=20))
+    windows = windows_of(both, planes(scorer_of(both, 2), waves(60, 4, 2, seed=3)), range(20, 60))
+    windows.values[::3, -10:-3] = np.nan  # too little for a distance, enough for a forecast
+    own, fused = both.detectors["neighbours"].score(windows).values, both.fused(windows)
+    assert np.isnan(own[::3]).all()
+    assert np.isfinite(own[1::3]).all()
+    assert np.isfinite(fused).all()
+    some = np.flatnonzero(~np.isnan(own))  # alone as in a crowd
+    assert both.fused(windows.take(some)).tobytes() == fused[some].tobytes()
+
+
 def test_one_entity_is_its_stream() -> None:
     """Its own model would be the stream's once more: half of the fit's time and of its bytes."""
     rows = rows_of(waves(900, 4))
