@@ -24,6 +24,9 @@ BATCH_ROWS = 10_000
 MAX_NAMED = 1000
 """Entities that a statement names; of more, all rows are read and chosen from afterwards."""
 MAX_NAME = 256
+READING = ("select", "with", "values", "table", "from")
+"""How statements begin that give rows."""
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
 class Query:
@@ -45,8 +48,8 @@ class Query:
         default_entity: str = "main",
     ) -> None:
         self._engine = _engine(url)
-        self.name = label(self._engine.url)
-        self._statement = statement.strip().rstrip(";")
+        self.name = label(make_url(url))
+        self._statement = _selecting(statement)
         self._default = default_entity
         with self._connected() as connection:
             self.columns = self._names(connection)
@@ -194,6 +197,16 @@ def _arrow(cells: Sequence[Any], as_text: bool) -> Any:
         if kinds in ({bool}, {date}):
             return pa.array(cells)
     return pa.array([None if cell is None else str(cell) for cell in cells], pa.string())
+
+
+def _selecting(statement: str) -> str:
+    """The statement without what ends it. StoreError where it begins as none does that only reads."""
+    said = statement.strip().rstrip(";").rstrip()
+    first = re.match(r"[\s(]*(\w*)", _COMMENT.sub(" ", said))
+    if first is None or first[1].lower() not in READING:
+        allowed = ", ".join(READING).upper()
+        raise StoreError(f"the query {said[:100]!r} is not one that only reads: one statement of {allowed} is allowed")
+    return said
 
 
 def _engine(text: str) -> Engine:

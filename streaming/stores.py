@@ -16,6 +16,8 @@ from streaming.types import SourceChanged
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _STREAM_BYTES = 1 << 20
+PATIENCE = 60
+"""Seconds that Google's store may stay away, of its own 15 minutes."""
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -137,7 +139,8 @@ def _open(url: str) -> tuple[Any, str]:
     if scheme[1] == "s3":
         return _s3(container), f"{container}/{key}".rstrip("/")
     if scheme[1] in ("gs", "gcs"):
-        return pafs.FileSystem.from_uri(f"gs://{container}")[0], f"{container}/{key}".rstrip("/")
+        store = pafs.FileSystem.from_uri(f"gs://{container}?retry_limit_seconds={PATIENCE}")[0]
+        return store, f"{container}/{key}".rstrip("/")
     if scheme[1] in ("az", "abfs", "abfss"):
         return _azure(container), f"{container.partition('@')[0]}/{key}".rstrip("/")
     files, place = url_to_fs(url)

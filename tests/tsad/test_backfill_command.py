@@ -32,6 +32,8 @@ def fitted_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for slot in range(FIT_SLOTS + 60 + 30 * number, FIT_SLOTS + 66 + 30 * number):
             cells[entity, slot][number % 4] += 5
     (home / "set").mkdir()
+    (home / "nothing").mkdir()
+    (home / "other.csv").write_text("a,b\n1,2\n")
     for number in range(3):
         write(
             home / "set" / f"part-{number}.parquet",
@@ -224,7 +226,24 @@ def test_names_follow_from_what_is_asked(home: Path) -> None:
         (["s", "--input", "set", "--run", "../x"], 1, "run '../x'"),
         (["s", "--input", "set", "--model", "v9"], 1, "has no model version 'v9'"),
         (["s", "--input", "set", "--from", "2030-01-01"], 2, "no record of it lies in the asked range"),
-        (["s", "--input", "set", "--address", "ray://x:1"], 2, "a cluster's machines cannot write to a SQLite file"),
+        (["s", "--input", "set", "--engine", "ray", "--address", "ray://x:1"], 2, "cannot write to a SQLite file"),
+        (["s", "--input", "set", "--address", "ray://x:1"], 2, "--address ray://x:1 is that of a Ray cluster"),
+        (["s", "--input", "set", "--run", ""], 1, "run '': 1 to 61 letters"),
+        (["s", "--input", "set", "--report", "set"], 2, "--report set is a folder; name a file"),
+        (["s", "--input", "nothing"], 2, "nothing: this folder holds no file that can be read; .csv, "),
+        (["s", "--input", "other.csv"], 2, "other.csv: has no column ['entity', 'time']; its columns are ['a', 'b']"),
+        (["s", "--input", "foo://x/y"], 1, "foo://x/y: cannot be reached: "),
+        (
+            ["s", "--input", "sqlite:///tsad.db", "--query", "DELETE FROM runs"],
+            1,
+            "'DELETE FROM runs' is not one that only",
+        ),
+        (["s", "--input", "sqlite:///tsad.db", "--query", " "], 1, "the query '' is not one that only reads: "),
+        (
+            ["s", "--input", "sqlite:///tsad.db", "--query", "SELECT * FROM no"],
+            1,
+            "sqlite:///tsad.db: no such table: no",
+        ),
         (["s", "--input", "-"], 2, "standard input cannot be read by the processes that do the work"),
         (["s", "--input", "push"], 2, "what was pushed is kept as closed slots alone: --input history"),
         (["s", "--input", "set", "--from", "2026-01-02", "--to", "2026-01-01"], 2, "does not lie before --to"),
@@ -237,6 +256,7 @@ def test_what_cannot_be_done_is_said_in_one_line(home: Path, arguments: list[str
     ended = tsad(home, "backfill", *arguments)
     assert ended.code == code
     assert said in ended.error
+    assert all(ended.error.count(name) < 2 for name in ("/nothing", "/other.csv"))
     assert units_of(home) == []
 
 

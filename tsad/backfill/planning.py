@@ -158,13 +158,17 @@ def _absolute(path: str) -> str:
 
 
 def _holds_tables(path: str) -> bool:
-    """Whether there are tables at `path`: what is no file or folder of this machine is for the data set to say."""
+    """Whether there are tables at `path`: what is no file or folder of this machine is for the data set to say.
+    ConfigError for a folder of nothing that can be read."""
     place = Path(path)
     if _URL.match(path) or not place.exists():
         return True
     below = place.rglob("*") if place.is_dir() else [place]
-    known = (file for file in below if {*file.suffixes} & KIND_OF_SUFFIX.keys())
-    return any(kind_of(file) != "lines" for file in known)
+    kinds = (kind_of(file) for file in below if {*file.suffixes} & KIND_OF_SUFFIX.keys())
+    first = next(kinds, None)
+    if first is None and place.is_dir():
+        raise ConfigError(f"{path}: this folder holds no file that can be read; {', '.join(KIND_OF_SUFFIX)} can be")
+    return first not in (None, "lines") or any(kind != "lines" for kind in kinds)
 
 
 def _of_tables(
@@ -180,7 +184,7 @@ def _of_tables(
         for part in parts:
             found.setdefault(part.entity, _Entity(part.entity, part.first_ns, part.last_ns)).add(part, number)
     if not found:
-        raise ConfigError(f"{url}: " + (faults[0].fault if faults else EMPTY))
+        raise ConfigError(faults[0].fault if faults else f"{url}: {EMPTY}")
 
     def read(group: Sequence[_Entity]) -> Tables:
         numbers = sorted({number for entity in group for number in entity.files})

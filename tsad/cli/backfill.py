@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
-from storage.backfills import BackfillRow, Backfills
+from storage.backfills import BackfillRow, Backfills, checked
 from storage.types import ModelRow
 from tsad.app import App
 from tsad.backfill.beginning import same, spec_of
@@ -99,10 +99,16 @@ def backfill(
     """
     if since is not None and until is not None and since >= until:
         raise typer.BadParameter(f"--from {since.isoformat()} does not lie before --to {until.isoformat()}")
+    if engine is EngineName.LOCAL and address is not None:
+        raise typer.BadParameter(f"--address {address} is that of a Ray cluster: say --engine ray")
+    if report is not None and report.is_dir():
+        raise typer.BadParameter(f"--report {report} is a folder; name a file")
     wanted = Wanted(source, logs, query, _ns(since), _ns(until), unit_rows, bands)
     with opened(config, database, needed=True, create=True) as opened_app, opened_app.claim():
-        _check(opened_app, stream, address)
+        _check(opened_app, stream, run, address)
         versions = [version_of(opened_app, stream, one) for one in (model, *([compare] if compare else []))]
+        if len({version.version for version in versions}) < len(versions):
+            raise ConfigError(f"--compare {compare} is the version that judges already; name another one")
         if dry_run:
             _tell_plan(opened_app, stream, _planned(opened_app, stream, wanted, versions), versions[0], workers, json)
             return
@@ -118,9 +124,12 @@ def backfill(
         raise typer.Exit(INTERRUPTED if "running" in states else FAILED)
 
 
-def _check(opened_app: App, stream: str, address: str | None) -> None:
-    """ConfigError for a stream that is not configured, and where other machines would have to write to a file here."""
+def _check(opened_app: App, stream: str, run: str | None, address: str | None) -> None:
+    """ConfigError for a stream that is not configured, and where other machines would have to write to a file here;
+    StoreError for a name that no run can have."""
     opened_app.config.of(stream)
+    if run is not None:
+        checked(run)
     if address is not None and opened_app.database.dialect.name == "sqlite":
         raise ConfigError(
             f"{opened_app.database.name}: a cluster's machines cannot write to a SQLite file; use PostgreSQL"
