@@ -19,6 +19,11 @@ class Background:
 
     windows: Windows
     _spaces: dict[str, "_Space"] = field(default_factory=dict, repr=False)
+    _own: dict[str, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        held = np.bincount(self.windows.entities, minlength=len(self.windows.names)).tolist()
+        self._own = dict(zip(self.windows.names, held, strict=True))
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -50,10 +55,9 @@ class Background:
 
     def _space(self, name: str) -> "_Space":
         """Of the entity's own windows where there are enough, else of all."""
-        names = np.asarray(self.windows.names, dtype=object)[self.windows.entities]
-        own = names == name
-        key = name if own.sum() >= OWN else ""
+        key = name if self._own.get(name, 0) >= OWN else ""
         if key not in self._spaces:
+            own = np.asarray(self.windows.names, dtype=object)[self.windows.entities] == name
             self._spaces[key] = _Space.fit(self.windows.values[own] if key else self.windows.values)
         return self._spaces[key]
 
@@ -106,9 +110,10 @@ class _Space:
         course = np.zeros_like(away)
         for _ in range(_ROUNDS if self.axes.shape[2] else 0):
             filled = np.where(missing, course, away)
-            products = np.einsum("ftr,ft->fr", self.axes, filled)
+            products = np.matmul(filled[:, None], self.axes)[:, 0]
             ridge = _RIDGE * max(float(weight.sum()), 1e-9) * np.eye(self.axes.shape[2])
-            course = self.axes @ np.linalg.solve(np.einsum("f,frs->rs", weight, self.grams) + ridge, weight @ products)
+            whole = np.tensordot(weight, self.grams, 1)
+            course = self.axes @ np.linalg.solve(whole + ridge, weight @ products)
             error = np.sqrt(np.square(filled - course).mean(axis=1))
             weight = (1.0 - missing.mean(axis=1)) / (1 + (error / max(float(np.median(error)), 1e-9)) ** 4)
         low, high = np.nan_to_num(self.least), np.nan_to_num(self.most)

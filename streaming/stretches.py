@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,8 +30,7 @@ class LogCounts:
     quotes: Quotes = NONE
 
 
-@dataclass(frozen=True, slots=True)
-class ClosedSlot:
+class ClosedSlot(NamedTuple):
     """The entities judged in `slot`: `rows` (B, rising) and their derived `values` B x F.
 
     `born`: (name, row) of those that were written for the first time (or the first time since their eviction), and so

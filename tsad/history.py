@@ -31,6 +31,8 @@ BUFFERED = 1 << 25
 """Values in the buffer from which it is written (128 MiB): an hour of 10,000 entities of 38 channels stays below."""
 ROW_GROUP = 1 << 17
 """Rows that a reader decodes together."""
+TURNED = 1024
+"""Rows that are turned into columns together."""
 NAME = re.compile(r"(-?\d+-\d\d-\d\dT\d\d)(?:\+(\d+))?-(\d+)\.parquet")
 """First hour (UTC), hours if there is more than one, and epoch of a file."""
 PREFIX = "value:"
@@ -304,7 +306,16 @@ def _table(block: Block, step: int, prefix: str) -> pa.Table:
     columns = {
         "entity": entity.cast(pa.string()), "slot": pa.array(block.slots), "score": pa.array(block.scores)
     }  # fmt: skip
-    present = ~np.isnan(block.values).all(axis=0)
+    turned = _turned(block.values)
+    present = ~np.isnan(turned).all(axis=1)
     for place in sorted(np.flatnonzero(present).tolist(), key=lambda place: block.features[place]):
-        columns[f"{prefix}{block.features[place]}"] = pa.array(np.ascontiguousarray(block.values[:, place]))
+        columns[f"{prefix}{block.features[place]}"] = pa.array(turned[place])
     return pa.table(columns).replace_schema_metadata({META: json.dumps({"format": FORMAT, "step_ns": step})})
+
+
+def _turned(values: Floats) -> Floats:
+    """The columns as rows, some rows at a time: column by column costs thrice as much."""
+    turned: Floats = np.empty(values.shape[::-1], np.float32)
+    for start in range(0, len(values), TURNED):
+        turned[:, start : start + TURNED] = values[start : start + TURNED].T
+    return turned

@@ -86,9 +86,9 @@ class Readings:
     def reading(self, row: int, slot: int) -> Reading:
         """The reading of `row` at `slot`, all NaN where there is none."""
         place = slot % self._places
-        if row >= len(self.written) or self.written[row, place] != slot:
+        if row >= len(self.written) or self.written.item(row, place) != slot:
             return Reading(slot, np.nan, np.nan, np.nan)
-        return Reading(slot, float(self.score[row, place]), float(self.p[row, place]), float(self.settled[row, place]))
+        return Reading(slot, *(kept.item(row, place) for kept in (self.score, self.p, self.settled)))
 
     def forget(self, rows: Codes) -> None:
         """Empty `rows`."""
