@@ -106,9 +106,7 @@ def backfill(
     wanted = Wanted(source, logs, query, _ns(since), _ns(until), unit_rows, bands)
     with opened(config, database, needed=True, create=True) as opened_app, opened_app.claim():
         _check(opened_app, stream, run, address)
-        versions = [version_of(opened_app, stream, one) for one in (model, *([compare] if compare else []))]
-        if len({version.version for version in versions}) < len(versions):
-            raise ConfigError(f"--compare {compare} is the version that judges already; name another one")
+        versions = _versions(opened_app, stream, model, compare)
         if dry_run:
             _tell_plan(opened_app, stream, _planned(opened_app, stream, wanted, versions), versions[0], workers, json)
             return
@@ -134,6 +132,14 @@ def _check(opened_app: App, stream: str, run: str | None, address: str | None) -
         raise ConfigError(
             f"{opened_app.database.name}: a cluster's machines cannot write to a SQLite file; use PostgreSQL"
         )
+
+
+def _versions(opened_app: App, stream: str, model: str | None, compare: str | None) -> list[ModelRow]:
+    """The version that judges, and the one beside it."""
+    versions = [version_of(opened_app, stream, one) for one in (model, *([compare] if compare else []))]
+    if len({version.version for version in versions}) < len(versions):
+        raise ConfigError(f"--compare {compare} is the version that judges already; name another one")
+    return versions
 
 
 def _drive(opened_app: App, rows: Sequence[BackfillRow], engine: Engine, retry: bool) -> list[Driver]:
