@@ -11,7 +11,9 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 DATA ?= ../shared/data
 LOCK_VENV := build/lock-venv
-# One more than there are cores: a third of the tests' time is waiting for servers.
+# Every process of the tests would compile what it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
+# One more than there are cores: a third of the tests' time is waiting for servers (tests/lanes.py).
 TEST_WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
 # An environment that exists decides which Python's lock counts, not what python3 happens to be today.
 TAG := $(shell $(or $(wildcard $(BIN)/python),$(PYTHON)) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
@@ -28,7 +30,7 @@ demo: $(STAMP) ## Watch bundled telemetry and logs, print explained alerts
 	$(BIN)/tsad demo
 
 test: $(STAMP) build/.chromium build/.metrics ## Run the test suite
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP) lint ## Run all static checks: ruff, mypy --strict, import-linter
 	$(BIN)/mypy

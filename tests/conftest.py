@@ -23,6 +23,7 @@ import psycopg
 import pyarrow.fs as pafs
 import pytest
 from brokers import broker
+from lanes import FilesAndLanes, place
 from metric_servers import MetricServer, Scripted, prometheus, scripted, victoria
 from secured import Secured, secured
 from servers import NoServerError, postgresql
@@ -31,11 +32,30 @@ from storage.engine import Database, open_database
 from storage.migrate import upgrade
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesAndLanes | None:
+    """Who of several processes does what, with `--dist loadfile`."""
+    return FilesAndLanes(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long comes first."""
+    items.sort(key=lambda item: place(item.path.stem))
+
+
 def pytest_collection_finish() -> None:
     """What is imported by now stays: a look through all of it, at a second each, finds nothing to collect."""
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen_behind_a_file() -> Iterator[None]:
+    """What a file has imported besides, and what lasts longer than it, stays as well."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
