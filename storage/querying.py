@@ -1,6 +1,7 @@
 """A query of anyone's database as history: its rows as Arrow batches, for some entities and a range of time."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -71,8 +72,8 @@ class Query:
     def held(self, since_ns: int | None = None, until_ns: int | None = None) -> list[tuple[str, int, int, int]]:
         """(entity, rows, first, last) of [since, until), by entity, grouped by the database.
 
-        Rows without a legal entity, or with a time that cannot be read, are the entity ""'s. Where times are text,
-        rows up to two days beyond the range may be counted.
+        Rows without a legal entity are the entity ""'s. Where nothing tells of an entity's times, they are those of the
+        others; where times are text, rows up to two days beyond the range may be counted.
         """
         readable = self._times.readable()
         when = sa.case((readable, self._time))
@@ -151,20 +152,15 @@ class Query:
         return [sa.or_(asked, column.is_(None), text == "", sa.func.length(text) > MAX_NAME)]
 
     def _sums(self, rows: Any) -> list[tuple[str, int, int, int]]:
-        found: dict[str, tuple[str, int, int, int]] = {}
-        nobody = 0
+        counts, ends = Counter[str](), dict[str, tuple[int, int]]()
         for entity, count, readable, first, last in rows:
             name = self._default if self._entity is None else "" if entity is None else str(entity)
-            if not 0 < len(name) <= MAX_NAME:
-                nobody += count
-                continue
-            nobody += count - readable
-            if readable:
-                found[name] = (name, readable, self._times.ns(first), self._times.ns(last))
-        totals = [found[name] for name in sorted(found)]
-        if not nobody:
-            return totals
-        return [("", nobody, min((t[2] for t in totals), default=0), max((t[3] for t in totals), default=0)), *totals]
+            name = name if len(name) <= MAX_NAME else ""
+            counts[name] += count
+            if readable and name:
+                ends[name] = (self._times.ns(first), self._times.ns(last))
+        others = min((one[0] for one in ends.values()), default=0), max((one[1] for one in ends.values()), default=0)
+        return [(name, counts[name], *ends.get(name, others)) for name in sorted(+counts)]
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:

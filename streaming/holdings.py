@@ -1,5 +1,6 @@
 """Which entities a table holds, how many rows of each, and from when to when."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -32,8 +33,9 @@ class Held(NamedTuple):
 def holdings(file: Stored, selection: Selection) -> list[Held]:
     """What a file holds in the range of `selection`, by entity; only the columns of entity and time are read.
 
-    A row group of Parquet whose statistics tell all of it is not read at all. Rows without a legal entity, or whose
-    time cannot be read, are `NOBODY`'s, with the times of the others.
+    A row group of Parquet whose statistics tell all of it is not read at all. Rows without a legal entity are
+    `NOBODY`'s; those whose time cannot be read count for their entity. Where nothing else tells of one, its times are
+    those of the others.
     """
     keys = replace(selection.format, layout="wide", features=())
     reader = Reader(Selection(keys, None, selection.since_ns, selection.until_ns), Columns(), MAX_AHEAD)
@@ -58,15 +60,18 @@ class _Totals:
         self._default = default_entity
         self._times = EventTimes(self._format.unit, _FAR)
         self._held: dict[str, Held] = {}
-        self._nobody = 0
+        self._timeless = Counter[str]()
         self._seen = 0
 
     def add(self, table: Any, refused: int) -> None:
         """Count the rows of a table; `refused` could not be read."""
         names, codes = self._entities(table)
         ns, good = self._read_times(table)
-        good &= np.array([legal_name(name) for name in names], dtype=bool)[codes] if len(codes) else good
-        self._nobody += refused + int(np.count_nonzero(~good))
+        whose = [name if legal_name(name) else NOBODY for name in names]
+        good &= np.array([name != NOBODY for name in whose], dtype=bool)[codes] if len(codes) else good
+        for name, count in zip(whose, np.bincount(codes[~good], minlength=len(names)), strict=False):
+            self._timeless[name] += int(count)
+        self._timeless[NOBODY] += refused
         good &= self._selection.inside(ns)
         rows = pa.table({"code": codes[good], "time": ns[good]}).group_by("code")
         for row in rows.aggregate([("time", "count"), ("time", "min"), ("time", "max")]).to_pylist():
@@ -93,12 +98,12 @@ class _Totals:
 
     def held(self) -> list[Held]:
         """By entity, `NOBODY` first."""
-        found = [self._held[name] for name in sorted(self._held)]
-        if not self._nobody:
-            return found
-        first = min((one.first_ns for one in found), default=self._selection.since_ns or 0)
-        last = max((one.last_ns for one in found), default=first)
-        return [Held(NOBODY, self._nobody, first, last), *found]
+        first = min((one.first_ns for one in self._held.values()), default=self._selection.since_ns or 0)
+        last = max((one.last_ns for one in self._held.values()), default=first)
+        for name, count in (+self._timeless).items():
+            whole = self._held.get(name, Held(name, 0, first, last))
+            self._put(name, count, whole.first_ns, whole.last_ns)
+        return [self._held[name] for name in sorted(self._held)]
 
     def _knows_unit(self, part: ParquetPart) -> bool:
         """Whether the ends of a range tell how its inside is read: numbers of an unknown unit may be of several."""

@@ -154,7 +154,7 @@ def test_a_stated_unit(server):
 
 def test_rows_that_nobody_owns(server):
     url = filled(server, rows=[("a", 0, 1.0), (None, 1, 2.0), ("", 2, 3.0), ("x" * 300, 3, 4.0), ("a", None, 5.0)])
-    assert query(url).held() == [("", 4, at(0), at(0)), ("a", 1, at(0), at(0))]
+    assert query(url).held() == [("", 3, at(0), at(0)), ("a", 2, at(0), at(0))]
     records, dead = read(url)
     assert (len(records), sorted(dead)) == (1, ["bad_entity", "missing_entity", "missing_entity", "missing_time"])
     assert read(url, ["a"])[1] == ["missing_time"]

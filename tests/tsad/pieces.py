@@ -144,7 +144,7 @@ def fated(request: str) -> str:
             held = [bytearray(64 << 20) for _ in range(60)]
             return str(len(held))
         wait(str(folder / "waits"))
-    for _ in range(3000):
+    for _ in range(15_000):
         if (folder / "waits").exists():
             break
         select.select([], [], [], 0.02)

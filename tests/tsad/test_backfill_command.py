@@ -204,6 +204,15 @@ def test_records_that_are_refused_are_told(home: Path) -> None:
     assert "records were refused (future 3); tsad dead-letters s --run ahead shows some" in said.err
 
 
+def test_an_entity_of_which_no_time_can_be_read_is_refused_and_not_passed_over(home: Path) -> None:
+    table = pq.read_table(home / "set" / "part-0.parquet")
+    times = [None if row["entity"] == "host-03" else row["time"] for row in table.to_pylist()]
+    pq.write_table(table.set_column(1, "time", pa.array(times)), home / "timeless.parquet")
+    said = tsad(home, "backfill", "s", "--input", "timeless.parquet", "--run", "none", "--workers", "1", "--json")
+    assert (said.code, said.json["dead_letters"], said.json["entities"]) == (0, MORE_SLOTS, 7)
+    assert f"records were refused (missing_time {MORE_SLOTS})" in said.err
+
+
 def test_names_follow_from_what_is_asked(home: Path) -> None:
     first, second, third = (
         tsad(home, "backfill", "s", "--input", "set", "--workers", "1", *more, "--json")

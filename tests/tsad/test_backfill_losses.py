@@ -158,7 +158,7 @@ def test_a_node_without_memory_and_then_lost_costs_its_units_an_attempt_each(hom
     try:
         running_until(driver, (home / "waits").exists)
         doomed.lose()
-        _, err = driver.communicate(timeout=240)
+        _, err = driver.communicate(timeout=600)
     finally:
         doomed.lose()
         driver.kill()
