@@ -20,6 +20,7 @@ def windows(count: int, seed: int = 0, gaps: float = 0.0) -> np.ndarray:
 MEAN = np.arange(SLOTS * CHANNELS, dtype=np.float32).reshape(SLOTS, CHANNELS)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 30), st.floats(0, 0.3))
 def test_a_block_holds_the_newest_slots_around_the_mean(count: int, gaps: float) -> None:
     values, seen = windows(count, count, gaps), []

@@ -81,6 +81,7 @@ def test_the_score_is_the_mean_over_the_channels_with_an_opinion() -> None:
     np.testing.assert_allclose(scores.shares[3], [0.5, 0.5, 0])
 
 
+@settings(deadline=None)
 @given(st.integers(0, 99))
 def test_shares_of_some_windows_are_those_of_all(seed: int) -> None:
     rng = np.random.default_rng(seed)
