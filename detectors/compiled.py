@@ -5,9 +5,13 @@ the user's cache (`NUMBA_CACHE_DIR` says otherwise); where neither can be writte
 loop calls must stand in its own module: the disk's copy goes by that file alone.
 """
 
+import os
 from collections.abc import Callable
 from importlib import import_module
 from typing import TypeVar, cast
+
+# Intel's vector library, where it is installed, has other last bits in a loop's vectors than in its remainder.
+os.environ["NUMBA_DISABLE_INTEL_SVML"] = "1"
 
 from numba import njit
 

@@ -124,5 +124,5 @@ def settled_mean(stretch: Floats, look_ahead: Ints) -> Floats:
     from detectors.fusing import settled_mean  # as above
 
     mean = np.empty(stretch.shape[1:], np.float32)
-    settled_mean(stretch, np.array(look_ahead), mean)
+    settled_mean(stretch if stretch.flags.writeable else stretch.copy(), np.array(look_ahead), mean)
     return mean

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tsad.sizing import LEARNT
+
 ROOT = Path(__file__).resolve().parent.parent
 ROWS, ENTITIES = 2000, 50
 KEYS = {"profile", "scope", "format", "lines_per_row", "rows_per_s", "cpu_us_per_row", "alerts", "cores", "stages"}
@@ -61,7 +63,7 @@ def test_state_of_an_entity_is_counted_with_its_rings(report: dict[str, Any]) ->
     for run in report["runs"]:
         # every value lies once as it came and twice scaled
         assert run["state"]["ring"] > 3 * 64 * 38 * 4
-        assert 0 < run["state"]["learnt"] <= 4096 + 1024 * (run["lines_per_row"] > 0)
+        assert 0 < run["state"]["learnt"] <= LEARNT + 1024 * (run["lines_per_row"] > 0)
     # the headline figure is that of the profile `default`, which did not run
     assert report["state_bytes_per_entity"] is report["ring_bytes_per_entity"] is None
 

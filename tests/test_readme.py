@@ -36,7 +36,7 @@ START = datetime(2026, 1, 5, tzinfo=UTC)
 SLOTS, HOSTS = 500, ("web-1", "web-2")
 MAKE = {
     "make demo": "$(BIN)/tsad demo",
-    "make test": "$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal",
+    "make test": "$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder",
 }
 
 

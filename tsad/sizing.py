@@ -12,7 +12,7 @@ from tsad.config import StreamConfig
 
 PROGRAM = 600 << 20
 """Bytes of a process before its first entity: interpreter, libraries, model, what a poll takes."""
-LEARNT = 4096
+LEARNT = 6144
 """Bytes that detectors, calibration, readings and roll-ups learn of one entity."""
 PAST, PAST_CHANNEL = 38_000, 33_000
 """Bytes of an entity's past, and of each of its channels, where channels are few (`detectors.past`)."""

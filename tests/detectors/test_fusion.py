@@ -204,3 +204,12 @@ def test_the_short_ones_of_each_profile_are_known() -> None:
         detectors = {one: registry.load(one)(**options) for one, options in registry.profile(name).items()}
         assert {one for one, yes in zip(detectors, newest_only(detectors, "power"), strict=True) if yes} == short
         assert not newest_only(detectors, "majority").any()
+
+
+def test_ratios_that_may_not_be_written_settle_as_others_do() -> None:
+    """Those that views of stored scores give."""
+    own = np.random.default_rng(1).random((3, 40)).astype(np.float32)
+    stretch = np.lib.stride_tricks.sliding_window_view(own, 5, axis=1).transpose(2, 0, 1)[::-1]
+    assert not stretch.flags.writeable
+    look_ahead = np.array([1, 3, 5])
+    assert np.array_equal(settled_mean(stretch, look_ahead), settled_mean(stretch.copy(), look_ahead))
