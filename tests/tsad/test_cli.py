@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import chdir
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -298,6 +299,16 @@ def test_killed_and_interrupted_runs_end_as_an_undisturbed_one(watched_home: Pat
     assert alerts_of(cut) == alerts_of(whole) != []
 
 
+def saved_something(database: Path) -> None:
+    """Wait until a run has saved how far it has come."""
+    for _ in range(600):
+        with sqlite3.connect(database) as file:
+            if file.execute("SELECT count(*) FROM checkpoints").fetchone()[0]:
+                return
+        time.sleep(0.05)
+    raise AssertionError("nothing was saved within 30 s")
+
+
 def test_ctrl_c_while_standard_input_is_open(home: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/stdin.db"
     process = started(home, "run", "s", "--source", "-", "--database", url, "--json", bufsize=0)
@@ -307,6 +318,7 @@ def test_ctrl_c_while_standard_input_is_open(home: Path, tmp_path: Path) -> None
     second = tsad(home, "run", "s", "--source", "live.jsonl", "--database", url)
     assert second.code == 1
     assert "is in use by another `tsad run`" in second.error
+    saved_something(tmp_path / "stdin.db")
     process.send_signal(signal.SIGINT)
     said = finished(process, b"".join(live[1:]))
     assert said.code == 130, said.err
