@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from servers import NoServerError, free_port
@@ -50,17 +51,19 @@ class Node:
 
 
 @contextmanager
-def ray_cluster(folder: Path) -> Iterator[Head]:
+def ray_cluster() -> Iterator[Head]:
     """A head node of two CPUs and, as it says, a GPU; ended by its own process."""
     if find_spec("ray") is None:
         raise NoServerError("the extra `ray` is not installed")
     port, outside = free_port(), free_port()
-    node = Node(
-        "--head", f"--port={port}", f"--ray-client-server-port={outside}", "--include-dashboard=false", "--num-cpus=2",
-        "--num-gpus=1", f"--temp-dir={folder}",
-    )  # fmt: skip
-    try:
-        yield Head(f"127.0.0.1:{port}", f"ray://127.0.0.1:{outside}")
-    finally:
-        node.process.terminate()
-        node.process.communicate()
+    # Ray's sockets lie below it, and the path of a socket is short
+    with TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+        node = Node(
+            "--head", f"--port={port}", f"--ray-client-server-port={outside}", "--include-dashboard=false",
+            "--num-cpus=2", "--num-gpus=1", f"--temp-dir={folder}",
+        )  # fmt: skip
+        try:
+            yield Head(f"127.0.0.1:{port}", f"ray://127.0.0.1:{outside}")
+        finally:
+            node.process.terminate()
+            node.process.communicate()

@@ -118,10 +118,10 @@ def secured_kafka() -> Iterator[Secured]:
 
 
 @pytest.fixture(scope="session")
-def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+def ray_head() -> Iterator[Head]:
     """A Ray cluster that runs; skipped, saying why, where there is none."""
     try:
-        with ray_cluster(tmp_path_factory.mktemp("ray")) as head:
+        with ray_cluster() as head:
             yield head
     except NoServerError as error:
         pytest.skip(str(error))
