@@ -13,8 +13,8 @@ DATA ?= ../shared/data
 LOCK_VENV := build/lock-venv
 # Every process of the tests would compile what it imports anew.
 unexport PYTHONDONTWRITEBYTECODE
-# One more than there are cores: a third of the tests' time is waiting for servers (tests/lanes.py).
-TEST_WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
+# On two cores, two of four mostly wait for Kafka (tests/lanes.py).
+TEST_WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 2 ? 3 : 4)))
 # An environment that exists decides which Python's lock counts, not what python3 happens to be today.
 TAG := $(shell $(or $(wildcard $(BIN)/python),$(PYTHON)) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
 TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
