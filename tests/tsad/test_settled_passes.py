@@ -171,7 +171,7 @@ def test_a_mark_and_its_undoing_leave_what_was(
     world.settle(*last)
     before = world.rows()
     if last:
-        mark = world.answers.say(last[number % len(last)], kind, "anna")
+        mark = world.answers.say(last[number % len(last)], kind, "anna", note="looked at" if kind == "note" else "")
         world.answers.unsay(mark.id, "bert")
     assert world.rows() == before
     assert world.rows() == world.anew()
