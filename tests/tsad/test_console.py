@@ -1,6 +1,8 @@
 import io
 import os
 import signal
+import subprocess
+import sys
 from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
@@ -57,6 +59,13 @@ def test_bars_are_on_standard_error_and_say_what_goes_on() -> None:
     for part in ("read s", "120/120", "fit s: fit vote", "s: 1 alert, 7 slots to the first model", "5/5"):
         assert part in err
     assert drawn(quiet=True) == ("", "")
+
+
+def test_peak_memory_is_not_that_of_the_parent() -> None:
+    held = bytearray(300 << 20)
+    code = "from tsad.console import peak_memory; print(peak_memory())"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(said.stdout) < len(held) < peak_memory()
 
 
 def test_peak_memory_is_in_bytes() -> None:
