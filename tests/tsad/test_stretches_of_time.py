@@ -21,7 +21,7 @@ from storage.events import ContextEvent
 from storage.types import LIVE
 from streaming.settings import SECOND
 from tests.tsad.command_line import fresh_home, tsad
-from tests.tsad.histories import Here, backfilled, planned, rows_of
+from tests.tsad.histories import Here, backfilled, opened, planned, rows_of
 from tests.tsad.streams import FEATURES, START, STREAM, differences, normal
 from tsad.app import App
 from tsad.archive import Archive
@@ -111,13 +111,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def app(watched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
-    home = tmp_path / "home"
-    shutil.copytree(watched, home)
-    monkeypatch.chdir(home)
-    app = App.open(load_config(Path("tsad.toml")))
-    yield app
-    app.close()
+def app(watched: Path, tmp_path: Path) -> Iterator[App]:
+    with opened(shutil.copytree(watched, tmp_path / "home")) as app:
+        yield app
 
 
 def whole(found: dict[str, list[Any]]) -> dict[str, list[Any]]:
