@@ -3,8 +3,7 @@ what travels is the name of a folder, and comes back as files of states. The mod
 """
 
 import json
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -25,10 +24,9 @@ from streaming.types import State
 from tsad.config import Config
 from tsad.detection import ensemble_settings
 from tsad.engines import open_engine
+from tsad.engines.queue import Queue
 from tsad.engines.tasks import Engine, EngineError, Task
 
-ATTEMPTS = 3
-"""So often a piece is begun whose process dies."""
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _ARRAYS = ("codes", "slots", "values")
 
@@ -47,20 +45,17 @@ class EngineSpread:
         """As they end. ValueError, naming it, for a piece that cannot be fitted; EngineError where processes die."""
         self._write(rows, settings)
         asked = [self._request(piece) for piece in pieces]
-        waiting = _Waiting(Task(number, "fit", request) for number, request in enumerate(asked))
-        begun = [0] * len(pieces)
-        for outcome in self._engine.run(waiting):
+        queue = Queue(range(len(pieces)))
+        for outcome in queue.run(self._engine, lambda number: Task(number, "fit", asked[number])):
             number = outcome.number
-            begun[number] += 1
             if outcome.answer is not None:
                 yield number, self._states(json.loads(outcome.answer))
                 continue
             said = f"{pieces[number].name} could not be fitted: {outcome.reason}"
             if not outcome.crashed:
                 raise ValueError(said)
-            if begun[number] == ATTEMPTS:
-                raise EngineError(f"{said} ({ATTEMPTS} attempts)")
-            waiting.append(Task(number, "fit", asked[number]))
+            if not queue.again(number):
+                raise EngineError(f"{said} ({len(queue.pauses) + 1} attempts)")
 
     def _write(self, rows: Rows, settings: EnsembleSettings) -> None:
         """What workers read, once."""
@@ -106,22 +101,6 @@ def spreading(config: Config, stream: str, engine: str, workers: int | None, add
         open_engine(engine, workers, address, share) as opened,
     ):
         yield EngineSpread(opened, Path(folder).absolute())
-
-
-class _Waiting:
-    """Tasks to begin, also such as come back when there were none left."""
-
-    def __init__(self, tasks: Iterable[Task]) -> None:
-        self._tasks = deque(tasks)
-        self.append = self._tasks.append
-
-    def __iter__(self) -> Iterator[Task]:
-        return self
-
-    def __next__(self) -> Task:
-        if not self._tasks:
-            raise StopIteration
-        return self._tasks.popleft()
 
 
 def fitted(request: str) -> str:

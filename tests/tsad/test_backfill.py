@@ -24,6 +24,7 @@ from tsad.app import App
 from tsad.backfill.driving import Driver, begin, version_of
 from tsad.backfill.spec import Wanted
 from tsad.config import ConfigError, load_config
+from tsad.engines.queue import Queue
 from tsad.engines.tasks import Outcome, Task
 from tsad.runner import Runner
 
@@ -158,6 +159,13 @@ def test_what_a_driver_has_left_is_done_by_the_next_and_nothing_twice(tables: Ap
     assert third.done == []
 
 
+@pytest.fixture
+def three_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They follow each other at once."""
+    monkeypatch.setattr(Queue, "pauses", (0.0, 0.0))
+
+
+@pytest.mark.usefixtures("three_attempts")
 def test_a_unit_whose_process_is_gone_is_begun_again_a_few_times(tables: App) -> None:
     wanted = Wanted("live.parquet", unit_rows=1)
     assert backfilled(tables, "june", wanted, Here({0: 1, 2: 2})) == "finished"
@@ -188,6 +196,7 @@ def test_a_driver_that_stops_while_the_last_units_are_under_way_has_not_finished
     assert_same(tables, "june")
 
 
+@pytest.mark.usefixtures("three_attempts")
 def test_what_has_crashed_is_begun_again_while_others_are_under_way(tables: App) -> None:
     class Watched(Here):
         """Notes how many tasks there were before it had none."""

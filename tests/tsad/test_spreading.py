@@ -14,6 +14,7 @@ from tests.tsad import pieces
 from tests.tsad.command_line import fresh_home, tsad
 from tests.tsad.streams import ENTITIES
 from tsad.engines.local import LocalEngine
+from tsad.engines.queue import Queue
 from tsad.engines.tasks import CALLS, EngineError
 from tsad.spreading import EngineSpread, gpus
 
@@ -90,6 +91,7 @@ def test_what_cannot_be_fitted_is_named(
     error: type[Exception],
     message: str,
 ) -> None:
+    monkeypatch.setattr(Queue, "pauses", (0.0, 0.0))
     place = "tests.tsad.pieces:fail" if call == "fail" else "tests.tsad.pieces:die_always"
     monkeypatch.setitem(CALLS, "fit", place)
     only = EnsembleSettings(step_ns=60 * 10**9, window=16, detectors={"subspace": {}}, max_windows=2000)

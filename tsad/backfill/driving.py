@@ -3,8 +3,7 @@
 import hashlib
 import json
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,11 @@ from tsad.app import App
 from tsad.backfill.beginning import events_of, spec_of
 from tsad.backfill.planning import Planned
 from tsad.backfill.spec import Done, Request, Unit, Wanted
+from tsad.engines.queue import Queue
 from tsad.engines.tasks import Engine, Outcome, Task
 
 NEEDLESS = {"http", "api", "log", "delivery", "triage"}
 """What a unit does not need to know of the configuration."""
-ATTEMPTS = 3
-"""How often a unit is begun whose process is gone before its end."""
 
 
 @dataclass(slots=True)
@@ -82,19 +80,6 @@ def begin(app: App, run: str, stream: str, version: str, wanted: Wanted, units: 
 
 
 @dataclass
-class _Waiting(Iterator[Task]):
-    """Tasks as `take` gives them. Where it has none, it may have some later: what has crashed is put back."""
-
-    take: Callable[[], Task | None]
-
-    def __next__(self) -> Task:
-        task = self.take()
-        if task is None:
-            raise StopIteration
-        return task
-
-
-@dataclass
 class Driver:
     """Drives one run to its end; `retry`: what has failed is tried again. `tell` is told how it stands."""
 
@@ -112,7 +97,7 @@ class Driver:
         self._config = config_of(self.app)
         self._log = structlog.get_logger(stream=self.row.stream, run=self.row.run)
         self._units: dict[int, UnitRow] = {}
-        self._left = deque[int]()
+        self._queue = Queue(())
 
     def drive(self) -> RunState:
         """Do what is left to be done. TakenOverError where somebody else drives it meanwhile."""
@@ -120,12 +105,11 @@ class Driver:
         epoch = self._backfills.drive(run, self.retry)
         self._units = {unit.unit: unit for unit in self._backfills.units(run)}
         self._begin()
-        while self._left and not self.stopping():
-            for outcome in self.engine.run(_Waiting(lambda: self._task(epoch))):
-                self._take(epoch, outcome)
-                self.tell(self.standing)
-                if self.stopping():
-                    break
+        for outcome in self._queue.run(self.engine, lambda number: self._task(epoch, number), self.stopping):
+            self._take(epoch, outcome)
+            self.tell(self.standing)
+            if self.stopping():
+                break
         if all(unit.state in ("finished", "failed") for unit in self._units.values()):
             self.state = "failed" if self.standing.failed else "finished"
             self._backfills.end(run, epoch, self.state)
@@ -144,14 +128,12 @@ class Driver:
         for unit in everyone:
             if unit.state in ("finished", "failed"):
                 self.standing.count(unit)
-        self._left.extend(unit.unit for unit in everyone if unit.state == "pending")
+        self._queue = Queue(unit.unit for unit in everyone if unit.state == "pending")
         self.tell(self.standing)
 
-    def _task(self, epoch: int) -> Task | None:
-        """The next that is left, which is under way now; None where there is none for the time being."""
-        if not self._left or self.stopping():
-            return None
-        unit = self._units[self._left.popleft()]
+    def _task(self, epoch: int, number: int) -> Task:
+        """The unit is under way now."""
+        unit = self._units[number]
         self._put(epoch, replace(unit, state="running", attempts=unit.attempts + 1))
         asked = Request(
             self._config, self.row.run, self.row.stream, self.row.model_version, unit.unit,
@@ -166,7 +148,7 @@ class Driver:
     def _take(self, epoch: int, outcome: Outcome) -> None:
         """Write down how a unit has ended; one whose process is gone is pending again, a few times."""
         unit = self._units[outcome.number]
-        again = outcome.crashed and unit.attempts < ATTEMPTS
+        again = outcome.crashed and self._queue.again(unit.unit)
         if outcome.answer is not None:
             done = msgspec.json.decode(outcome.answer, type=Done)
             self.standing.peak_bytes = max(self.standing.peak_bytes, done.peak_bytes)
@@ -178,9 +160,7 @@ class Driver:
             ended = replace(unit, state="pending" if again else "failed", reason=outcome.reason or "")
             self._log.warning("a unit has failed", unit=unit.unit, again=again, reason=outcome.reason)
         self._put(epoch, ended)
-        if again:
-            self._left.append(ended.unit)
-        else:
+        if not again:
             self.standing.count(ended)
             self.standing.read += ended.rows if ended.state == "finished" else 0
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
 
-from tsad.engines.tasks import LOG_FORM, EngineError, Outcome, Task, log_form, place_of
+from tsad.engines.tasks import ASKED, LOG_FORM, EngineError, Outcome, Task, log_form, place_of
 from tsad.engines.worker import READY
 
 THREADS = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
@@ -47,7 +47,7 @@ class LocalEngine:
             try:
                 self._fill(busy, coming)
                 while busy.get_map():
-                    for key, _ in busy.select():
+                    for key, _ in busy.select(ASKED):
                         worker: _Worker = key.data
                         outcome = worker.hear()
                         if outcome is not None:
@@ -55,7 +55,7 @@ class LocalEngine:
                             self._free(worker, outcome)
                             self._fill(busy, coming)  # it works on while the outcome is looked at
                             yield outcome
-                            self._fill(busy, coming)
+                    self._fill(busy, coming)
             finally:
                 for key in list(busy.get_map().values()):
                     key.data.end()

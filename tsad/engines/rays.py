@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from tsad.engines.local import cores
-from tsad.engines.tasks import EngineError, Outcome, Task, log_form, perform, place_of
+from tsad.engines.tasks import ASKED, EngineError, Outcome, Task, log_form, perform, place_of
 from tsad.logs import configure
 from tsad.operating import LogFormat
 
@@ -69,10 +69,10 @@ class RayEngine:
         try:
             self._fill(busy, coming, most, remote)
             while busy:
-                (ended, *_), _ = self._ray.wait(list(busy), num_returns=1)
-                outcome = self._outcome(busy.pop(ended), ended)
-                self._fill(busy, coming, most, remote)  # they work on while the outcome is looked at
-                yield outcome
+                for ended in self._ray.wait(list(busy), num_returns=1, timeout=ASKED)[0]:
+                    outcome = self._outcome(busy.pop(ended), ended)
+                    self._fill(busy, coming, most, remote)  # they work on while the outcome is looked at
+                    yield outcome
                 self._fill(busy, coming, most, remote)
         finally:
             for reference in busy:

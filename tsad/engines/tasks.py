@@ -13,6 +13,9 @@ from tsad.operating import LogFormat
 CALLS = {"unit": "tsad.backfill.unit:answer", "fit": "tsad.spreading:fitted"}
 """What can be asked for, by name: "module:function" of str -> str."""
 
+ASKED = 1.0
+"""Seconds between two questions whether there is something more to do, where a worker has nothing."""
+
 LOG_FORM = "TSAD_LOG_FORMAT"
 """The variable that says how processes write to standard error."""
 
@@ -44,8 +47,8 @@ class Engine(Protocol):
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
         """Outcomes as they come, in any order. A task is taken when there is a worker for it, so that `tasks` may be
-        endless, and is never run again. An iterator that had nothing left is asked once more after each outcome: what
-        has crashed may be put back. EngineError where there is no going on."""
+        endless, and is never run again. An iterator that had nothing left is asked once more after each outcome, and
+        every `ASKED` seconds: what has crashed may be put back. EngineError where there is no going on."""
         ...
 
 
