@@ -1,8 +1,8 @@
 """Arithmetic over windows in blocks of one fixed size, so that a window's score does not depend on its neighbours.
 
 A float32 matrix product of 3 rows differs from the same rows among 256 by up to 2e-4 (relative); with equal shapes it
-is the same bit for bit (DESIGN §3, "Alone = in a crowd"). So every product and network sees blocks of one shape, the
-last one padded with zeros.
+is the same bit for bit (DESIGN §3, "Alone = in a crowd") on most processors, and by `detectors.products` on the others.
+So every product and network sees blocks of one shape, the last one padded with zeros.
 """
 
 from collections.abc import Callable, Iterator, Sequence

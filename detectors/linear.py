@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from detectors.blocks import BLOCK
 from detectors.centring import centred_blocks, missing_of
 from detectors.options import count, positive, share
+from detectors.products import product
 from detectors.residuals import ResidualScale, held_out, mean_over_channels, usual_errors
 from detectors.types import Memory, Scores
 from streaming.types import Floats, State, Windows
@@ -146,7 +147,7 @@ class Linear:
             gaps = missing.reshape(len(flat), self.span, channels)[:, : self.reach]
             newest = np.where(gaps.all(axis=1), np.float32(np.nan), newest)
             _carry_forward(rows, gaps, np.zeros_like(self._mean))
-        residuals: Floats = newest - past @ self._weights
+        residuals: Floats = newest - product(past, self._weights)
         return residuals if self._seen.all() else np.where(self._seen, residuals, np.float32(np.nan))
 
 

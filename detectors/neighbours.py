@@ -10,6 +10,7 @@ from detectors.blocks import BLOCK, in_blocks
 from detectors.centring import centred_blocks, missing_of
 from detectors.compiled import compiled
 from detectors.options import count, flag, share
+from detectors.products import product
 from detectors.residuals import shares_of, usual_errors
 from detectors.space import Space
 from detectors.types import Memory, Scores, Some
@@ -132,7 +133,7 @@ class Neighbours:
             squares = np.vecdot(flat, flat)
         answers = np.empty((len(flat), 2), np.float32)
         nearest = np.empty((len(flat), min(self.nearest, len(self._bank))), np.float32)
-        _nearest(self._space.inside(flat) @ self._turned, self._norms, nearest, answers[:, 1])
+        _nearest(product(self._space.inside(flat), self._turned), self._norms, nearest, answers[:, 1])
         # A window's whole square, so that what lies outside the space counts; it is the same for all prototypes.
         nearest += squares[:, None]
         np.sqrt(np.maximum(nearest, 0, out=nearest), out=nearest)
@@ -149,7 +150,7 @@ class Neighbours:
         where the channel is absent or was never seen)."""
         slots = min(_BLAMED, self._space.slots)
         back = self._space.back[:, -slots * newest.shape[2] :]
-        prototypes = in_blocks(lambda rows: rows @ back, self._bank[nearest.astype(np.int64)], self.block)
+        prototypes = in_blocks(lambda rows: product(rows, back), self._bank[nearest.astype(np.int64)], self.block)
         parts = newest[:, -slots:] - self._space.mean[-slots:]
         parts -= prototypes.reshape(parts.shape)
         missing = np.isnan(parts)

@@ -12,6 +12,7 @@ from detectors.adamw import AdamW
 from detectors.blocks import BLOCK
 from detectors.centring import centred_blocks, missing_of, rest
 from detectors.options import count, positive, share
+from detectors.products import product
 from detectors.residuals import mean_over_channels, usual_errors
 from detectors.threads import one_thread
 from detectors.types import Memory, Scores
@@ -189,4 +190,4 @@ def _passed(shown: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """B x outputs. On a CPU numpy multiplies: with few outputs, torch's bits depend on a row's place in its block."""
     if shown.is_cuda:
         return torch.addmm(bias, shown, weight)
-    return torch.from_numpy(shown.numpy() @ weight.numpy()).add_(bias)
+    return torch.from_numpy(product(shown.numpy(), weight.numpy())).add_(bias)

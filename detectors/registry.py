@@ -6,6 +6,7 @@ Targets are strings, so that listing detectors imports neither torch nor xgboost
 import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
+from detectors.products import one_blas_thread
 from detectors.types import Detector, LineScorer, SessionScorer
 
 GROUP = "tsad.detectors"
@@ -115,8 +117,7 @@ def load(name: str) -> type[Detector]:
     """The class of detector `name`, labelled or not. KeyError as `registered`; ImportError where its module is
     missing."""
     kind = registered(name)
-    module, _, attribute = (DETECTORS.get(kind) or targets()[kind]).partition(":")
-    found: type[Detector] = getattr(import_module(module), attribute)
+    found: type[Detector] = _imported(DETECTORS.get(kind) or targets()[kind])
     return found
 
 
@@ -133,11 +134,19 @@ def load_session_scorer(name: str) -> type[SessionScorer]:
 
 
 def _named(kind: str, places: Mapping[str, str], name: str) -> Any:
-    """What lies at "module:Class" of `name`."""
+    """What lies at the one of `places` that `name` says."""
     if name not in places:
         raise KeyError(f"{kind} {name!r} is unknown; allowed: {', '.join(places)}")
-    module, _, attribute = places[name].partition(":")
-    return getattr(import_module(module), attribute)
+    return _imported(places[name])
+
+
+@cache
+def _imported(target: str) -> Any:
+    """What lies at "module:Class". A BLAS that came with it uses one thread: fits must not depend on their number."""
+    module, _, attribute = target.partition(":")
+    found = getattr(import_module(module), attribute)
+    one_blas_thread()
+    return found
 
 
 def options(name: str) -> list[str] | None:

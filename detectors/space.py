@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from detectors.blocks import has_gaps
+from detectors.products import product
 from streaming.types import Floats, Ints, State
 
 _IMPUTATIONS = 3
@@ -103,10 +104,8 @@ class Space:
 
     def inside(self, flat: Floats) -> Floats:
         """B x R coordinates of centred windows."""
-        inside: Floats = flat @ self.basis
-        return inside
+        return product(flat, self.basis)
 
     def projected(self, flat: Floats) -> Floats:
         """B x (S F): the nearest place in the space."""
-        projected: Floats = self.inside(flat) @ self.back
-        return projected
+        return product(self.inside(flat), self.back)

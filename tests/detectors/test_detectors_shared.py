@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from detectors import registry
 from detectors.blocks import has_gaps, in_blocks
 from detectors.peers import correlations, strongest
+from detectors.products import product
 from detectors.residuals import (
     REFERENCE_FLOOR,
     ResidualScale,
@@ -44,11 +45,11 @@ def test_a_product_in_blocks_does_not_depend_on_place_or_neighbours(rows: int, i
     rng = np.random.default_rng(seed)
     values = rng.standard_normal((rows, inner)).astype(np.float32)
     matrix = rng.standard_normal((inner, out)).astype(np.float32)
-    whole = in_blocks(lambda block: block @ matrix, values)
+    whole = in_blocks(lambda block: product(block, matrix), values)
     order = rng.permutation(rows)
-    np.testing.assert_array_equal(in_blocks(lambda block: block @ matrix, values[order]), whole[order])
+    np.testing.assert_array_equal(in_blocks(lambda block: product(block, matrix), values[order]), whole[order])
     one = int(order[0])
-    np.testing.assert_array_equal(in_blocks(lambda block: block @ matrix, values[one : one + 1])[0], whole[one])
+    np.testing.assert_array_equal(in_blocks(lambda block: product(block, matrix), values[one : one + 1])[0], whole[one])
 
 
 def test_a_block_may_be_overwritten() -> None:
