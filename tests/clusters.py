@@ -14,8 +14,11 @@ from typing import NamedTuple
 from servers import NoServerError, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
-RAY = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4, "RAY_USAGE_STATS_ENABLED": "0"}
-"""What a process that uses Ray is told: Ray reads it when it is imported, once."""
+RAY = {
+    "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4, "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "300",
+}  # fmt: skip
+"""What a process that uses Ray is told: Ray reads it when it is imported, once. It may have to wait for the machine."""
 START = (
     sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block",
     "--object-store-memory=80000000", "--disable-usage-stats", "--min-worker-port=0", "--max-worker-port=0",

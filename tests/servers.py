@@ -49,10 +49,10 @@ def unprivileged() -> dict[str, int | list[int]]:
 
 def free_port() -> int:
     """A port on the loopback interface that nobody listens on, below those that systems give to clients: it stays free
-    until the server binds it, and while one that was killed starts again."""
+    until the server binds it, and while one that was killed starts again. Ray takes some of those below 24,000."""
     while True:
         with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", random.randrange(15_000, 32_000)))
+            probe.bind(("127.0.0.1", random.randrange(24_000, 32_000)))
             return int(probe.getsockname()[1])
 
 
