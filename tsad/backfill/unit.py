@@ -38,8 +38,8 @@ def answer(request: str) -> str:
     app, shelf = _opened(msgspec.json.encode(asked.config), asked.stream, closed)
     with frozen_heap():
         done = do(app, shelf, asked)
-        # a runner is a circle, which the next unit's `frozen_heap` would keep for good. It is sought among what the unit
-        # made: to look at all that the libraries hold takes a fifth of a second
+        # a runner is a circle, which the next unit's `frozen_heap` would keep for good; it is sought among what the
+        # unit made, since a look at all that the libraries hold takes a fifth of a second
         gc.collect()
     return msgspec.json.encode(done).decode()
 
