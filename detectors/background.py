@@ -19,6 +19,7 @@ class Background:
 
     windows: Windows
     _spaces: dict[str, "_Space"] = field(default_factory=dict, repr=False)
+    _edges: dict[str, tuple[Floats, Floats]] = field(default_factory=dict, repr=False)
     _own: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -50,31 +51,44 @@ class Background:
         if not len(self):
             unknown = np.full((len(windows), len(windows.features)), np.nan, np.float32)
             return unknown, unknown.copy()
-        spaces = [self._space(windows.names[entity]) for entity in windows.entities]
-        return np.stack([space.lower for space in spaces]), np.stack([space.upper for space in spaces])
+        edges = [self._usual(windows.names[entity]) for entity in windows.entities]
+        return np.stack([lower for lower, _ in edges]), np.stack([upper for _, upper in edges])
+
+    def _key(self, name: str) -> str:
+        """Whose windows an entity is compared with: its own where there are enough, else everybody's ("")."""
+        return name if self._own.get(name, 0) >= OWN else ""
+
+    def _normal(self, key: str) -> Floats:
+        """The windows (K x T x F) of `_key`."""
+        own = np.asarray(self.windows.names, dtype=object)[self.windows.entities] == key
+        return self.windows.values[own] if key else self.windows.values
 
     def _space(self, name: str) -> "_Space":
-        """Of the entity's own windows where there are enough, else of all."""
-        key = name if self._own.get(name, 0) >= OWN else ""
+        key = self._key(name)
         if key not in self._spaces:
-            own = np.asarray(self.windows.names, dtype=object)[self.windows.entities] == name
-            self._spaces[key] = _Space.fit(self.windows.values[own] if key else self.windows.values)
+            self._spaces[key] = _Space.fit(self._normal(key))
         return self._spaces[key]
+
+    def _usual(self, name: str) -> tuple[Floats, Floats]:
+        """The 1% and 99% quantiles (F each)."""
+        key = self._key(name)
+        if key not in self._edges:
+            values = self._normal(key)
+            rows = np.sort(values.reshape(-1, values.shape[2]), axis=0)
+            self._edges[key] = _ranked(rows, 0.01), _ranked(rows, 0.99)
+        return self._edges[key]
 
 
 @dataclass(frozen=True, slots=True)
 class _Space:
     """Where normal windows lie: around `centre` (T x F), along `axes` (F x T x r, in units of their spread).
 
-    `grams` (F x r x r) are the axes' products by channel; `lower` and `upper` (F) the 1% and 99% quantiles, `least`
-    and `most` (F) the extremes.
+    `grams` (F x r x r) are the axes' products by channel; `least` and `most` (F) the extremes.
     """
 
     centre: NDArray[np.float64]
     axes: NDArray[np.float64]
     grams: NDArray[np.float64]
-    lower: Floats
-    upper: Floats
     least: Floats
     most: Floats
 
@@ -82,8 +96,8 @@ class _Space:
     def fit(cls, values: Floats) -> "_Space":
         """Principal axes of K windows (K x T x F) about their median window: 98% of the variance, at most 40."""
         count, slots, channels = values.shape
-        rows = np.sort(values.reshape(-1, channels), axis=0)
-        least, lower, upper, most = (_ranked(rows, q) for q in (0.0, 0.01, 0.99, 1.0))
+        rows = values.reshape(-1, channels)
+        least, most = np.fmin.reduce(rows, axis=0), np.fmax.reduce(rows, axis=0)
         usual = np.nan_to_num(median(values.reshape(-1, channels), 0))
         centre = median(values, 0).astype(np.float64)
         centre = np.where(np.isnan(centre), usual, centre)
@@ -95,7 +109,7 @@ class _Space:
         rank = min(rank, int((power > 1e-12 * total).sum()))
         axes = (vectors[:, :rank].T @ away / np.sqrt(count)).reshape(rank, slots, channels).transpose(2, 1, 0)
         axes = np.ascontiguousarray(axes)
-        return cls(centre, axes, np.einsum("ftr,fts->frs", axes, axes), lower, upper, least, most)
+        return cls(centre, axes, np.einsum("ftr,fts->frs", axes, axes), least, most)
 
     def nearest(self, window: Floats) -> Floats:
         """The normal window (T x F) that agrees with `window` in the channels that look normal: a robust projection.

@@ -159,8 +159,13 @@ class Scaling:
 
     def learns(self, entities: Codes) -> bool:
         """Whether any of `entities` is young."""
+        return bool(self.young(entities).any())
+
+    def young(self, entities: Codes) -> NDArray[np.bool_]:
+        """Which of `entities` still learn the range of a channel (B)."""
         self._map.reach(entities)
-        return bool(self._map["learning"][entities].any())
+        learning: NDArray[np.bool_] = self._map["learning"][entities]
+        return learning
 
     def scale(self, entities: Codes, values: Floats, learn: bool = True, hours: Doubles = NO_HOUR) -> Floats:
         """`values` (B x F, one row an entity, all of one slot) scaled to B x F float32; NaN stays NaN.

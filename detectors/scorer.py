@@ -101,6 +101,15 @@ class Scorer:
         """Origin and width (B x F each) of the scaling of `entities` at `slots`: raw = origin + width x scaled."""
         return self._scaling.inverse(entities, self._hours(slots))
 
+    @property
+    def seasonal(self) -> bool:
+        """Whether ranges follow the hour."""
+        return self._scaling.seasons is not None
+
+    def young(self, entities: Codes) -> NDArray[np.bool_]:
+        """Whose ranges still change with what they learn (B)."""
+        return self._scaling.young(entities)
+
     def score(self, windows: Windows, learn: bool = True, near: float = -np.inf) -> Verdicts:
         """Judge B windows ordered by (end slot, entity), each once. `shares` are 0 where the score is not above `near`.
 

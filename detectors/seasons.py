@@ -112,8 +112,14 @@ class Seasons:
         Linear between the centres of hours.
         """
         hour, part = split(hours)
-        low, rise = self._around(hour[:, None], self.start[places], self.length[places])
-        season: Floats = low + part[:, None] * rise
+        count = len(self.length)
+        # rows of an entity in one hour have their numbers in common
+        pairs, which = np.unique(hour * count + places % count, return_inverse=True)
+        each = pairs % count
+        low, rise = self._around((pairs // count)[:, None], self.start[each], self.length[each])
+        season: Floats = rise[which]
+        season *= part[:, None]
+        season += low[which]
         return season
 
     def around(self, hour: int) -> tuple[Floats, Floats]:

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import structlog
 
-from tsad.history import HOUR, META, PREFIX, TEMPLATES, HourFile, files_of, joined, read_block
+from tsad.history import HOUR, META, PREFIX, TEMPLATES, HourFile, files_of, read_block
+from tsad.slotblocks import joined
 
 BATCH = 1 << 16
 """Rows of a batch at most."""

@@ -31,17 +31,37 @@ class Bands:
         self._scorer = scorer
         self._background = Background(scorer.ensemble.background)
         self._place: dict[str, int] = {}
-        self._names: Sequence[str] = ()
+        self._names: Sequence[str] | None = None
         self._places = np.zeros(0, np.int64)
         self._scaled = np.zeros((0, len(self.columns)), np.float32)
+        self._bounds = self._scaled
+        self._lasting = np.zeros(0, np.bool_)
 
-    def of(self, names: Sequence[str], rows: Codes, slots: Ints | int) -> Floats:
-        """The bounds (N x 2 F, raw; NaN = unknown) of entities, `rows` (N) of `names`, at one slot or `slots` (N).
+    def of(self, names: Sequence[str], rows: Codes, slots: Ints | int) -> tuple[Floats, Ints]:
+        """Bounds (K x 2 F, raw; NaN = unknown), and which of them are those of entities, `rows` (N) of `names`, at one
+        slot or `slots` (N).
 
-        Of an entity that still learns its ranges: as far as it has come.
+        Of an entity that still learns its ranges: as far as it has come. Where nothing has changed since, it is the
+        same array as before, with a line for each of `names`.
         """
         if names is not self._names:  # a list stays the same one until an entity comes or goes
             self._look_up(names)
+        if self._scorer.seasonal:
+            return self._at(rows, slots), np.arange(len(rows))
+        new = ~self._lasting
+        asked = np.zeros(len(new), np.bool_)
+        asked[rows] = new[rows]
+        which = np.flatnonzero(asked).astype(np.int32)
+        if len(which):
+            found = self._at(which, 0)
+            if not np.array_equal(found, self._bounds[which], equal_nan=True):
+                self._bounds = self._bounds.copy()  # who was given the last one may hold it still
+                self._bounds[which] = found
+            self._lasting[which] = ~self._scorer.young(which)
+        return self._bounds, rows.astype(np.int64)
+
+    def _at(self, rows: Codes, slots: Ints | int) -> Floats:
+        """The bounds (N x 2 F) of `rows` at `slots`."""
         origin, width = self._scorer.ranges(rows, slots)
         bounds: Floats = self._scaled[self._places[rows]]
         for side in np.split(bounds, 2, axis=1):
@@ -53,6 +73,8 @@ class Bands:
         if new:
             self._learn(new)
         self._names, self._places = names, np.array([self._place[name] for name in names], np.int64)
+        self._bounds = np.full((len(names), len(self.columns)), np.nan, np.float32)
+        self._lasting = np.zeros(len(names), np.bool_)
 
     def _learn(self, names: Sequence[str]) -> None:
         """What is usual for `names`, scaled."""

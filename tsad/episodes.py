@@ -67,13 +67,22 @@ def advance(episode: Episode | None, reading: Reading, rule: Rule) -> tuple[Epis
     """
     if episode is None:
         return (_open(reading) if reading.flagged else None), None
-    calm = reading.slot - episode.last - reading.flagged
-    if calm >= rule.quiet:
+    if reading.slot - episode.last - reading.flagged >= rule.quiet:
         ended = replace(episode, state="resolved", ended=reading.slot)
         return (_open(reading) if reading.flagged else None), ended
     if reading.flagged:
         episode = _extend(episode, reading)
     return _decide(episode, reading, rule)
+
+
+def calm(episode: Episode, slot: int, rule: Rule) -> bool:
+    """Whether `slot`, where it is not flagged, leaves the episode as it is, whatever else was said of it."""
+    return slot - episode.last < rule.quiet and not _due(episode, slot, rule)
+
+
+def _due(episode: Episode, slot: int, rule: Rule) -> bool:
+    """Whether the decision of an episode falls in `slot`."""
+    return episode.state == "open" and slot == episode.first + rule.settle - 1
 
 
 def _open(reading: Reading) -> Episode:
@@ -88,8 +97,7 @@ def _extend(episode: Episode, reading: Reading) -> Episode:
 
 
 def _decide(episode: Episode, reading: Reading, rule: Rule) -> tuple[Episode | None, Episode | None]:
-    due = episode.state == "open" and reading.slot == episode.first + rule.settle - 1
-    if not due or reading.settled != reading.settled:
+    if not _due(episode, reading.slot, rule) or reading.settled != reading.settled:
         return episode, None
     if reading.settled > 1:
         return replace(episode, confirmed=True, state="confirmed"), None

@@ -91,7 +91,8 @@ class Finals:
         """Give what is expected of entities at final slots to its own history: one model judges all of that."""
         if self._bands is None:
             self._bands = Bands(self._era_at(int(ends[0])).scorer)
-        history.add(names, ends, self._bands.of(names, rows, ends), scores, self._bands.columns, rows)
+        bounds, at = self._bands.of(names, rows, ends)
+        history.add(names, ends, bounds, scores, self._bands.columns, rows, at)
 
     def _give_out(self, ended: HourlyScores | None) -> None:
         if ended is not None and len(ended.rows):

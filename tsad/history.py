@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from detectors.types import Rows
 from streaming.settings import SECOND
 from streaming.types import Floats, Ints
+from tsad.slotblocks import Block, block_of, joined, table_of
 
 HOUR, DAY = 3600 * SECOND, 86_400 * SECOND
 ALL_DAYS = 36_500
@@ -31,12 +32,11 @@ BUFFERED = 1 << 25
 """Values in the buffer from which it is written (128 MiB): an hour of 10,000 entities of 38 channels stays below."""
 ROW_GROUP = 1 << 17
 """Rows that a reader decodes together."""
-TURNED = 1024
-"""Rows that are turned into columns together."""
+BATCH = 1 << 16
+"""Rows that the encoder takes in at a time: its own 1,024 cost a column of many rows a sixth more."""
 NAME = re.compile(r"(-?\d+-\d\d-\d\dT\d\d)(?:\+(\d+))?-(\d+)\.parquet")
 """First hour (UTC), hours if there is more than one, and epoch of a file."""
 PREFIX = "value:"
-KEY = ("entity", "slot", "score")
 TEMPLATES = "templates.json"
 META = b"tsad"
 FORMAT = "tsad-history-1"
@@ -49,30 +49,6 @@ class HourFile(NamedTuple):
     epoch: int
     path: Path
     span: int = 1
-
-
-class Block(NamedTuple):
-    """N closed slots of entities: codes (N) of `names`, slots, scores (N) and values N x F of `features`."""
-
-    names: list[str]
-    codes: Ints
-    slots: Ints
-    scores: Floats
-    values: Floats
-    features: Sequence[str]
-
-
-class _Part(NamedTuple):
-    """N rows as they came: `codes` (N) of `names`, slots, values and scores."""
-
-    names: Sequence[str]
-    codes: NDArray[np.integer[Any]]
-    slots: Ints
-    values: Floats
-    scores: Floats
-
-    def take(self, which: NDArray[np.bool_]) -> "_Part":
-        return _Part(self.names, self.codes[which], self.slots[which], self.values[which], self.scores[which])
 
 
 class History:
@@ -104,8 +80,7 @@ class History:
         self._keep = max(int(days * DAY / step), least)
         self._texts = texts
         self._told: dict[str, str] = {}
-        self._parts: list[_Part] = []
-        self._features: Sequence[str] = ()
+        self._parts: list[Block] = []
         self._held = 0
         self._newest: int | None = None
 
@@ -117,41 +92,70 @@ class History:
         scores: Floats,
         features: Sequence[str],
         codes: NDArray[np.integer[Any]] | None = None,
+        at: Ints | None = None,
     ) -> None:
-        """Keep N rows: values N x F of `features` (a list that only grows) at `slots` (one, or rising) of `names`, one
-        each, or of those that `codes` (N) point to."""
-        if self.folder is None or not len(values):
+        """Keep N rows: values of `features` (a list that only grows) at `slots` (one, or rising) of `names`, one each,
+        or of those that `codes` (N) point to. `values` are N x F, or K x F of which `at` (N) says whose are whose."""
+        if self.folder is None or not len(scores):
             return
         codes = np.arange(len(names)) if codes is None else codes
-        self._parts.append(_Part(names, codes, np.broadcast_to(slots, len(values)), values, scores))
-        self._features = features
-        self._held += values.size
+        block = Block(names, codes, np.broadcast_to(slots, len(scores)), scores, values, features, at)
+        shared = bool(self._parts) and self._parts[-1].values is values
+        self._held += len(scores) if shared else len(scores) + values.size
+        self._parts.append(block)
 
     @property
     def due(self) -> bool:
         """Whether an hour is over, or much is held: time for `flush`, once it is saved."""
         if not self._parts:
             return False
-        if self.beside is not None and self.beside.due:
-            return True
         first, last = self._parts[0].slots[0], self._parts[-1].slots[-1]
-        return self._hour(int(first)) != self._hour(int(last)) or self._held >= BUFFERED
+        return self._hour(int(first)) != self._hour(int(last)) or self._full
+
+    @property
+    def _full(self) -> bool:
+        return self._held >= BUFFERED or (self.beside is not None and self.beside._full)
 
     def _hour(self, slot: int) -> int:
         """The first hour of the file that holds `slot`."""
         return slot * self.step // HOUR // self.span * self.span
 
+    def flush_over(self) -> None:
+        """Write the hours that are over, everything where much is held. It must have been saved.
+
+        What has begun of the newest hour is held back: of a run over history that is half of a file, which would be
+        read and written a second time.
+        """
+        self._flush(everything=self._full)
+
     def flush(self) -> None:
         """Write what was added, and remove files that are too old. It must have been saved."""
+        self._flush(everything=True)
+
+    def _flush(self, everything: bool) -> None:
         if self.beside is not None:
-            self.beside.flush()
+            self.beside._flush(everything)
         if self.folder is None or not self._parts:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         newest = max(int(part.slots[-1]) for part in self._parts)
         self._newest = newest if self._newest is None else max(self._newest, newest)
-        oldest = self._hour(self._newest - self._keep)
-        by_hour: dict[int, list[_Part]] = {}
+        oldest, open_hour = self._hour(self._newest - self._keep), self._hour(newest)
+        by_hour = self._by_hour()
+        self._parts = [] if everything else by_hour.pop(open_hour, [])
+        self._held = sum(len(part.codes) + part.values.size for part in self._parts)
+        there = files_of(self.folder)
+        for hour, parts in by_hour.items():
+            if hour >= oldest:
+                self._write(hour, parts, [file for file in there if file.hour == hour])
+        self._tell_templates()
+        for file in files_of(self.folder, halves=True):
+            if file.hour < oldest:
+                file.path.unlink(missing_ok=True)
+
+    def _by_hour(self) -> dict[int, list[Block]]:
+        """What is held, by the file that it belongs to."""
+        by_hour: dict[int, list[Block]] = {}
         for part in self._parts:
             if (hour := self._hour(int(part.slots[0]))) == self._hour(int(part.slots[-1])):
                 by_hour.setdefault(hour, []).append(part)
@@ -161,51 +165,36 @@ class History:
             for hour in np.unique(hours).tolist():
                 here = hours == hour
                 by_hour.setdefault(hour, []).append(part.take(here[at]))
-        there = files_of(self.folder)
-        for hour, parts in by_hour.items():
-            if hour >= oldest:
-                self._write(hour, self._block(parts), [file for file in there if file.hour == hour])
-        self._tell_templates()
-        for file in files_of(self.folder, halves=True):
-            if file.hour < oldest:
-                file.path.unlink(missing_ok=True)
-        self._parts, self._held = [], 0
+        return by_hour
 
     def rows(self, features: Sequence[str], until: int) -> Rows:
         """Everything kept of slots below `until`, ordered by (entity, slot), with the columns `features`."""
         files = files_of(self.folder) if self.folder and self.folder.exists() else []
         blocks = [block for file in files if (block := read_block(file.path, self._prefix)) is not None]
-        if self._parts:
-            blocks.append(self._block(self._parts))
+        blocks += self._parts
         whole = joined(blocks, features, by_entity=True)
         below = whole.slots < until
         codes, slots = whole.codes[below].astype(np.int32), whole.slots[below]
-        return Rows(whole.names, codes, slots, whole.values[below], list(features))
+        return Rows(list(whole.names), codes, slots, whole.values[below], list(features))
 
-    def _write(self, hour: int, block: Block, there: Sequence[HourFile]) -> None:
-        """Rewrite an hour: what its files hold, `block` over it, and what older owners wrote taken in."""
+    def _write(self, hour: int, parts: Sequence[Block], there: Sequence[HourFile]) -> None:
+        """Rewrite an hour: what its files hold, `parts` over it, and what older owners wrote taken in."""
         if self.folder is None or any(file.epoch > self.epoch for file in there):
             return  # a successor is at work, who has all of this
         before = [found for file in there if (found := read_block(file.path, self._prefix)) is not None]
-        features = list(dict.fromkeys(name for one in [*before, block] for name in one.features))
+        table = table_of([*before, *parts], self._prefix)
         more = f"+{self.span}" if self.span > 1 else ""
         name = f"{np.datetime64(hour, 'h')}{more}-{self.epoch}.parquet"
         partial = self.folder / f".{name}.partial"
+        meta = {META: json.dumps({"format": FORMAT, "step_ns": self.step})}
         pq.write_table(
-            _table(joined([*before, block], features), self.step, self._prefix), partial, compression="lz4",
-            use_dictionary=["entity"], write_statistics=False, row_group_size=ROW_GROUP,
+            table.replace_schema_metadata(meta), partial, compression="lz4", use_dictionary=["entity"],
+            write_statistics=False, row_group_size=ROW_GROUP, write_batch_size=BATCH,
         )  # fmt: skip
         partial.rename(self.folder / name)
         for file in there:
             if file.epoch < self.epoch:
                 file.path.unlink(missing_ok=True)
-
-    def _block(self, parts: Sequence[_Part]) -> Block:
-        known: dict[str, int] = {}
-        codes = np.concatenate([_renumbered(part, known) for part in parts])
-        slots, scores = (np.concatenate([part[place] for part in parts]) for place in (2, 4))
-        values = np.concatenate([_widened(part.values, len(self._features)) for part in parts])
-        return Block(list(known), codes, slots, scores, values, self._features)
 
     def _tell_templates(self) -> None:
         texts = dict(self._texts())
@@ -239,83 +228,3 @@ def read_block(path: Path, prefix: str = PREFIX) -> Block | None:
         structlog.get_logger().warning("a file of the history cannot be read", file=str(path), reason=str(error))
         return None
     return block_of(table, prefix)
-
-
-def block_of(table: pa.Table, prefix: str = PREFIX) -> Block:
-    """A table of a file as arrays."""
-    entity = table.column("entity").combine_chunks()
-    entity = entity.chunk(0) if isinstance(entity, pa.ChunkedArray) else entity
-    found = (name for name in table.column_names if name.startswith(prefix) and name not in KEY)
-    features = [name.removeprefix(prefix) for name in found]
-    values = np.empty((table.num_rows, len(features)), np.float32)
-    for place, name in enumerate(features):
-        values[:, place] = table.column(f"{prefix}{name}").to_numpy()
-    return Block(
-        entity.dictionary.to_pylist(), entity.indices.to_numpy().astype(np.int64), table.column("slot").to_numpy(),
-        table.column("score").to_numpy(), values, features,
-    )  # fmt: skip
-
-
-def joined(blocks: Sequence[Block], features: Sequence[str], by_entity: bool = False) -> Block:
-    """Blocks with the columns `features`, ordered by (slot, entity) or (entity, slot); of a pair the last counts."""
-    names = sorted({name for block in blocks for name in block.names})
-    if not blocks:
-        empty = np.zeros(0, np.int64)
-        return Block([], empty, empty, np.zeros(0, np.float32), np.zeros((0, len(features)), np.float32), features)
-    place = {name: code for code, name in enumerate(names)}
-    codes = np.concatenate([np.array([place[n] for n in b.names], np.int64)[b.codes] for b in blocks])
-    slots = np.concatenate([block.slots for block in blocks])
-    order = np.lexsort((slots, codes) if by_entity else (codes, slots))  # stable: a later block's row lies behind
-    same = (codes[order][1:] == codes[order][:-1]) & (slots[order][1:] == slots[order][:-1])
-    order = order[np.r_[~same, True]] if len(order) else order
-    values = np.concatenate([_picked(block, features) for block in blocks])
-    scores = np.concatenate([block.scores for block in blocks])
-    if len(order) == len(codes) and np.array_equal(order, np.arange(len(codes))):
-        return Block(names, codes, slots, scores, values, features)
-    return Block(names, codes[order], slots[order], scores[order], values[order], features)
-
-
-def _renumbered(part: _Part, known: dict[str, int]) -> Ints:
-    """The codes of a part by the numbers of `known`, which learns the names that are new."""
-    place = np.zeros(len(part.names), np.int64)
-    place[part.codes] = 1
-    used = np.flatnonzero(place)
-    place[used] = [known.setdefault(part.names[code], len(known)) for code in used.tolist()]
-    codes: Ints = place[part.codes]
-    return codes
-
-
-def _widened(values: Floats, width: int) -> Floats:
-    if values.shape[1] == width:
-        return values
-    return np.pad(values, ((0, 0), (0, width - values.shape[1])), constant_values=np.nan)
-
-
-def _picked(block: Block, features: Sequence[str]) -> Floats:
-    if list(block.features) == list(features):
-        return block.values
-    place = {name: column for column, name in enumerate(block.features)}
-    wide = _widened(block.values, len(place) + 1)
-    picked: Floats = wide[:, [place.get(name, len(place)) for name in features]]
-    return picked
-
-
-def _table(block: Block, step: int, prefix: str) -> pa.Table:
-    """As it is written: features by name, those without any value left out."""
-    entity = pa.DictionaryArray.from_arrays(pa.array(block.codes, pa.int32()), pa.array(block.names, pa.string()))
-    columns = {
-        "entity": entity.cast(pa.string()), "slot": pa.array(block.slots), "score": pa.array(block.scores)
-    }  # fmt: skip
-    turned = _turned(block.values)
-    present = ~np.isnan(turned).all(axis=1)
-    for place in sorted(np.flatnonzero(present).tolist(), key=lambda place: block.features[place]):
-        columns[f"{prefix}{block.features[place]}"] = pa.array(turned[place])
-    return pa.table(columns).replace_schema_metadata({META: json.dumps({"format": FORMAT, "step_ns": step})})
-
-
-def _turned(values: Floats) -> Floats:
-    """The columns as rows, some rows at a time: column by column costs thrice as much."""
-    turned: Floats = np.empty(values.shape[::-1], np.float32)
-    for start in range(0, len(values), TURNED):
-        turned[:, start : start + TURNED] = values[start : start + TURNED].T
-    return turned

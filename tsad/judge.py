@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from streaming.types import Codes, Floats, Ints, State
-from tsad.episodes import Episode, Reading, Rule, advance, fold
+from tsad.episodes import Episode, Reading, Rule, advance, calm, fold
 from tsad.readings import Readings, meta_rows
 
 EXTENDED = "extended"
@@ -146,9 +146,10 @@ class Judge:
         """What `slot` changed, in which `flagged` are; None where nothing is left that might change."""
         if not flagged and not self.entities:
             return None
-        running = (row for row, entity in self.entities.items() if entity.head)
+        heads = ((row, entity.head) for row, entity in self.entities.items() if entity.head)
+        moved = (row for row, head in heads if not calm(head.episode, slot, self.rule))
         changes: list[Change] = []
-        for row in sorted({*flagged, *running}):
+        for row in sorted({*flagged, *moved}):
             changes += self._step(row, self.readings.reading(row, slot))
         return changes
 
@@ -179,12 +180,14 @@ class Judge:
         left = self.readings.flagged(slot)
         if not self.entities and not len(left):
             return
-        tails = [row for row, entity in self.entities.items() if entity.tail is not None]
-        for row in {*tails, *left.tolist()}:
+        tails = ((row, entity.tail) for row, entity in self.entities.items() if entity.tail)
+        moved = [row for row, tail in tails if not calm(tail, slot, self.rule)]
+        for row in {*moved, *left.tolist()}:
             entity = self.entities.setdefault(row, Entity())
             entity.tail, _ = advance(entity.tail, self.readings.reading(row, slot), self.rule)
         for row, entity in list(self.entities.items()):
-            entity.recent = [track for track in entity.recent if track.after(slot)]
+            if entity.recent:
+                entity.recent = [track for track in entity.recent if track.after(slot)]
             if entity.idle:
                 del self.entities[row]
 

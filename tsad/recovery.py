@@ -152,7 +152,7 @@ def _read(runner: Runner, topic: Topic, target: int) -> None:
     # alerts that open here were explained before, but their case has to know it
     runner.explanations.of(runner.partition.take().jobs)
     if runner.partition.history.due:
-        runner.aside(runner.partition.history.flush)
+        runner.aside(runner.partition.history.flush_over)
 
 
 def _row(position: Any) -> int:

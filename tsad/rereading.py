@@ -94,7 +94,7 @@ def _read(
         for stretch in closing(windower, sources, intake):
             _keep(history, windower, stretch)
             if history.due:
-                history.flush()
+                history.flush_over()
         history.flush()
     finally:
         for source in sources.values():

@@ -278,7 +278,7 @@ class Runner:
         self._dead.clear()
         if self.partition.history.due:
             with self.meter.stage("history"):
-                self.aside(self.partition.history.flush)
+                self.aside(self.partition.history.flush_over)
         self.progress.windows += findings.windows
         self.progress.slot = self.partition.windower.closed_through
         self.progress.missing_slots = self.director.missing_slots(self.progress.slot)

@@ -109,6 +109,17 @@ def test_a_young_entity_ends_in_its_own_range_then_freezes():
     assert scaling.rows(np.array([1], np.int32))["high"][0, 0] == row["high"][0, 0]
 
 
+def test_the_young_are_those_who_still_learn():
+    scaling = bound(trained_on(np.linspace(0, 10, 100)[:, None]), [0, -1, -1])
+    everyone = np.array([0, 1, 2], np.int32)
+    for value in range(Pace().adopt_rows):
+        assert scaling.young(everyone).tolist() == [False, True, True]
+        one(scaling, 1, value)
+    assert scaling.young(everyone).tolist() == [False, False, True]
+    assert scaling.young(np.array([9], np.int32)).tolist() == [True], "whom nobody has bound yet"
+    assert [scaling.learns(everyone[[row]]) for row in everyone] == [False, False, True]
+
+
 def test_a_spike_does_not_swell_a_young_range():
     rng = np.random.default_rng(1)
     scaling = bound(Ranges.none(1), [-1])

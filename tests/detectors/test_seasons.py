@@ -188,6 +188,24 @@ def test_one_hour_for_all_is_each_with_its_own_bit_for_bit(seasons):
         assert not together[1].any()
 
 
+def test_rows_that_share_an_hour_are_as_each_alone_bit_for_bit():
+    rng = np.random.default_rng(3)
+    profiles = rng.normal(size=3 * WEEK_HOURS).astype(np.float32)
+    start = np.array([[0, 24, 0], [48, 0, 200], [0, 100, 7]], np.int32)
+    length = np.array([[24, 24, 0], [24, 168, 24], [0, 24, 168]], np.int32)
+    table = Seasons(profiles, start, length)
+    hours = np.round(rng.uniform(-30, 400, 500), 1)
+    places = rng.integers(-1, 3, 500)
+    for dtype in (np.int64, np.int32):
+        found = table.at(places.astype(dtype), hours)
+        alone = [table.at(places[[row]], hours[[row]])[0] for row in range(500)]
+        assert found.dtype == np.float32
+        assert found.tobytes() == np.stack(alone).tobytes()
+    fleet = table.at(np.array([-1, 2]), np.array([7.3, 7.3]))
+    assert fleet[0].tobytes() == fleet[1].tobytes()
+    assert table.at(places[:0], hours[:0]).shape == (0, 3)
+
+
 def test_state_comes_back(seasons):
     again = Seasons.restore(seasons.state())
     for name in ("profiles", "start", "length"):

@@ -30,6 +30,18 @@ def test_rows_are_given_lowest_first_and_again():
     assert len(roster) == 5
 
 
+def test_the_filled_names_are_one_list_until_somebody_comes_or_goes():
+    roster = Roster()
+    roster.admit(["a", "b"])
+    first = roster.filled
+    assert roster.admit([]) == []
+    assert roster.filled is first
+    roster.release(["a"])
+    assert (first, roster.filled) == (["a", "b"], ["", "b"])
+    roster.admit(["c"])
+    assert roster.filled == ["c", "b"]
+
+
 def test_a_released_row_remembers_nothing():
     roster = Roster()
     roster.admit(["a"])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsad.episodes import Episode, Reading, Rule, advance, fold, severity
+from tsad.episodes import Episode, Reading, Rule, advance, calm, fold, severity
 
 NAN = float("nan")
 RULE = Rule(settle=3, quiet=5)
@@ -148,6 +148,29 @@ def test_a_fold_in_pieces_is_the_fold(stream: list[Reading], rule: Rule, data: s
         running, done = fold(running, stream[start:stop], rule)
         ended += done
     assert (running, ended) == fold(None, stream, rule)
+
+
+@settings(max_examples=150, deadline=None)
+@given(streams(), RULES)
+def test_a_calm_slot_leaves_an_episode_as_it_is(stream: list[Reading], rule: Rule) -> None:
+    """Whoever goes by it need not look at the slot."""
+    running: Episode | None = None
+    for reading in stream:
+        behind, ended = advance(running, reading, rule)
+        if running is not None and not reading.flagged:
+            unmoved = (behind, ended) == (running, None)
+            assert unmoved or not calm(running, reading.slot, rule)
+            assert calm(running, reading.slot, rule) or not unmoved or reading.settled != reading.settled
+        running = behind
+
+
+def test_calm_ends_with_the_quiet_and_where_the_decision_falls() -> None:
+    opened, _ = fold(None, readings("!"), RULE)
+    confirmed, _ = fold(None, readings("!..", "??!"), RULE)
+    assert opened is not None
+    assert confirmed is not None
+    assert [calm(opened, slot, RULE) for slot in range(1, 6)] == [True, False, True, True, False]
+    assert [calm(confirmed, slot, RULE) for slot in range(1, 6)] == [True, True, True, True, False]
 
 
 @settings(max_examples=100, deadline=None)

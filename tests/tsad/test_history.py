@@ -28,7 +28,7 @@ def add(history: History, slot: int, values: dict[str, list[float]], features: S
 def flush_due(history: History) -> None:
     """As a save does."""
     if history.due:
-        history.flush()
+        history.flush_over()
 
 
 def cells(rows: Rows) -> Cells:
@@ -108,7 +108,62 @@ def test_an_hour_is_written_when_it_is_over_and_nothing_before_it_was_saved(hist
     add(history, 60, {"a": [60, 1]})
     assert not (tmp_path / "kept").exists()
     flush_due(history)
-    assert files(tmp_path / "kept") == ["1970-01-01T00-1.parquet", "1970-01-01T01-1.parquet"]
+    assert files(tmp_path / "kept") == ["1970-01-01T00-1.parquet"]
+
+
+def test_what_has_begun_of_an_hour_is_held_back_and_its_file_written_once(history: History, tmp_path: Path) -> None:
+    """Many slots come at a time, as to a run over history, and hours end among them."""
+    whole = History(tmp_path / "whole", MINUTE, 30)
+    written = []
+    for start in range(0, 210, 35):
+        slots = np.repeat(np.arange(start, start + 35), 2)
+        values = np.stack([slots, -slots], axis=1).astype(np.float32)
+        for kept in (history, whole):
+            kept.add(["b", "a"], slots, values, values[:, 0], ["y", "x"], np.tile([0, 1], 35))
+        flush_due(history)
+        written += [path.stat().st_mtime_ns for path in sorted((tmp_path / "kept").glob("*T00-1.parquet"))]
+    assert len(set(written)) == 1
+    assert files(tmp_path / "kept") == [f"1970-01-01T0{hour}-1.parquet" for hour in range(3)]
+    for kept in (history, whole):
+        assert sorted(cells(kept.rows(["x"], 210))) == sorted((name, slot) for name in "ab" for slot in range(210))
+        kept.flush()
+    assert contents(tmp_path / "kept") == contents(tmp_path / "whole")
+    assert not history.due
+
+
+def test_where_much_is_held_nothing_is_held_back(
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tsad.history.BUFFERED", 90)
+    history.beside = History(tmp_path / "beside", MINUTE, 30)
+    shared, first = np.ones((1, 2), np.float32), np.zeros(1, np.int64)
+    for slot in range(60, 110):
+        add(history, slot, {"a": [slot, 1]})
+        history.beside.add(["a"], slot, shared, shared[:, 0], ["u", "v"], at=first)
+        assert history.due == (slot == 89), "30 rows of two values and a score"
+        flush_due(history)
+    for folder in ("kept", "beside"):
+        table = pq.read_table(tmp_path / folder / "1970-01-01T01-1.parquet")
+        assert table["slot"].to_pylist() == list(range(60, 90))
+
+
+def test_what_lies_beside_may_be_full_first_and_values_in_common_count_once(
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tsad.history.BUFFERED", 200)
+    history.beside = History(tmp_path / "beside", MINUTE, 30)
+    shared, first = np.ones((1, 100), np.float32), np.zeros(1, np.int64)
+    features = [f"c{number}" for number in range(100)]
+    for slot in range(50):
+        add(history, slot, {"a": [slot, 1]})
+        history.beside.add(["a"], slot, shared, shared[:, 0], features, at=first)
+        assert not history.due
+    add(history, 50, {"a": [50, 1]})
+    history.beside.add(["a"], 50, shared.copy(), shared[:, 0], features, at=first)
+    assert history.due
+    flush_due(history)
+    assert not history.due
+    assert files(tmp_path / "kept") == files(tmp_path / "beside") == ["1970-01-01T00-1.parquet"]
 
 
 def test_a_file_of_many_hours_is_written_when_they_are_over(tmp_path: Path) -> None:
