@@ -34,12 +34,13 @@ class Reader:
         self.decoder = TableDecoder(self.format, columns, max_ahead=max_ahead)
 
     def features(self, table: Any, names: Sequence[str], numeric: Callable[[], list[str]]) -> list[str]:
-        """The features to read of a table with these columns ([] in layout "long"): where `columns` are closed, those.
+        """The features to read of a table with these columns ([] in layout "long"): where `columns` are closed, those,
+        whatever they hold, so that what is no number is told.
 
         `numeric` tells which columns hold numbers. ValueError names a column that is not there.
         """
         asks = self.format.layout == "wide" and self.format.features is None
-        found = wide_features(table, self.format, names, numeric() if asks else [])
+        found = wide_features(table, self.format, names, numeric() if asks and self.columns.open else names)
         if self.columns.open or self.format.layout == "long":
             return found
         known = [name for name in found if self.columns.find(name) >= 0]

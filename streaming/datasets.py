@@ -140,9 +140,7 @@ def open_batches(
         if first is None:
             return BatchFeed(reader, name, [], iter(()), ingested_ns, {})
         # a column's type is only that of the rows so far
-        features = reader.features(
-            name, first.schema.names, lambda: numeric_fields(first.schema) if columns.open else first.schema.names
-        )
+        features = reader.features(name, first.schema.names, lambda: numeric_fields(first.schema))
         wanted = reader.wanted(features)
         rows = (batch.select(wanted) for batch in _chain(first, given))
         return BatchFeed(reader, name, features, rows, ingested_ns, {})
