@@ -45,7 +45,7 @@ class TableDecoder(Decoder):
         blocks = self._long(table, intake) if self.format.layout == "long" else self._wide(table, features, intake)
         for block in blocks:
             reject_infinite(block, intake)
-        matrix, unknown = place_blocks(blocks, intake.good, self.columns)
+        matrix, unknown = place_blocks(blocks, intake.good, self.columns, intake.ours)
         intake.bury(self.dead, positions)
         dead, counts = self.dead.take()
         good = intake.good

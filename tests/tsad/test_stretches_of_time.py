@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -79,7 +79,7 @@ def values() -> dict[tuple[str, int], np.ndarray]:
 
 
 def table(cells: dict[tuple[str, int], np.ndarray]) -> pa.Table:
-    """By time; some rows cannot be used, with and without a readable time."""
+    """By time; some rows come twice, and some cannot be used, with and without a readable time."""
     keys = sorted((slot, entity) for entity, slot in cells)
     rows = [[entity, str(START + 60 * slot), *map(str, cells[entity, slot])] for slot, entity in keys]
     for place in range(700, len(rows), 811):
@@ -87,6 +87,7 @@ def table(cells: dict[tuple[str, int], np.ndarray]) -> pa.Table:
     for place in range(900, len(rows), 997):
         rows[place][1] = "some day"
     rows[min(1801, len(rows) - 1)][0] = ""
+    rows = [row for place, row in enumerate(rows) for _ in range(1 + (place % 20 == 0))]
     columns = zip(*rows, strict=True)
     named = dict(zip(("entity", "time", *FEATURES), map(list, columns), strict=True))
     whole = pa.table(named)
@@ -139,6 +140,14 @@ def assert_the_same(app: App, run: str) -> None:
     assert not found, found
 
 
+def counts(app: App, run: str) -> dict[str, int]:
+    """What the partitions of a run have counted, together."""
+    total = Counter[str]()
+    for place in app.reader.health(STREAM, run)["partitions"].values():
+        total.update(place["counts"])
+    return dict(total)
+
+
 def history(app: App, run: str = LIVE) -> list[Any]:
     """What the Parquet of a run holds."""
     archive = Archive(app.history_folder(STREAM, run), app.config.of(STREAM).step)
@@ -162,7 +171,10 @@ def test_stretches_give_the_rows_of_the_stream(app: App, monkeypatch: pytest.Mon
     assert_the_same(app, "june")
     kept = history(app)  # but for the newest slots, which are not final as long as a stream may go on
     assert repr(history(app, "june")[: len(kept)]) == repr(kept)
+    assert counts(app, "june") == counts(app, LIVE)
+    assert counts(app, LIVE)["duplicates"] > 1000
     rows = Backfills(app.database).units("june")
+    assert sum(unit.rows for unit in rows) == len(pq.read_table("live.parquet"))
     assert sum(unit.entities for unit in rows) == 4
     states = [row["state"] for row in rows_of(app, "june")["alerts"]]
     assert sum(unit.alerts for unit in rows) == sum(state != "retracted" for state in states)

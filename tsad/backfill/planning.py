@@ -259,7 +259,9 @@ class _Groups:
             parts = self._stretches(group, asked or max(target, STRETCH_ROWS)) if in_time else []
             held = sum(entity.rows for entity in group)
             units += [
-                Planned(structs.replace(unit, stretch=part), 0 if number else len(group), held // len(parts))
+                Planned(
+                    structs.replace(unit, stretch=part), 0 if number else len(group), _share(held, number, len(parts))
+                )
                 for number, part in enumerate(parts)
             ] or [Planned(unit, len(group), held)]
         return units
@@ -301,6 +303,11 @@ def _groups(everyone: Sequence[_Entity], target: int) -> Iterator[list[_Entity]]
             group, rows = [], 0
     if group:
         yield group
+
+
+def _share(rows: int, number: int, parts: int) -> int:
+    """Of `rows`, in `parts` about as long as each other, those of one; together they are all."""
+    return rows * (number + 1) // parts - rows * number // parts
 
 
 def _span(entities: int, ensembles: Sequence[Ensemble], step: int) -> int:
