@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ from storage.backfills import Backfills
 from storage.events import ContextEvent
 from storage.types import LIVE
 from streaming.settings import SECOND
+from tests.tsad.asking import Asking
 from tests.tsad.command_line import fresh_home, tsad
 from tests.tsad.histories import Here, backfilled, opened, planned, rows_of
 from tests.tsad.streams import FEATURES, START, STREAM, differences, normal
@@ -118,18 +119,11 @@ def app(watched: Path, tmp_path: Path) -> Iterator[App]:
 
 
 def whole(found: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """With the rows of an entity, of which each stretch has one, as one."""
-    spans: dict[str, list[Any]] = defaultdict(list)
-    for row in found["entities"]:
-        spans[row["entity"]].append(row)
-    joined = [
-        rows[0] | {"first_slot": min(r["first_slot"] for r in rows), "last_slot": max(r["last_slot"] for r in rows)}
-        for _, rows in sorted(spans.items())
-    ]
+    """With dead letters as the stream has them, which do not name their file."""
     letters = [
         row | {"detail": row["detail"].removeprefix(f"{Path.cwd()}/live.parquet: ")} for row in found["dead_letters"]
     ]
-    return found | {"entities": joined, "dead_letters": sorted(letters, key=repr)}
+    return found | {"dead_letters": sorted(letters, key=repr)}
 
 
 def assert_the_same(app: App, run: str) -> None:
@@ -178,6 +172,20 @@ def test_stretches_give_the_rows_of_the_stream(app: App, monkeypatch: pytest.Mon
     assert sum(unit.entities for unit in rows) == 4
     states = [row["state"] for row in rows_of(app, "june")["alerts"]]
     assert sum(unit.alerts for unit in rows) == sum(state != "retracted" for state in states)
+
+
+def test_an_entity_of_several_stretches_is_shown_as_one(app: App) -> None:
+    assert backfilled(app, "june", Wanted("live.parquet", unit_rows=ROWS)) == "finished"
+    asking = Asking(app.database, history=Path(app.config.history))
+    ends = (utc((START + 60 * slot) * SECOND).isoformat() for slot in (FIT, SLOTS - 60))
+    time = dict(zip(("since", "until"), ends, strict=True))
+    assert [row["entity"] for row in asking.found("/entities", stream=STREAM, run="june")["items"]] == ["a", "b", "c"]
+    heat = asking.found("/heat-map", run="june", **time)
+    assert heat == asking.found("/heat-map", **time)
+    assert len(heat["rows"]) == 3
+    drawn = asking.found("/history", stream=STREAM, entity="a", run="june", **time)
+    assert drawn == asking.found("/history", stream=STREAM, entity="a", **time)
+    assert sum(score is not None for score in drawn["score"]) > 380
 
 
 def test_stretches_of_a_query_give_the_rows_of_the_stream(app: App) -> None:

@@ -86,7 +86,7 @@ def heat_map(
     places = list(alerts)[:limit]
     hours: dict[Place, list[Mapping[str, Any]]] = {place: [] for place in places}
     for row in desk.overview.hours(places, first - timedelta(seconds=HOUR), last, run):
-        hours[row["stream"], row["partition"], row["entity"]].append(row)
+        hours[row["stream"], row["entity"]].append(row)
     start = (first - EPOCH) // timedelta(seconds=width)  # exact: the last moment of the calendar would be rounded up
     count = ceil((last - EPOCH).total_seconds() / width) - start
     rows = [_heat_row(place, alerts[place], hours[place], (start, count, width)) for place in places]
@@ -174,4 +174,4 @@ def _heat_row(
         if 0 <= column < count:
             maxima[column] = max(maxima[column] or 0.0, row["maximum"] or 0.0)
     rate = sum((row["maximum"] or 0) > 1 for row in hours) / len(hours) if hours else None
-    return HeatRow(stream=place[0], entity=place[2], alerts=alerts, rate=rate, maxima=maxima)
+    return HeatRow(stream=place[0], entity=place[1], alerts=alerts, rate=rate, maxima=maxima)
