@@ -44,8 +44,8 @@ def curves(
     points: int,
     features: Sequence[str],
 ) -> Curves:
-    """Of an entity of `partitions`, of the slots `first` to `last`, in at most `points` points; of more than `MOST` rows
-    only the last hours."""
+    """Of an entity of `partitions`, of the slots `first` to `last`, in at most `points` points; of more than `MOST`
+    rows only the last hours."""
     first = _least(archive, first, last)
     width = max(-(-(last + 1 - first) // points), 1)
     count = -(-(last + 1 - first) // width)
