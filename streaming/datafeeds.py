@@ -17,7 +17,7 @@ from streaming.selection import Selection
 from streaming.settings import TelemetryFormat
 from streaming.stores import Stored
 from streaming.tabledecode import RowPayloads, TableDecoder
-from streaming.tables import CsvFeed, RowReader, modified_ns, numeric_fields, open_parquet, wide_features
+from streaming.tables import CsvFeed, RowReader, check_names, modified_ns, numeric_fields, open_parquet, wide_features
 from streaming.types import Records
 
 _LINES = 8192
@@ -130,8 +130,10 @@ class ParquetPart(BatchFeed):
         twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
         if twice:
             raise ValueError(f"{file}: has several columns {twice[:50]}; column names must differ")
+        check_names(file, schema, reader.format)
         constants = constants_of(file, reader.format, schema.names)
-        features = reader.features(file, [*schema.names, *constants], lambda: numeric_fields(schema))
+        self.names = [*schema.names, *constants]
+        features = reader.features(file, self.names, lambda: numeric_fields(schema))
         columns = [name for name in reader.wanted(features) if name in schema.names]
         self.groups = row_groups(self.file, reader.selection)
         self._columns = columns
@@ -157,6 +159,7 @@ class CsvPart(CsvFeed):
         self._reader = reader
         self._name = str(file)
         self.constants: Constants = {}
+        self.names: list[str] = []
         super().__init__(file, reader.decoder, MAX_RECORD_BYTES)
 
     def chunks(self, _group: int) -> Iterator[list[bytes]]:
@@ -176,9 +179,9 @@ class CsvPart(CsvFeed):
 
     def _find_features(self, path: Any) -> list[str]:
         self.constants = constants_of(path, self._reader.format, self._form.columns)
-        names = [*self._form.columns, *self.constants]
+        self.names = [*self._form.columns, *self.constants]
         among = {name for name in self._form.columns if self._reader.may_be_feature(name)}
-        return self._reader.features(path, names, lambda: self._form.numeric_columns(path, among))
+        return self._reader.features(path, self.names, lambda: self._form.numeric_columns(path, among))
 
     def _kinds(self) -> dict[str, Any]:
         form = self._reader.format

@@ -153,6 +153,15 @@ def is_text(kind: Any) -> bool:
     return bool(pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_binary(inner))
 
 
+def has_text(kind: Any) -> bool:
+    """Whether cells of this Arrow type can be said as text, as names are."""
+    try:
+        pa.nulls(0, kind).cast(pa.string())
+    except pa.ArrowNotImplementedError:
+        return False
+    return True
+
+
 def strings_of(column: Any) -> tuple[Any, Any]:
     """A column as strings, and which of its cells are not UTF-8."""
     if pa.types.is_binary(column.type):

@@ -19,7 +19,7 @@ from streaming.json_records import RecordError
 from streaming.linereader import LineReader
 from streaming.settings import TelemetryFormat
 from streaming.stores import Stored
-from streaming.tabledecode import RowPayloads, TableDecoder
+from streaming.tabledecode import RowPayloads, TableDecoder, has_text
 from streaming.types import Batch
 
 File = Path | Stored
@@ -230,6 +230,7 @@ class ParquetFeed:
         self._ingested = modified_ns(path)
         self._file = open_parquet(path)
         schema = self._file.schema_arrow
+        check_names(path, schema, decoder.format)
         numeric = with_known(schema.names, numeric_fields(schema), decoder)
         self._features = wide_features(path, decoder.format, schema.names, numeric)
         form = decoder.format
@@ -291,6 +292,14 @@ def wide_features(path: File, form: TelemetryFormat, columns: Sequence[str], num
     if not features:
         raise ValueError(f"{path}: no column of numbers is left as a feature; its columns are {list(columns)[:50]}")
     return features
+
+
+def check_names(path: File, schema: Any, form: TelemetryFormat) -> None:
+    """ValueError where a column of names (entities; in layout "long" features too) holds what has no text."""
+    for name in (form.entity, form.name if form.layout == "long" else None):
+        for field in [schema.field(place) for place in schema.get_all_field_indices(name)] if name is not None else ():
+            if not has_text(field.type):
+                raise ValueError(f"{path}: column {name!r} holds {field.type}; text or numbers are allowed for a name")
 
 
 def with_known(names: Sequence[str], numeric: Sequence[str], decoder: TableDecoder) -> list[str]:
