@@ -105,6 +105,11 @@ class Backfills:
         def work(connection: Connection) -> None:
             if _row(connection, run) is not None:
                 raise StoreError(f"there is a run {run!r} already; take another name, or delete it first")
+            if any(connection.execute(one).first() is not None for one in _left_of(run)):
+                raise StoreError(
+                    f"there are rows of a run {run!r} that nothing goes on with, as of a deletion that was broken off; "
+                    f"take another name, or delete it first (tsad runs delete {run})"
+                )
             connection.execute(backfills.insert(), _values(row))
             dated = [_values(unit) | {"run": run, "updated_at": row.created_at} for unit in units]
             for part in chunks(dated):
@@ -168,6 +173,11 @@ def checked(run: str) -> str:
 def _row(connection: Connection, run: str) -> BackfillRow | None:
     found = connection.execute(sa.select(backfills).where(backfills.c.run == run)).mappings().first()
     return None if found is None else BackfillRow(**found)
+
+
+def _left_of(run: str) -> list[sa.Select[Any]]:
+    """What finds rows of a run, whether it has a beginning or not."""
+    return [sa.select(table.c.run).where(table.c.run == run).limit(1) for table in (schema.streams, backfill_units)]
 
 
 def _claim(connection: Connection, run: str, epoch: int) -> None:

@@ -24,8 +24,11 @@ TOUCHING = 100
 ALIKE = 400
 """Past alerts of a stream among which similar ones are looked for, the newest."""
 
-Place = tuple[str, int, str]
-"""Stream, partition, entity."""
+LOOKED_AT = 1000
+"""Rows of entities among which some are found."""
+
+Place = tuple[str, str]
+"""Stream and entity."""
 
 
 class Overview:
@@ -76,39 +79,45 @@ class Overview:
     ) -> list[tuple[Place, int]]:
         """The entities with most alerts that began then and were not retracted, and how many."""
         table = schema.alerts
-        keys = ("stream", "partition", "entity")
+        keys = ("stream", "entity")
         some = sa.select(*(table.c[key] for key in keys))
         some = some.where(*_mine(run, stream), *_began(since, until), table.c.state != "retracted")
         inner = some.order_by(table.c.first_time.desc(), table.c.id.desc()).limit(NEWEST).subquery()
         columns, count = [inner.c[key] for key in keys], sa.func.count()
         query = sa.select(*columns, count).group_by(*columns).order_by(count.desc(), *columns).limit(limit)
-        return self._database.read(lambda c: [((row[0], row[1], row[2]), row[3]) for row in c.execute(query)])
+        return self._database.read(lambda c: [((row[0], row[1]), row[2]) for row in c.execute(query)])
 
     def some(self, stream: str | None, limit: int, run: str = LIVE) -> list[Place]:
-        """Entities, the first by name."""
+        """Entities, the first by stream, partition and name."""
         table = schema.entities
-        query = sa.select(table.c.stream, table.c.partition, table.c.entity).where(table.c.run == run)
+        query = sa.select(table.c.stream, table.c.entity).where(table.c.run == run)
         query = query if stream is None else query.where(table.c.stream == stream)
-        query = query.order_by(table.c.stream, table.c.partition, table.c.entity).limit(limit)
-        return self._database.read(lambda c: [(row[0], row[1], row[2]) for row in c.execute(query)])
+        query = query.order_by(table.c.stream, table.c.partition, table.c.entity).limit(LOOKED_AT)
+        found = self._database.read(lambda c: [(row[0], row[1]) for row in c.execute(query)])
+        return list(dict.fromkeys(found))[:limit]
 
-    def partition_of(self, stream: str, entity: str, run: str = LIVE) -> int | None:
-        """Where an entity was seen last; None where it never was."""
-        table = schema.entities
-        query = sa.select(table.c.partition).where(
-            table.c.run == run, table.c.stream == stream, table.c.entity == entity
-        )
-        return self._database.read(lambda c: c.execute(query.order_by(table.c.last_slot.desc()).limit(1)).scalar())
+    def partitions_of(self, places: Sequence[Place], run: str = LIVE) -> dict[Place, list[int]]:
+        """Where each of `places` was seen, the newest last: a series that is cut in time has several partitions. Those
+        that were never seen are left out."""
+        table, found = schema.entities, dict[Place, list[int]]()
+        these = [table.c.run == run, table.c.stream.in_({stream for stream, _ in places})]
+        query = sa.select(table.c.stream, table.c.entity, table.c.partition)
+        query = query.where(*these, table.c.entity.in_({entity for _, entity in places}))
+        for stream, entity, partition in self._database.read(
+            lambda c: c.execute(query.order_by(table.c.last_slot, table.c.partition)).tuples().all()
+        ):
+            found.setdefault((stream, entity), []).append(partition)
+        return {place: found[place] for place in places if place in found}
 
     def hours(self, places: Sequence[Place], since: datetime, until: datetime, run: str = LIVE) -> Listing:
         """Of each of `places`, its hours of that time: stream, partition, entity, hour, maximum, mean, count."""
         table = schema.score_rollups
-        if not places:
-            return []
         these = [
-            sa.and_(table.c.stream == stream, table.c.partition == partition, table.c.entity == entity)
-            for stream, partition, entity in places
+            sa.and_(table.c.stream == place[0], table.c.partition.in_(partitions), table.c.entity == place[1])
+            for place, partitions in self.partitions_of(places, run).items()
         ]
+        if not these:
+            return []
         query = sa.select(table).where(table.c.run == run, sa.or_(*these), table.c.hour >= since, table.c.hour < until)
         return self._dicts(query.order_by(table.c.hour))
 

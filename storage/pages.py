@@ -18,6 +18,7 @@ from storage.incidents import IncidentFilter
 from storage.read import CONDITIONS as ALERTS
 from storage.read import AlertFilter, Listing
 from storage.rulings import Standing
+from storage.seen import each
 from storage.types import LIVE
 
 AlertSort = Literal["-first_time", "first_time", "-score", "score"]
@@ -80,10 +81,9 @@ class Pages:
     def entities(self, stream: str, contains: str | None, after: list[Any] | None, limit: int, run: str = LIVE) -> Page:
         """A stream's entities by name, of those whose name `contains` a text."""
         table = schema.entities
-        query = sa.select(table).where(table.c.run == run, table.c.stream == stream)
-        if contains:
-            query = query.where(table.c.entity.contains(contains, autoescape=True))
-        keys = [table.c.entity, table.c.partition]
+        named = [table.c.entity.contains(contains, autoescape=True)] if contains else []
+        query = each(table.c.run == run, table.c.stream == stream, *named)
+        keys: list[Any] = [query.selected_columns.entity]
         return self._page(_behind(query, keys, False, after is not None), keys, after, limit, {})
 
     def dead_letters(

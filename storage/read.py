@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from storage import schema
 from storage.columns import begins, metadata
 from storage.engine import Database, chunks
+from storage.seen import each
 from storage.store import of_partition, record_of
 from storage.types import (
     LIVE,
@@ -220,8 +221,8 @@ class Reader:
 
     def entities(self, stream: str, run: str = LIVE) -> Listing:
         """A stream's entities, by name."""
-        table = schema.entities
-        return self._listing(table, table.c.entity, run=run, stream=stream)
+        query = each(schema.entities.c.run == run, schema.entities.c.stream == stream)
+        return self._dicts(query.order_by(query.selected_columns.entity))
 
     def templates(self, stream: str, run: str = LIVE) -> Listing:
         """A stream's log templates, most frequent first."""

@@ -194,11 +194,15 @@ def reject_infinite(block: Block, intake: Intake) -> None:
         intake.reject(int(block.rows[k]), "infinite_value", said)
 
 
-def place_blocks(blocks: Sequence[Block], good: NDArray[np.bool_], columns: Columns) -> tuple[Floats, dict[str, int]]:
-    """Blocks into one matrix (M x F), and the number of values of each feature without a column.
+def place_blocks(
+    blocks: Sequence[Block], good: NDArray[np.bool_], columns: Columns, counted: NDArray[np.bool_] | None = None
+) -> tuple[Floats, dict[str, int]]:
+    """Blocks into one matrix (M x F), and the number of values of each feature without a column, in the rows `counted`
+    (None: in those that are good).
 
     A feature is admitted at the first good row with a value of it, in the order of rows.
     """
+    counted = good if counted is None else counted
     _admit(blocks, good, columns)
     if len(blocks) == 1 and list(blocks[0].names) == columns.names and len(blocks[0].rows) == len(good):
         return blocks[0].values, {}
@@ -211,7 +215,7 @@ def place_blocks(blocks: Sequence[Block], good: NDArray[np.bool_], columns: Colu
             matrix[np.ix_(part.rows, numbers)] = part.values
             continue
         matrix[np.ix_(part.rows, numbers[known])] = part.values[:, known]
-        counts = (~np.isnan(part.values[good[part.rows]])).sum(axis=0)
+        counts = (~np.isnan(part.values[counted[part.rows]])).sum(axis=0)
         for k in np.flatnonzero(~known & (counts > 0)).tolist():
             label = columns.count_unknown(part.names[k], int(counts[k]))
             unknown[label] = unknown.get(label, 0) + int(counts[k])

@@ -67,6 +67,8 @@ def numbers(array: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
 
     Infinity stays infinite; booleans are not numbers.
     """
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
     if pa.types.is_string(array.type):
         return _numbers_of_text(array)
     if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_decimal(array.type)):

@@ -17,7 +17,7 @@ from streaming.selection import Selection
 from streaming.settings import TelemetryFormat
 from streaming.stores import Stored
 from streaming.tabledecode import RowPayloads, TableDecoder
-from streaming.tables import CsvFeed, RowReader, modified_ns, numeric_fields, open_parquet, wide_features
+from streaming.tables import CsvFeed, RowReader, check_names, modified_ns, numeric_fields, open_parquet, wide_features
 from streaming.types import Records
 
 _LINES = 8192
@@ -34,12 +34,13 @@ class Reader:
         self.decoder = TableDecoder(self.format, columns, max_ahead=max_ahead)
 
     def features(self, table: Any, names: Sequence[str], numeric: Callable[[], list[str]]) -> list[str]:
-        """The features to read of a table with these columns ([] in layout "long"): where `columns` are closed, those.
+        """The features to read of a table with these columns ([] in layout "long"): where `columns` are closed, those,
+        whatever they hold, so that what is no number is told.
 
         `numeric` tells which columns hold numbers. ValueError names a column that is not there.
         """
         asks = self.format.layout == "wide" and self.format.features is None
-        found = wide_features(table, self.format, names, numeric() if asks else [])
+        found = wide_features(table, self.format, names, numeric() if asks and self.columns.open else names)
         if self.columns.open or self.format.layout == "long":
             return found
         known = [name for name in found if self.columns.find(name) >= 0]
@@ -129,8 +130,10 @@ class ParquetPart(BatchFeed):
         twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
         if twice:
             raise ValueError(f"{file}: has several columns {twice[:50]}; column names must differ")
+        check_names(file, schema, reader.format)
         constants = constants_of(file, reader.format, schema.names)
-        features = reader.features(file, [*schema.names, *constants], lambda: numeric_fields(schema))
+        self.names = [*schema.names, *constants]
+        features = reader.features(file, self.names, lambda: numeric_fields(schema))
         columns = [name for name in reader.wanted(features) if name in schema.names]
         self.groups = row_groups(self.file, reader.selection)
         self._columns = columns
@@ -156,6 +159,7 @@ class CsvPart(CsvFeed):
         self._reader = reader
         self._name = str(file)
         self.constants: Constants = {}
+        self.names: list[str] = []
         super().__init__(file, reader.decoder, MAX_RECORD_BYTES)
 
     def chunks(self, _group: int) -> Iterator[list[bytes]]:
@@ -175,9 +179,9 @@ class CsvPart(CsvFeed):
 
     def _find_features(self, path: Any) -> list[str]:
         self.constants = constants_of(path, self._reader.format, self._form.columns)
-        names = [*self._form.columns, *self.constants]
+        self.names = [*self._form.columns, *self.constants]
         among = {name for name in self._form.columns if self._reader.may_be_feature(name)}
-        return self._reader.features(path, names, lambda: self._form.numeric_columns(path, among))
+        return self._reader.features(path, self.names, lambda: self._form.numeric_columns(path, among))
 
     def _kinds(self) -> dict[str, Any]:
         form = self._reader.format

@@ -50,17 +50,23 @@ def list_files(url: str, format: TelemetryFormat) -> list[DataFile]:
 
 
 def held(
-    url: str, file: DataFile, format: TelemetryFormat, since_ns: int | None = None, until_ns: int | None = None
+    url: str,
+    file: DataFile,
+    format: TelemetryFormat,
+    since_ns: int | None = None,
+    until_ns: int | None = None,
+    columns: Columns | None = None,
 ) -> list[Held]:
     """What a file holds of each entity in [since, until), by name; only entities and times are read.
 
     Rows without an entity, or whose time cannot be read, are counted under the entity `NOBODY` (""), with the file's
-    first and last time. ValueError, naming the file, says why it cannot be read.
+    first and last time. ValueError, naming the file, says why it cannot be read, or that it has none of the features
+    `columns` (closed).
     """
     form = table_format(format)
     try:
         with _named(file.path):
-            return holdings(_open(Store(url), file), Selection(form, None, since_ns, until_ns))
+            return holdings(_open(Store(url), file), Selection(form, None, since_ns, until_ns), columns)
     except SourceChanged as error:
         raise ValueError(str(error)) from error
 
@@ -140,9 +146,7 @@ def open_batches(
         if first is None:
             return BatchFeed(reader, name, [], iter(()), ingested_ns, {})
         # a column's type is only that of the rows so far
-        features = reader.features(
-            name, first.schema.names, lambda: numeric_fields(first.schema) if columns.open else first.schema.names
-        )
+        features = reader.features(name, first.schema.names, lambda: numeric_fields(first.schema))
         wanted = reader.wanted(features)
         rows = (batch.select(wanted) for batch in _chain(first, given))
         return BatchFeed(reader, name, features, rows, ingested_ns, {})

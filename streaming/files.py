@@ -278,7 +278,7 @@ def _paths(path: str, format: TelemetryFormat | LogFormat) -> list[Path]:
         if isinstance(format, LogFormat) and kind_of(place) != "lines":
             raise ValueError(f"{path}: logs are read from files of lines; a table is not one")
         return [place]
-    known = [file for file in sorted(place.iterdir()) if file.is_file() and _is_known(file)]
+    known = [file for file in sorted(place.iterdir()) if file.is_file() and is_known(file)]
     tables = [file for file in known if kind_of(file) != "lines"]
     wants_tables = isinstance(format, TelemetryFormat) and format.layout != "json"
     files = tables if tables and wants_tables else [file for file in known if file not in tables]
@@ -289,7 +289,8 @@ def _paths(path: str, format: TelemetryFormat | LogFormat) -> list[Path]:
     return files
 
 
-def _is_known(file: Path) -> bool:
+def is_known(file: File) -> bool:
+    """Whether the file's name tells what it is, and does not begin with a dot."""
     try:
         return not file.name.startswith(".") and bool(kind_of(file))
     except ValueError:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from streaming.columns import Columns, legal_name
-from streaming.datafeeds import ParquetPart, Reader, open_part
+from streaming.datafeeds import ParquetPart, Reader, constants_of, open_part
 from streaming.decode import MAX_AHEAD
 from streaming.rowgroups import one_entity, time_ends
 from streaming.selection import NOBODY, Selection
@@ -30,12 +30,12 @@ class Held(NamedTuple):
     last_ns: int
 
 
-def holdings(file: Stored, selection: Selection) -> list[Held]:
+def holdings(file: Stored, selection: Selection, columns: Columns | None = None) -> list[Held]:
     """What a file holds in the range of `selection`, by entity; only the columns of entity and time are read.
 
     A row group of Parquet whose statistics tell all of it is not read at all. Rows without a legal entity are
     `NOBODY`'s; those whose time cannot be read count for their entity. Where nothing else tells of one, its times are
-    those of the others.
+    those of the others. ValueError where the file lacks a column that is read, or has none of the features `columns`.
     """
     keys = replace(selection.format, layout="wide", features=())
     reader = Reader(Selection(keys, None, selection.since_ns, selection.until_ns), Columns(), MAX_AHEAD)
@@ -43,6 +43,9 @@ def holdings(file: Stored, selection: Selection) -> list[Held]:
     totals = _Totals(selection, reader.decoder.default_entity)
     part = open_part(reader, file)
     try:
+        if columns is not None:
+            names = [*part.names, *constants_of(file, selection.format, part.names)]
+            Reader(selection, columns, MAX_AHEAD).features(file, names, list)
         if isinstance(part, ParquetPart):
             part.groups[:] = [number for number in part.groups if not totals.add_group(part, number)]
         while raw := part.read(_READ_ROWS):

@@ -63,6 +63,11 @@ class Intake:
         """What is wrong with some of the rows (M booleans) is for others to tell."""
         self._untold.update(self.place[rows].tolist())
 
+    @property
+    def ours(self) -> NDArray[np.bool_]:
+        """Which rows (M) are good, and not for others to tell of."""
+        return self.good & ~np.isin(self.place, list(self._untold)) if self._untold else self.good
+
     def refuse(self, payload: int, error: RecordError) -> None:
         """The payload of this number has not become a row."""
         self._rejects[payload] = error

@@ -12,6 +12,8 @@ NEVER = -(2**62)
 """A slot before all slots; far enough from the ends of int64 that differences of slots do not overflow."""
 ALWAYS = NEVER + 1
 """Where a column counts from the beginning (`SlotRing.since`)."""
+EVERY = range(ALWAYS, -NEVER)
+"""All slots."""
 
 Index = NDArray[np.integer[Any]]
 Mask = NDArray[np.bool_]

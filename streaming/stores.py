@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
@@ -83,12 +84,18 @@ class Store:
             if info.type == pafs.FileType.NotFound:
                 raise ValueError(f"{self.url}: there is no such file or folder")
             single = info.type == pafs.FileType.File
-            found = [info] if single else self.files.get_file_info(pafs.FileSelector(base, recursive=True))
+            found = [info] if single else self._below(base)
         except (OSError, pa.ArrowException) as error:
             raise ValueError(f"{self.url}: cannot be listed: {error}") from error
         pattern = re.compile(glob_translate(self.place)) if base != self.place else None
         files = [one for one in found if one.type == pafs.FileType.File and _matches(one.path, base, pattern)]
         return sorted(map(self._stored, files), key=str)
+
+    def _below(self, folder: str) -> Any:
+        """What lies in a folder and those below it."""
+        if self.files.type_name != "local":
+            return self.files.get_file_info(pafs.FileSelector(folder, recursive=True))
+        return self.files.get_file_info(list(_walked(folder, frozenset([os.path.realpath(folder)]))))
 
     def file(self, path: str, size: int, modified: int) -> Stored:
         """The file at `path` as it was planned; SourceChanged if it is gone, or another by size or time."""
@@ -116,6 +123,23 @@ class Store:
         if wild is None or self.files.get_file_info(self.place).type != pafs.FileType.NotFound:
             return self.place
         return "/".join(parts[:wild]) or "/"
+
+
+def _walked(folder: str, above: frozenset[str]) -> Iterator[str]:
+    """The files in a folder of this machine and below it, but what a dot or an underscore begins. Links are followed
+    but where they lead back to one of the folders `above` (as they really lie). ValueError for a name that cannot be
+    told."""
+    with os.scandir(folder) as listed:
+        entries = [entry for entry in listed if not entry.name.startswith((".", "_"))]
+    for entry in entries:
+        try:
+            entry.name.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{folder}: holds a name that is not UTF-8: {entry.name!a}; rename it") from error
+        if not entry.is_dir():
+            yield entry.path
+        elif (real := os.path.realpath(entry.path)) not in above:
+            yield from _walked(entry.path, above | {real})
 
 
 def _matches(path: str, base: str, pattern: re.Pattern[str] | None) -> bool:

@@ -45,7 +45,7 @@ class TableDecoder(Decoder):
         blocks = self._long(table, intake) if self.format.layout == "long" else self._wide(table, features, intake)
         for block in blocks:
             reject_infinite(block, intake)
-        matrix, unknown = place_blocks(blocks, intake.good, self.columns)
+        matrix, unknown = place_blocks(blocks, intake.good, self.columns, intake.ours)
         intake.bury(self.dead, positions)
         dead, counts = self.dead.take()
         good = intake.good
@@ -151,6 +151,15 @@ def is_text(kind: Any) -> bool:
     """Whether cells of this Arrow type are text, or may be."""
     inner = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_binary(inner))
+
+
+def has_text(kind: Any) -> bool:
+    """Whether cells of this Arrow type can be said as text, as names are."""
+    try:
+        pa.nulls(0, kind).cast(pa.string())
+    except pa.ArrowNotImplementedError:
+        return False
+    return True
 
 
 def strings_of(column: Any) -> tuple[Any, Any]:

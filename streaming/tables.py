@@ -19,7 +19,7 @@ from streaming.json_records import RecordError
 from streaming.linereader import LineReader
 from streaming.settings import TelemetryFormat
 from streaming.stores import Stored
-from streaming.tabledecode import RowPayloads, TableDecoder
+from streaming.tabledecode import RowPayloads, TableDecoder, has_text
 from streaming.types import Batch
 
 File = Path | Stored
@@ -117,7 +117,8 @@ class CsvFeed:
         form = self._decoder.format
         apart = {form.entity, form.time, *form.ignore}
         among = {name for name in self._form.columns if name not in apart}
-        return wide_features(path, form, self._form.columns, self._form.numeric_columns(path, among))
+        numeric = self._form.numeric_columns(path, among)
+        return wide_features(path, form, self._form.columns, with_known(self._form.columns, numeric, self._decoder))
 
 
 class CsvForm:
@@ -221,14 +222,16 @@ class RowReader:
 
 
 class ParquetFeed:
-    """A Parquet file. In layout "wide", without declared features, every numeric column is one."""
+    """A Parquet file. In layout "wide", without declared features, every numeric column is one, and every column that a
+    model has."""
 
     def __init__(self, path: Path, decoder: TableDecoder) -> None:
         self._decoder = decoder
         self._ingested = modified_ns(path)
         self._file = open_parquet(path)
         schema = self._file.schema_arrow
-        numeric = numeric_fields(schema)
+        check_names(path, schema, decoder.format)
+        numeric = with_known(schema.names, numeric_fields(schema), decoder)
         self._features = wide_features(path, decoder.format, schema.names, numeric)
         form = decoder.format
         named = [form.entity, form.time, *((form.name, form.value) if form.layout == "long" else self._features)]
@@ -289,6 +292,20 @@ def wide_features(path: File, form: TelemetryFormat, columns: Sequence[str], num
     if not features:
         raise ValueError(f"{path}: no column of numbers is left as a feature; its columns are {list(columns)[:50]}")
     return features
+
+
+def check_names(path: File, schema: Any, form: TelemetryFormat) -> None:
+    """ValueError where a column of names (entities; in layout "long" features too) holds what has no text."""
+    for name in (form.entity, form.name if form.layout == "long" else None):
+        for field in [schema.field(place) for place in schema.get_all_field_indices(name)] if name is not None else ():
+            if not has_text(field.type):
+                raise ValueError(f"{path}: column {name!r} holds {field.type}; text or numbers are allowed for a name")
+
+
+def with_known(names: Sequence[str], numeric: Sequence[str], decoder: TableDecoder) -> list[str]:
+    """The columns `numeric` of `names`, and those that the model has: what is no number in them is to be told."""
+    columns = decoder.columns
+    return [name for name in names if name in numeric or (not columns.open and columns.find(name) >= 0)]
 
 
 def holds_numbers(cells: Any) -> bool:

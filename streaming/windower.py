@@ -20,7 +20,7 @@ from streaming.derive import Derivation
 from streaming.inlet import Held, Inlet, Reject
 from streaming.logfeatures import is_log_feature
 from streaming.quotes import Quotes
-from streaming.ring import ALWAYS, NEVER, Mask, SlotRing
+from streaming.ring import ALWAYS, EVERY, NEVER, Mask, SlotRing
 from streaming.roster import Roster
 from streaming.settings import FeatureRules, Timing
 from streaming.stretches import Amended, Closed, ClosedSlot, LogCounts, Stretch
@@ -36,7 +36,7 @@ class Windower:
     `features` are columns that count from the beginning; others are appended when a batch names them, and are missing
     before the first slot in which they came. Batches name a prefix-stable list of columns and are taken over (not
     copied). `reject` is told of records that are too late. At the end slots close up to `through`, also where the last
-    record lies before it: other partitions' may lie there.
+    record lies before it: other partitions' may lie there. Duplicates are counted in the slots `own`.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Windower:
         log_coverage: LogCoverage = "stream",
         is_log: Callable[[str], bool] = is_log_feature,
         through: int | None = None,
+        own: range = EVERY,
     ) -> None:
         self.features: list[str] = []
         self.roster = Roster()
@@ -60,7 +61,13 @@ class Windower:
         self._silent_slots = timing.forget_after if timing.on_silence == "alert" else 0
         self._derive = Derivation(rules, timing.step, timing.window, is_log)
         self._writer = CellWriter(
-            self.ring, self.roster, self._derive, is_log=is_log, coverage=log_coverage, keep=timing.late_horizon
+            self.ring,
+            self.roster,
+            self._derive,
+            is_log=is_log,
+            coverage=log_coverage,
+            keep=timing.late_horizon,
+            own=own,
         )
         # late telemetry takes effect before late lines, whatever the order of `topics`
         self._inlets = {topic: Inlet(topic, timing, reject) for topic in TOPICS if topic in topics}

@@ -12,7 +12,7 @@ from streaming.derive import Derivation
 from streaming.examples import Examples
 from streaming.logfeatures import is_grave
 from streaming.rarelines import RareLines
-from streaming.ring import ALWAYS, NEVER, Mask, SlotRing
+from streaming.ring import ALWAYS, EVERY, NEVER, Mask, SlotRing
 from streaming.roster import Roster
 from streaming.types import Codes, Floats, Ints, State
 
@@ -25,7 +25,8 @@ class CellWriter:
     `coverage` says where logs are covered, so that a log column without a line is 0 and not missing: "stream", in slots
     with a line on time of any entity; "entity", in slots with a line of that entity; "always", from the first closed
     slot with a line on. An entity that has had no line so far has missing log columns in every case. `keep` (slots)
-    is how long samples stay to be joined with late ones; `duplicates` counts repeated (entity, feature, time).
+    is how long samples stay to be joined with late ones; `duplicates` counts repeated (entity, feature, time) in the
+    slots `own`.
     """
 
     def __init__(
@@ -37,12 +38,13 @@ class CellWriter:
         is_log: Callable[[str], bool],
         coverage: LogCoverage,
         keep: int,
+        own: range = EVERY,
     ) -> None:
         self.duplicates = 0
         self.rare = RareLines()
         self.examples = Examples()
         self._ring, self._roster, self._derivation = ring, roster, derivation
-        self._is_log, self._coverage, self._keep = is_log, coverage, keep
+        self._is_log, self._coverage, self._keep, self._own = is_log, coverage, keep, own
         self._kept: dict[int, Samples] = {}
         self._covered: Ints = np.full(ring.size, NEVER, np.int64)
         self._origin: int | None = None
@@ -149,7 +151,11 @@ class CellWriter:
         self._kept = {slot: Samples.restored(parts[f"kept{slot}"]) for slot in state.meta["kept"]}
 
     def _joined(self, telemetry: Samples) -> Samples:
-        samples, duplicates = collapse(telemetry.ordered())
+        ordered = telemetry.ordered()
+        samples, duplicates = collapse(ordered)
+        if duplicates and self._own != EVERY:
+            first, last = ordered.slots.searchsorted([self._own.start, self._own.stop]).tolist()
+            _, duplicates = collapse(ordered.take(slice(first, last)))
         self.duplicates += duplicates
         begin = self._begin[: samples.values.shape[1]]
         if not (begin > ALWAYS).any():

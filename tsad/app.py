@@ -233,7 +233,7 @@ class App:
         read = partial(self._model, stream, shelf)
         intake = inputs.intake(columns, COLD_TEMPLATES, lambda v: read(v).lines, lambda v: read(v).sessions)
         rejects = {topic: DeadLetters() for topic in config.topics}
-        windower = inputs.windower(rejects, historic.through if historic else None)
+        windower = inputs.windower(rejects, historic.through, historic.own) if historic else inputs.windower(rejects)
         director = Director(
             shelf, config.timing(), intake, cache(lambda version: self._row(stream, version)),
             lambda partition, slot: self._first_fit(stream, partition, intake, slot), config.fit_after, orders,

@@ -36,13 +36,20 @@ class Curves:
 
 
 def curves(
-    archive: Archive, partition: int, entity: str, first: int, last: int, points: int, features: Sequence[str]
+    archive: Archive,
+    partitions: Sequence[int],
+    entity: str,
+    first: int,
+    last: int,
+    points: int,
+    features: Sequence[str],
 ) -> Curves:
-    """Of the slots `first` to `last`, in at most `points` points; of more than `MOST` rows only the last hours."""
+    """Of an entity of `partitions`, of the slots `first` to `last`, in at most `points` points; of more than `MOST`
+    rows only the last hours."""
     first = _least(archive, first, last)
     width = max(-(-(last + 1 - first) // points), 1)
     count = -(-(last + 1 - first) // width)
-    slots, scores, values = _read(archive, partition, entity, first, last, features)
+    slots, scores, values = _read(archive, partitions, entity, first, last, features)
     place = (slots - first) // width
     usual = values[~(scores > 1)]
     bounds = [_quantile(usual, part) for part in QUANTILES]
@@ -62,11 +69,11 @@ def _least(archive: Archive, first: int, last: int) -> int:
 
 
 def _read(
-    archive: Archive, partition: int, entity: str, first: int, last: int, features: Sequence[str]
+    archive: Archive, partitions: Sequence[int], entity: str, first: int, last: int, features: Sequence[str]
 ) -> tuple[Ints, Reals, Reals]:
     """Slots (N), scores (N) and values N x F of one entity."""
     slots, scores, values = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros((0, len(features)))]
-    for batch in archive.batches(partition, first, last, features):
+    for batch in (batch for one in partitions for batch in archive.batches(one, first, last, features)):
         mine = batch.filter(pc.equal(batch.column("entity"), pa.scalar(entity)))
         slots.append(mine.column("slot").to_numpy())
         scores.append(_plain(mine.column("score")))

@@ -20,6 +20,7 @@ from streaming.prometheus.held import held
 from streaming.prometheus.settings import Questions
 from streaming.prometheus.source import PrometheusRange, open_range
 from streaming.redaction import Redaction
+from streaming.ring import EVERY
 from streaming.sessionintake import SessionIntake, SessionKeys, SessionModel
 from streaming.types import Source, Topic
 from streaming.windower import Windower
@@ -191,8 +192,11 @@ class Inputs:
             logs.quote, grouped, logs.depth,
         )  # fmt: skip
 
-    def windower(self, rejects: Mapping[Topic, DeadLetters], through: int | None = None) -> Windower:
-        """The windower; what it refuses goes to `rejects`. At the end it closes slots up to `through`."""
+    def windower(
+        self, rejects: Mapping[Topic, DeadLetters], through: int | None = None, own: range = EVERY
+    ) -> Windower:
+        """The windower; what it refuses goes to `rejects`. At the end it closes slots up to `through`; it counts what
+        belongs to the slots `own`."""
         config = self.config
         return Windower(
             config.timing(),
@@ -201,6 +205,7 @@ class Inputs:
             topics=config.topics,
             log_coverage=config.logs.coverage if config.logs else "stream",
             through=through,
+            own=own,
         )
 
     def collect(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from streaming.ring import EVERY
 from tsad.overlap import Overlap
 
 FRESH_OBJECTS = 100_000
@@ -51,6 +52,11 @@ class Historic:
     bands: bool = False
     overlap: Overlap | None = None
     lead: int = 1
+
+    @property
+    def own(self) -> range:
+        """The slots that it answers for."""
+        return EVERY if self.overlap is None else self.overlap.core.clip(EVERY)
 
 
 @dataclass(slots=True)

@@ -92,19 +92,19 @@ def test_of_very_many_alerts_the_newest_are_looked_at(
 
 def test_the_busiest_entities_come_first(store: Store, asked: Overview) -> None:
     kept(store, alert("b", 1), alert("a", 2), alert("b", 3), alert("c", 4, state="retracted"), alert("d", 400))
-    assert asked.busiest(at(0), at(100), "fleet", 10) == [(("fleet", 0, "b"), 2), (("fleet", 0, "a"), 1)]
-    assert asked.busiest(at(0), at(100), None, 1) == [(("fleet", 0, "b"), 2)]
+    assert asked.busiest(at(0), at(100), "fleet", 10) == [(("fleet", "b"), 2), (("fleet", "a"), 1)]
+    assert asked.busiest(at(0), at(100), None, 1) == [(("fleet", "b"), 2)]
     assert asked.busiest(at(0), at(100), "idle", 10) == []
 
 
 def test_hours_are_those_of_the_entities_that_are_asked_for(store: Store, asked: Overview) -> None:
     rows = [Rollup(name, at(60 * hour), 1.0 + hour, 0.2, 60) for name in ("a", "b") for hour in range(3)]
     kept(store, rollups=rows, entities=[EntityRow(name, {}, slot(0), slot(100)) for name in ("b", "a")])
-    assert asked.some(None, 10) == asked.some("fleet", 10) == [("fleet", 0, "a"), ("fleet", 0, "b")]
-    assert asked.some("fleet", 1) == [("fleet", 0, "a")]
-    found = asked.hours([("fleet", 0, "b")], at(60), at(180))
+    assert asked.some(None, 10) == asked.some("fleet", 10) == [("fleet", "a"), ("fleet", "b")]
+    assert asked.some("fleet", 1) == [("fleet", "a")]
+    found = asked.hours([("fleet", "b")], at(60), at(180))
     assert [(row["entity"], row["hour"], row["maximum"]) for row in found] == [("b", at(60), 2), ("b", at(120), 3)]
-    assert asked.hours([], at(0), at(180)) == asked.hours([("fleet", 1, "b")], at(0), at(180)) == []
+    assert asked.hours([], at(0), at(180)) == asked.hours([("idle", "b")], at(0), at(180)) == []
     assert asked.beginnings() == {"fleet": slot(0) * MINUTE}
 
 
@@ -120,10 +120,24 @@ def test_progress_tells_of_every_partition_and_of_streams_without_one(store: Sto
     assert asked.progress("past") == []
 
 
-def test_an_entity_is_looked_for_where_it_was_last(store: Store, asked: Overview) -> None:
-    store.save([empty(entities=[EntityRow("a", {}, 1, 9)]), empty(1, entities=[EntityRow("a", {}, 10, 20)])])
-    assert asked.partition_of("fleet", "a") == 1
-    assert asked.partition_of("fleet", "b") is asked.partition_of("idle", "a") is None
+def test_an_entity_of_several_partitions_is_one(store: Store, asked: Overview) -> None:
+    """A series of a run that is cut in time, or one that has moved."""
+    later = [Rollup("a", at(60), 3.0, 0.2, 60)]
+    store.save(
+        [
+            empty(alerts=[alert("a", 5)], entities=[EntityRow("a", {}, slot(30), slot(59))], rollups=later),
+            empty(
+                1, alerts=[replace(alert("a", 9), partition=1), replace(alert("b", 9), partition=1)],
+                entities=[EntityRow("a", {}, slot(0), slot(29)), EntityRow("b", {}, slot(4), slot(4))],
+                rollups=[Rollup("a", at(0), 2.0, 0.1, 60)],
+            ),
+        ]
+    )  # fmt: skip
+    a, b = ("fleet", "a"), ("fleet", "b")
+    assert asked.partitions_of([a, b, ("idle", "a")]) == {a: [1, 0], b: [1]}
+    assert asked.some(None, 10) == [a, b]
+    assert asked.busiest(at(0), at(100), None, 10) == [(a, 2), (b, 1)]
+    assert [(row["hour"], row["maximum"]) for row in asked.hours([a], at(0), at(100))] == [(at(0), 2.0), (at(60), 3.0)]
 
 
 def test_near_misses_are_the_strangest_slots_outside_of_some_stretches(store: Store, asked: Overview) -> None:

@@ -21,7 +21,7 @@ SORTS = get_args(AlertSort)
 
 @pytest.fixture
 def store(database: Database) -> Store:
-    Leases(database, Clock()).acquire("fleet", [0], "host-a")
+    Leases(database, Clock()).acquire("fleet", [0, 1], "host-a")
     return Store(database, Clock())
 
 
@@ -89,6 +89,15 @@ def test_entities_and_dead_letters_have_pages_too(database: Database, store: Sto
     found = turned(lambda after, most: pages.entities("fleet", None, after, most), 2)
     assert sorted(row["entity"] for row in found) == sorted(names)
     assert len({row["entity"] for row in turned(lambda a, m: pages.entities("fleet", "web", a, m), 1)}) == 3
+    store.save([empty(1, entities=[EntityRow(name, {"zone": "b"}, -4 - n, 9 + n) for n, name in enumerate(names)])])
+    again = turned(lambda after, most: pages.entities("fleet", None, after, most), 2)
+    assert [row["entity"] for row in again] == [row["entity"] for row in found]  # of two partitions one row
+    newest = {row["entity"]: (row["partition"], row["labels"]["zone"]) for row in again}
+    assert newest == {name: (1, "b") if 9 + n >= 13 else (0, "a") for n, name in enumerate(names)}
+    assert {row["entity"]: (row["first_slot"], row["last_slot"]) for row in again} == {
+        name: (-4 - n, max(13, 9 + n)) for n, name in enumerate(names)
+    }
+    assert again == Reader(database).entities("fleet")
     assert [row["entity"] for row in turned(lambda a, m: pages.entities("fleet", "%", a, m), 5)] == ["a%b"]
     assert [row["entity"] for row in turned(lambda a, m: pages.entities("fleet", "_", a, m), 5)] == ["a_b"]
     dead = turned(lambda after, most: pages.dead_letters("fleet", None, after, most), 4)

@@ -15,6 +15,7 @@ from reading import START, drain, write
 
 from streaming.columns import Columns
 from streaming.datasets import held, list_files, open_dataset
+from streaming.files import open_source
 from streaming.settings import SECOND, TelemetryFormat
 from streaming.types import SourceChanged
 
@@ -234,6 +235,47 @@ def test_only_the_features_of_closed_columns_are_read(tmp_path):
         read(path, columns=Columns(["net"], open=False))
 
 
+ODD = {
+    "text": (["1.5", "high", None, "  "], [1.5, None, None]),
+    "words": (["high", "low", "low", "high"], []),
+    "truth": ([True, False, None, True], [None]),
+    "categories": (pa.array(["1.5", "high", None, "2"]).dictionary_encode(), [1.5, None, 2.0]),
+    "numbers by category": (pa.array([1.5, 2.0, None, 2.0]).dictionary_encode(), [1.5, 2.0, None, 2.0]),
+    "nothing": (pa.nulls(4), [None] * 4),
+    "moments": (pa.array([0, 1, None, 2], pa.timestamp("s")), [None]),
+    "lists": ([[1.0], [], None, [2.0]], [None]),
+}
+
+
+@pytest.mark.parametrize("memory", [1 << 20, 0], ids=["swept", "sorted"])
+@pytest.mark.parametrize(("cells", "expected"), ODD.values(), ids=ODD)
+def test_a_feature_of_the_model_is_read_whatever_its_column_holds(tmp_path, cells, expected, memory):
+    """What is no number is a dead letter that names the feature, as in the stream, and never a feature less."""
+    rows = [("a", second, float(second)) for second in range(4)]
+    path = parquet(tmp_path / "t.parquet", rows, mem=cells)
+    reading = read(path, columns=Columns(["cpu", "mem"], open=False), memory_bytes=memory)
+    assert [values.get("mem") for values in reading.values] == expected
+    letters = [letter for letter in reading.dead if letter.reason == "wrong_type"]
+    assert len(letters) == 4 - len(expected)
+    assert all("t.parquet: mem: " in letter.detail and "a number" in letter.detail for letter in letters)
+    alone = drain(open_source(str(path), WIDE, Columns(["cpu", "mem"], open=False)))  # as `tsad run` reads it
+    assert (alone.values, [d.reason for d in alone.dead]) == (reading.values, [d.reason for d in reading.dead])
+
+
+def test_a_feature_of_the_model_is_read_from_csv_though_its_first_rows_are_words(tmp_path):
+    path = write(
+        tmp_path / "t.csv", [HEADER, *(f"a,{START + second},1,high" for second in range(9)), f"a,{START + 9},1,2"]
+    )
+    for reading in (
+        read(path, columns=Columns(["cpu", "mem"], open=False)),
+        drain(open_source(str(path), WIDE, Columns(["cpu", "mem"], open=False))),
+    ):
+        assert reading.values == [{"cpu": 1.0, "mem": 2.0}]
+        assert {letter.reason for letter in reading.dead} == {"wrong_type"}
+        assert len(reading.dead) == 9
+    assert len(read(path).values) == 10  # without a model it is no feature
+
+
 def test_a_file_without_a_needed_column_is_named(tmp_path):
     parquet(tmp_path / "1.parquet", [("a", 0, 1.0)])
     write(tmp_path / "2.csv", ["time,cpu", f"{START},1"])
@@ -311,6 +353,20 @@ def test_the_long_layout_and_json_streams(tmp_path):
     assert held(str(tmp_path), file, LONG) == [("a", 2, at(0), at(0)), ("b", 1, at(1), at(1))]
     write(tmp_path / "t.csv", ["entity,time,cpu", f"a,{START},1"])
     assert read(tmp_path, TelemetryFormat()).records == [("a", at(0), {"cpu": 1.0})]
+
+
+def test_what_is_not_told_here_is_not_counted_either(tmp_path):
+    rows = [f"a,{START + second},{name},{cell}" for second in range(9) for name, cell in (("cpu", "1"), ("gpu", "2"))]
+    path = write(tmp_path / "t.csv", ["host,time,name,value", *rows, f"a,{START + 2},cpu,x", f"a,{START + 8},gpu,x"])
+    for told, unknown, dead in (
+        ((None, None), 9, 2),
+        ((at(3), at(7)), 4, 0),
+        ((None, at(3)), 3, 1),
+        ((at(5), None), 4, 1),
+    ):
+        reading = read(path, LONG, columns=Columns(["cpu"], open=False), told_ns=told)
+        assert (reading.unknown, len(reading.dead)) == ({"gpu": unknown}, dead)
+        assert len(reading.values) == 9
 
 
 def test_without_a_time_column_the_row_is_the_time_of_one_entity_a_file(tmp_path):

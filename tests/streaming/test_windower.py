@@ -211,6 +211,16 @@ def test_a_late_duplicate_changes_nothing():
     assert w.duplicates == 1
 
 
+def test_what_is_counted_lies_in_its_own_slots():
+    def counted(*own: int) -> int:
+        w = Windower(Timing(step=10, window=4), RULES, print, features=("x",), own=range(*own))
+        feed(w, [telemetry("a", time, x=1) for time in (100, 100, 110, 110, 112, 112, 120, 120, 120)])
+        list(w.end("telemetry"))
+        return w.duplicates
+
+    assert [counted(*own) for own in ((0, 99), (10, 11), (11, 12), (12, 13), (13, 99), (0, 10))] == [5, 1, 2, 2, 0, 0]
+
+
 def test_a_correction_reaches_what_was_derived_from_it():
     timing = Timing(step=1_000_000_000, window=4, late_horizon=3, max_lead=5)
     w = Windower(timing, FeatureRules(FeatureRule("last", counter=True)), print, features=("x",))

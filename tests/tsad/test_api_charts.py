@@ -53,7 +53,8 @@ def moment(said: str) -> datetime:
 
 
 def test_the_overview_says_how_streams_stand(store: Store, asking: Asking) -> None:
-    counts = {"late": 3, "duplicates": 2, "evicted": 1, "no_json": 4, "too_late": 5}
+    counts = {"late": 3, "duplicates": 2, "evicted": 1, "dead:broken_json": 4, "dead:too_late": 5}
+    counts |= {"unknown:gpu": 700, "sessions": 30}
     store.save(
         [
             empty(

@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ from storage.backfills import Backfills
 from storage.events import ContextEvent
 from storage.types import LIVE
 from streaming.settings import SECOND
+from tests.tsad.asking import Asking
 from tests.tsad.command_line import fresh_home, tsad
 from tests.tsad.histories import Here, backfilled, opened, planned, rows_of
 from tests.tsad.streams import FEATURES, START, STREAM, differences, normal
@@ -79,7 +80,7 @@ def values() -> dict[tuple[str, int], np.ndarray]:
 
 
 def table(cells: dict[tuple[str, int], np.ndarray]) -> pa.Table:
-    """By time; some rows cannot be used, with and without a readable time."""
+    """By time; some rows come twice, and some cannot be used, with and without a readable time."""
     keys = sorted((slot, entity) for entity, slot in cells)
     rows = [[entity, str(START + 60 * slot), *map(str, cells[entity, slot])] for slot, entity in keys]
     for place in range(700, len(rows), 811):
@@ -87,6 +88,7 @@ def table(cells: dict[tuple[str, int], np.ndarray]) -> pa.Table:
     for place in range(900, len(rows), 997):
         rows[place][1] = "some day"
     rows[min(1801, len(rows) - 1)][0] = ""
+    rows = [row for place, row in enumerate(rows) for _ in range(1 + (place % 20 == 0))]
     columns = zip(*rows, strict=True)
     named = dict(zip(("entity", "time", *FEATURES), map(list, columns), strict=True))
     whole = pa.table(named)
@@ -117,18 +119,11 @@ def app(watched: Path, tmp_path: Path) -> Iterator[App]:
 
 
 def whole(found: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """With the rows of an entity, of which each stretch has one, as one."""
-    spans: dict[str, list[Any]] = defaultdict(list)
-    for row in found["entities"]:
-        spans[row["entity"]].append(row)
-    joined = [
-        rows[0] | {"first_slot": min(r["first_slot"] for r in rows), "last_slot": max(r["last_slot"] for r in rows)}
-        for _, rows in sorted(spans.items())
-    ]
+    """With dead letters as the stream has them, which do not name their file."""
     letters = [
         row | {"detail": row["detail"].removeprefix(f"{Path.cwd()}/live.parquet: ")} for row in found["dead_letters"]
     ]
-    return found | {"entities": joined, "dead_letters": sorted(letters, key=repr)}
+    return found | {"dead_letters": sorted(letters, key=repr)}
 
 
 def assert_the_same(app: App, run: str) -> None:
@@ -137,6 +132,14 @@ def assert_the_same(app: App, run: str) -> None:
     assert len(live["dead_letters"]) > 8
     found = differences(whole(rows_of(app, run)), live)
     assert not found, found
+
+
+def counts(app: App, run: str) -> dict[str, int]:
+    """What the partitions of a run have counted, together."""
+    total = Counter[str]()
+    for place in app.reader.health(STREAM, run)["partitions"].values():
+        total.update(place["counts"])
+    return dict(total)
 
 
 def history(app: App, run: str = LIVE) -> list[Any]:
@@ -162,10 +165,27 @@ def test_stretches_give_the_rows_of_the_stream(app: App, monkeypatch: pytest.Mon
     assert_the_same(app, "june")
     kept = history(app)  # but for the newest slots, which are not final as long as a stream may go on
     assert repr(history(app, "june")[: len(kept)]) == repr(kept)
+    assert counts(app, "june") == counts(app, LIVE)
+    assert counts(app, LIVE)["duplicates"] > 1000
     rows = Backfills(app.database).units("june")
+    assert sum(unit.rows for unit in rows) == len(pq.read_table("live.parquet"))
     assert sum(unit.entities for unit in rows) == 4
     states = [row["state"] for row in rows_of(app, "june")["alerts"]]
     assert sum(unit.alerts for unit in rows) == sum(state != "retracted" for state in states)
+
+
+def test_an_entity_of_several_stretches_is_shown_as_one(app: App) -> None:
+    assert backfilled(app, "june", Wanted("live.parquet", unit_rows=ROWS)) == "finished"
+    asking = Asking(app.database, history=Path(app.config.history))
+    ends = (utc((START + 60 * slot) * SECOND).isoformat() for slot in (FIT, SLOTS - 60))
+    time = dict(zip(("since", "until"), ends, strict=True))
+    assert [row["entity"] for row in asking.found("/entities", stream=STREAM, run="june")["items"]] == ["a", "b", "c"]
+    heat = asking.found("/heat-map", run="june", **time)
+    assert heat == asking.found("/heat-map", **time)
+    assert len(heat["rows"]) == 3
+    drawn = asking.found("/history", stream=STREAM, entity="a", run="june", **time)
+    assert drawn == asking.found("/history", stream=STREAM, entity="a", **time)
+    assert sum(score is not None for score in drawn["score"]) > 380
 
 
 def test_stretches_of_a_query_give_the_rows_of_the_stream(app: App) -> None:

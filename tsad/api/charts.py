@@ -32,8 +32,8 @@ WIDTHS = (60, 300, 900, 3600, 3 * 3600, 6 * 3600, 86_400, 7 * 86_400, 28 * 86_40
 COLUMNS = 120
 """Stretches of a chart at most."""
 HOUR = 3600
-COUNTS = ("late", "duplicates", "evicted")
-"""What a partition counts beside its dead letters, which it counts by reason."""
+DEAD = "dead:"
+"""What precedes a reason where a partition counts its dead letters."""
 WEEK = timedelta(days=7)
 SIMILAR, ALIKE_FROM = 5, 0.5
 """Similar alerts that are told of, and how similar they are at least."""
@@ -86,7 +86,7 @@ def heat_map(
     places = list(alerts)[:limit]
     hours: dict[Place, list[Mapping[str, Any]]] = {place: [] for place in places}
     for row in desk.overview.hours(places, first - timedelta(seconds=HOUR), last, run):
-        hours[row["stream"], row["partition"], row["entity"]].append(row)
+        hours[row["stream"], row["entity"]].append(row)
     start = (first - EPOCH) // timedelta(seconds=width)  # exact: the last moment of the calendar would be rounded up
     count = ceil((last - EPOCH).total_seconds() / width) - start
     rows = [_heat_row(place, alerts[place], hours[place], (start, count, width)) for place in places]
@@ -111,7 +111,7 @@ def _health(stream: str, rows: Sequence[Mapping[str, Any]], going_on: int) -> St
     counts: dict[str, int] = defaultdict(int)
     for row in parts:
         for name, count in row["counts"].items():
-            counts[name if name in COUNTS else "dead_letters"] += count
+            counts["dead_letters" if name.startswith(DEAD) else name] += count
     return StreamHealth(
         stream=stream, partitions=len(parts), closed_until=min(closed.values(), default=None),
         saved_at=min((row["saved_at"] for row in parts), default=None), lag_seconds=max(lags, default=None),
@@ -174,4 +174,4 @@ def _heat_row(
         if 0 <= column < count:
             maxima[column] = max(maxima[column] or 0.0, row["maximum"] or 0.0)
     rate = sum((row["maximum"] or 0) > 1 for row in hours) / len(hours) if hours else None
-    return HeatRow(stream=place[0], entity=place[2], alerts=alerts, rate=rate, maxima=maxima)
+    return HeatRow(stream=place[0], entity=place[1], alerts=alerts, rate=rate, maxima=maxima)

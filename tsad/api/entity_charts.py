@@ -38,8 +38,8 @@ def history(
 ) -> EntityHistory:  # fmt: skip
     """Its score and channels, whether or not anything was anomalous, as far back as history is kept."""
     step = desk.stream(stream, run).step_ns
-    partition = desk.overview.partition_of(stream, entity, run)
-    if partition is None:
+    partitions = desk.overview.partitions_of([(stream, entity)], run).get((stream, entity))
+    if partitions is None:
         raise ProblemError.of("query.entity", f"stream {stream!r} has none of that name", HTTPStatus.NOT_FOUND)
     archive = Archive(desk.history / folder_of(run) / folder_of(stream), step)
     first, last = _slots(archive, step, since, until)
@@ -51,10 +51,11 @@ def history(
         )  # fmt: skip
     names = feature or _telling(desk, stream, entity, (utc(first * step), utc((last + 1) * step)), run) + known
     wanted = [name for name in dict.fromkeys(names) if name in set(known)][: MOST_CHANNELS if feature else SHOWN]
-    drawn = curves(archive, partition, entity, first, last, points, wanted)
+    texts = {name: text for one in partitions for name, text in archive.texts(one).items()}
+    drawn = curves(archive, partitions, entity, first, last, points, wanted)
     return EntityHistory(
         stream=stream, entity=entity, start=utc(drawn.first * step), point_seconds=drawn.width * step / SECOND,
-        score=drawn.score.tolist(), channels=_channels(drawn), features=known, texts=archive.texts(partition),
+        score=drawn.score.tolist(), channels=_channels(drawn), features=known, texts=texts,
     )  # fmt: skip
 
 

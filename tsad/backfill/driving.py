@@ -104,6 +104,8 @@ class Driver:
         run = self.row.run
         epoch = self._backfills.drive(run, self.retry)
         self._units = {unit.unit: unit for unit in self._backfills.units(run)}
+        if not self._units:
+            raise StoreError(f"the run {run!r} has lost its units; delete it (tsad runs delete {run}), and begin anew")
         self._begin()
         for outcome in self._queue.run(self.engine, lambda number: self._task(epoch, number), self.stopping):
             self._take(epoch, outcome)

@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
 
+import structlog
 from msgspec import structs
 
 from detectors.ensemble import Ensemble
 from storage.types import LIVE, StreamRow
 from streaming.broker.part import extents
+from streaming.columns import Columns
 from streaming.datasets import DataFile, held, list_files
-from streaming.files import KIND_OF_SUFFIX, kind_of
+from streaming.files import KIND_OF_SUFFIX, is_known, kind_of
 from streaming.holdings import Held
 from streaming.selection import NOBODY
 from streaming.settings import TelemetryFormat
+from streaming.stores import Store
 from streaming.types import Topic
 from tsad.app import App
 from tsad.archive import Archive
@@ -44,6 +47,7 @@ EMPTY = "no record of it lies in the asked range"
 READERS = 8
 """Files that are looked into at a time."""
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
+_DATABASE = re.compile(r"(sqlite|postgres(ql)?|mysql|mariadb|oracle|mssql|duckdb)(\+\w+)?://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ def plan(app: App, stream: str, wanted: Wanted, ensembles: Sequence[Ensemble]) -
             return units(app, stream, wanted, ensembles)
     paths = {topic: _absolute(_readable(path)) for topic, path in inputs.paths(said).items()}
     form = inputs.config.format_of("telemetry") if "telemetry" in paths else None
-    if not isinstance(form, TelemetryFormat) or not _holds_tables(paths["telemetry"]):
+    if not isinstance(form, TelemetryFormat) or not _holds_tables(paths["telemetry"], stream):
         reads: dict[Topic, Reading] = {topic: File(path) for topic, path in paths.items()}
         return [Planned(Unit(reads, wanted.since, wanted.until))]
     files = list_files(paths["telemetry"], form)
@@ -157,18 +161,28 @@ def _absolute(path: str) -> str:
     return path if _URL.match(path) else str(Path(path).absolute())
 
 
-def _holds_tables(path: str) -> bool:
-    """Whether there are tables at `path`: what is no file or folder of this machine is for the data set to say.
-    ConfigError for a folder of nothing that can be read."""
+def _holds_tables(path: str, stream: str) -> bool:
+    """Whether there are tables at `path`: what is no file or folder of this machine is for the data set to say. Lines
+    that lie beside tables are told of. ConfigError for a folder of nothing that can be read, ValueError for such a
+    file."""
     place = Path(path)
+    if _DATABASE.match(path):
+        raise ConfigError(
+            f"{path.split('://', maxsplit=1)[0]}://... is a database: say with --query what is to be read of it"
+        )
     if _URL.match(path) or not place.exists():
         return True
-    below = place.rglob("*") if place.is_dir() else [place]
-    kinds = (kind_of(file) for file in below if {*file.suffixes} & KIND_OF_SUFFIX.keys())
-    first = next(kinds, None)
-    if first is None and place.is_dir():
+    if not place.is_dir():
+        return kind_of(place) != "lines"
+    kinds = {file.path: kind_of(file) for file in Store(path).listing() if is_known(file)}
+    if not kinds:
         raise ConfigError(f"{path}: this folder holds no file that can be read; {', '.join(KIND_OF_SUFFIX)} can be")
-    return first not in (None, "lines") or any(kind != "lines" for kind in kinds)
+    lines = [file for file, kind in kinds.items() if kind == "lines"]
+    if lines and len(lines) < len(kinds):
+        structlog.get_logger(stream=stream).warning(
+            "files of lines beside tables are left aside", files=len(lines), first=lines[0]
+        )
+    return len(lines) < len(kinds)
 
 
 def _of_tables(
@@ -177,7 +191,7 @@ def _of_tables(
     """Units of some entities each."""
     found: dict[str, _Entity] = {}
     faults = []
-    for number, (file, parts) in enumerate(_surveyed(url, files, form, wanted)):
+    for number, (file, parts) in enumerate(_surveyed(url, files, form, wanted, groups.columns)):
         if isinstance(parts, str):
             faults.append(Planned(Unit({"telemetry": Tables(url, [file], [])}), fault=parts))
             continue
@@ -241,6 +255,7 @@ class _Groups:
 
     def __init__(self, app: App, stream: str, wanted: Wanted, ensembles: Sequence[Ensemble]) -> None:
         self._wanted, self._config, self._ensembles = wanted, app.config.of(stream), ensembles
+        self.columns = Columns(dict.fromkeys(name for one in ensembles for name in one.features), open=False)
         self._may_cut = may_cut(app, stream, ensembles)
 
     def units(
@@ -259,7 +274,9 @@ class _Groups:
             parts = self._stretches(group, asked or max(target, STRETCH_ROWS)) if in_time else []
             held = sum(entity.rows for entity in group)
             units += [
-                Planned(structs.replace(unit, stretch=part), 0 if number else len(group), held // len(parts))
+                Planned(
+                    structs.replace(unit, stretch=part), 0 if number else len(group), _share(held, number, len(parts))
+                )
                 for number, part in enumerate(parts)
             ] or [Planned(unit, len(group), held)]
         return units
@@ -276,13 +293,13 @@ class _Groups:
 
 
 def _surveyed(
-    url: str, files: Sequence[DataFile], form: TelemetryFormat, wanted: Wanted
+    url: str, files: Sequence[DataFile], form: TelemetryFormat, wanted: Wanted, columns: Columns
 ) -> Iterator[tuple[DataFile, list[Held] | str]]:
     """What each file holds in the range, or what is wrong with it."""
 
     def look(file: DataFile) -> list[Held] | str:
         try:
-            return held(url, file, form, wanted.since, wanted.until)
+            return held(url, file, form, wanted.since, wanted.until, columns)
         except (ValueError, OSError) as error:
             return " ".join(str(error).split())
 
@@ -301,6 +318,11 @@ def _groups(everyone: Sequence[_Entity], target: int) -> Iterator[list[_Entity]]
             group, rows = [], 0
     if group:
         yield group
+
+
+def _share(rows: int, number: int, parts: int) -> int:
+    """Of `rows`, in `parts` about as long as each other, those of one; together they are all."""
+    return rows * (number + 1) // parts - rows * number // parts
 
 
 def _span(entities: int, ensembles: Sequence[Ensemble], step: int) -> int:

@@ -143,7 +143,9 @@ def _versions(opened_app: App, stream: str, model: str | None, compare: str | No
 
 
 def _drive(opened_app: App, rows: Sequence[BackfillRow], engine: Engine, retry: bool) -> list[Driver]:
-    """One run after the other."""
+    """One run after the other. OSError where what comes of them cannot be written."""
+    for row in rows:
+        opened_app.history_folder(row.stream, row.run).mkdir(parents=True, exist_ok=True)
     with interruptible() as stopping, Bars() as bars:
         drivers = [Driver(opened_app, row, engine, retry, _bar(bars, row.run), stopping) for row in rows]
         for driver in drivers:

@@ -19,6 +19,9 @@ ASKED = 1.0
 LOG_FORM = "TSAD_LOG_FORMAT"
 """The variable that says how processes write to standard error."""
 
+OURS = {"detectors", "storage", "streaming", "tsad"}
+"""Whose errors need no traceback."""
+
 
 class EngineError(Exception):
     """The engine cannot work: no process can be started, or the cluster does not answer."""
@@ -66,11 +69,17 @@ def log_form() -> LogFormat:
 
 def perform(place: str, request: str) -> tuple[str | None, str | None, bool]:
     """What a worker does: the function's answer, or in one line why it has none, and whether that was want of memory;
-    the traceback goes to the log."""
+    the traceback of what nobody has thought of goes to the log."""
     module, _, name = place.partition(":")
     try:
         answer: str = getattr(import_module(module), name)(request)
         return answer, None, False
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this task's, and the others go on
-        structlog.get_logger(call=place).warning("a task failed", exc_info=True)
+        structlog.get_logger(call=place).warning("a task failed", exc_info=not _is_told(error))
         return None, " ".join(f"{type(error).__name__}: {error}".split()), short_of_memory(error)
+
+
+def _is_told(error: Exception) -> bool:
+    """Whether it says by itself what is wrong: a fault of the system, one of our own, or one that was met and named."""
+    named = isinstance(error, ValueError) and error.__cause__ is not None
+    return isinstance(error, OSError) or named or type(error).__module__.partition(".")[0] in OURS
