@@ -91,7 +91,7 @@ def test_it_asks(two: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None
         (("v2", "--after-compare", "july"), "there is no backfill 'july' of the stream 's'"),
         (("v3", "--after-compare", "june"), "no finished run of the model 'v3' has read what 'june' did"),
         (("v3", "--after-compare", "june.v2"), "is of the model 'v2', and neither of the active one"),
-        (("v9", "--after-compare", "june"), "no finished run of the model 'v9'"),
+        (("v9", "--after-compare", "june"), "stream 's' has no model version 'v9'; it has: "),
     ],
 )
 def test_without_a_comparison_nothing_is_promoted(two: tuple[Path, str], arguments: tuple[str, ...], said: str) -> None:

@@ -7,6 +7,7 @@ installed on every node, and paths to be the same from each.
 import os
 import secrets
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -23,6 +24,8 @@ from tsad.operating import LogFormat
 OBJECT_STORE = 80 << 20
 """Bytes for what travels, of a cluster of our own: strings. Ray wants no less."""
 _LONGEST = 300
+KNOCKING = 20.0
+"""Seconds in which a cluster's port must answer."""
 
 
 class RayEngine:
@@ -47,6 +50,7 @@ class RayEngine:
             opening.enter_context(redirect_stdout(sys.stderr))  # Ray tells there of processes that died
             opening.callback(ray.shutdown)
             try:
+                _knock(self._address)
                 with _own_signals():
                     ray.init(**options, configure_logging=False)
                 self._offered = ray.cluster_resources()
@@ -112,6 +116,13 @@ class RayEngine:
         except failures.RayError as error:
             raise EngineError(f"Ray {self._where} has failed: {_line(error)}") from error
         return Outcome(number, *said)
+
+
+def _knock(address: str | None) -> None:
+    """OSError where nobody listens at an address of a host and a port: Ray itself would ask on for many minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCKING).close()
 
 
 def _settle(own: bool) -> None:

@@ -12,6 +12,9 @@ def compared(backfills: Backfills, models: Models, stream: str, version: str, ru
     row, active = backfills.row(run), models.active(stream)
     if row is None or row.stream != stream:
         raise NotThereError(f"there is no backfill {run!r} of the stream {stream!r}")
+    known = [one.version for one in models.listing(stream)]
+    if version not in known:
+        raise StoreError(f"stream {stream!r} has no model version {version!r}; it has: {', '.join(known) or 'none'}")
     if active is None:
         raise StoreError(f"stream {stream!r} has no active model: there is nothing to compare with")
     if active.version == version:
