@@ -142,8 +142,7 @@ class History:
         self._newest = newest if self._newest is None else max(self._newest, newest)
         oldest, open_hour = self._hour(self._newest - self._keep), self._hour(newest)
         by_hour = self._by_hour()
-        self._parts = [] if everything else by_hour.pop(open_hour, [])
-        self._held = sum(len(part.codes) + part.values.size for part in self._parts)
+        held_back = [] if everything else by_hour.pop(open_hour, [])
         there = files_of(self.folder)
         for hour, parts in by_hour.items():
             if hour >= oldest:
@@ -152,6 +151,7 @@ class History:
         for file in files_of(self.folder, halves=True):
             if file.hour < oldest:
                 file.path.unlink(missing_ok=True)
+        self._parts, self._held = held_back, sum(len(part.codes) + part.values.size for part in held_back)
 
     def _by_hour(self) -> dict[int, list[Block]]:
         """What is held, by the file that it belongs to."""

@@ -36,8 +36,8 @@ class Block(NamedTuple):
 
 
 class _Lined(NamedTuple):
-    """The rows of some blocks in order: `order` (M) of all N, codes (M) of `names`, slots (M), scores (M), and where
-    in `pool` the values of each lie (M)."""
+    """The rows of some blocks in order: codes (M) of `names`, slots, scores, and where in `pool` (K x F) the values of
+    each lie (M)."""
 
     names: list[str]
     codes: Ints

@@ -166,6 +166,22 @@ def test_what_lies_beside_may_be_full_first_and_values_in_common_count_once(
     assert files(tmp_path / "kept") == files(tmp_path / "beside") == ["1970-01-01T00-1.parquet"]
 
 
+def test_what_could_not_be_written_is_held_until_it_can(history: History, tmp_path: Path) -> None:
+    for slot in range(50, 70):
+        add(history, slot, {"a": [slot, 1]})
+    in_the_way = tmp_path / "kept" / ".1970-01-01T00-1.parquet.partial"
+    in_the_way.mkdir(parents=True)
+    for write in (history.flush_over, history.flush):
+        with pytest.raises(OSError, match="directory"):
+            write()
+    in_the_way.rmdir()
+    history.flush_over()
+    assert files(tmp_path / "kept") == ["1970-01-01T00-1.parquet"]
+    history.flush()
+    slots = [slot for path in sorted((tmp_path / "kept").iterdir()) for slot in pq.read_table(path)["slot"].to_pylist()]
+    assert slots == list(range(50, 70))
+
+
 def test_a_file_of_many_hours_is_written_when_they_are_over(tmp_path: Path) -> None:
     kept = History(tmp_path / "kept", MINUTE, 30, epoch=2, span=24)
     for slot in (1439, 1440, 2000):

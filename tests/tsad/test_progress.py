@@ -2,10 +2,14 @@
 
 import gc
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.tsad.histories import backfilled, opened
+from tsad.backfill.spec import Wanted
 from tsad.progress import FRESH_OBJECTS, frozen_heap
+from tsad.runner import Runner
 
 
 @pytest.fixture
@@ -44,3 +48,21 @@ def test_cycles_go_during_a_run() -> None:
             cycle: list[object] = []
             cycle.append(cycle)
         assert gc.get_stats()[0]["collections"] > gone
+
+
+def test_units_of_history_leave_no_runner_behind_and_the_collector_as_it_was(thawed: None, home: Path) -> None:
+    """Runners are circles: nothing but a look for garbage frees what they hold."""
+    with opened(home) as app:
+        before, thresholds = runners(), gc.get_threshold()
+        gc.disable()  # what is left is left
+        try:
+            for run in ("june", "july"):
+                assert backfilled(app, run, Wanted("live.jsonl")) == "finished"
+                assert runners() == before
+                assert (gc.get_threshold(), gc.get_freeze_count()) == (thresholds, 0)
+        finally:
+            gc.enable()
+
+
+def runners() -> int:
+    return sum(isinstance(one, Runner) for one in gc.get_objects())
