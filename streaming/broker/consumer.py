@@ -1,7 +1,7 @@
 """A member of a consumer group: raw messages of the partitions that the group gives it."""
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from kafka.errors import KafkaError
+from kafka.future import Future
 from kafka.structs import OffsetAndMetadata
 from typing_extensions import override
 
@@ -129,6 +130,20 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self.moved.set()
 
 
+class _Dealt(Future):  # type: ignore[misc]
+    """A deal that is over, but looks as if it were not until somebody waits for it."""
+
+    def __init__(self, deal: Future) -> None:
+        super().__init__()
+        self._deal = deal
+
+    def add_callback(self, f: Callable[[Any], object], *args: Any, **kwargs: Any) -> Future:
+        return self._deal.add_callback(f, *args, **kwargs)
+
+    def add_errback(self, f: Callable[[Any], object], *args: Any, **kwargs: Any) -> Future:
+        return self._deal.add_errback(f, *args, **kwargs)
+
+
 class PureConsumer(Consumer):
     """kafka-python's. `topics` are names, or one pattern that begins with "^".
 
@@ -187,8 +202,20 @@ class PureConsumer(Consumer):
             fetcher._next_partition_records = None
 
     def _joining(self) -> bool:
+        """Whether the group deals.
+
+        A deal that was over between two polls is not taken by kafka-python 3.0.12: it begins another one, or, where it
+        had begun this one since a topic had changed, forgets it, and stands still for good without a heartbeat (as
+        Java's client did: KAFKA-9815).
+        """
         coordinator = self._client._coordinator
-        return coordinator is not None and bool(coordinator.need_rejoin())
+        if coordinator is None or not (coordinator.rejoining or coordinator.need_rejoin()):
+            return False
+        coordinator.request_rejoin()
+        deal = coordinator._join_task
+        if deal is not None and deal.is_done:
+            coordinator._join_task = _Dealt(deal)
+        return True
 
     @override
     def moved(self) -> bool:

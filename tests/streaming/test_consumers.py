@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from brokers import create_topics, publish
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.admin import NewPartitions
 from secured import Secured
 
 from streaming.broker.consumer import Consumer, Place, open_consumer, reading
@@ -257,6 +258,38 @@ def test_members_with_either_library_share_a_group(kafka_server: str, topic: str
     second.close()
     polled_until(first, lambda: len(first.assigned()) == 2)
     first.close()
+
+
+def test_a_deal_that_outlasts_a_poll_is_no_less_for_a_topic_that_grew(
+    kafka_server: str, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leader begins it when it hears of the topic; it is over when the other member has come, between two polls."""
+    monkeypatch.setattr("streaming.broker.consumer.REFRESH_MS", 200)
+    settings, group = BrokerSettings((kafka_server,), session_ms=6000), f"g{next(SERIAL)}"
+    leader = joined(settings, f"^{topic}$", group)
+    other = open_consumer(settings, [f"^{topic}$"], group)
+
+    def shares(count: int) -> bool:
+        other.poll(0.1, 1)
+        return len(leader.assigned()) == len(other.assigned()) == count
+
+    polled_until(leader, lambda: shares(1))
+    grown(kafka_server, topic, 4)
+    for _ in range(6):
+        leader.poll(0.5, 1)
+    other.moved()
+    polled_until(other, other.moved)
+    polled_until(leader, lambda: shares(2))
+    assert {number for _, number in leader.assigned() | other.assigned()} == {0, 1, 2, 3}
+    other.close()
+    leader.close()
+
+
+def grown(address: str, topic: str, partitions: int) -> None:
+    """Give the topic more partitions."""
+    admin = KafkaAdminClient(bootstrap_servers=address)
+    admin.create_partitions({topic: NewPartitions(partitions)})
+    admin.close()
 
 
 def test_a_place_that_was_paused_before_a_deal_is_fetched_after_it(
