@@ -156,7 +156,7 @@ def test_an_entity_whose_first_record_came_on_the_wrong_partition_is_moved(strea
     stream.fill({"telemetry": later})
     read_on(stream.again(app), len(later))
     assert len(app.reader.dead_letters(STREAM, limit=1000)) == len(rejected)
-    assert {(row["entity"], row["partition"]) for row in app.reader.entities(STREAM)} >= {("a", wrong), ("a", right)}
+    assert [row["partition"] for row in app.reader.entities(STREAM) if row["entity"] == "a"] == [right]
     assert app.homes.of(STREAM, ["a"]) == {"a": right}
     assert f"has come on partition {right} alone; say --partition N" in tsad(tmp_path, *command).error
     assert tsad(tmp_path, *command, "--partition", "0").code == 0
